@@ -1,0 +1,217 @@
+"""How every model and scheduler keeps its configuration and weights: keyword arguments in a `config.json`, tensors in
+a safetensors file, laid out as diffusers and transformers lay them out (von Platen et al. 2022). Chapter 11."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+# The oldest diffusers release whose configuration keys are the ones we write.
+DIFFUSERS_VERSION = "0.35.0"
+
+# Names that older checkpoints use -> today's. None: a buffer that is no longer stored.
+LEGACY_NAMES: dict[str, str | None] = {
+    r"^text_model\.": "",  # CLIPTextModel before transformers 5
+    r"^embeddings\.position_ids$": None,  # CLIPTextModel before transformers 4.31
+    r"(attentions\.\d+)\.query\.": r"\1.to_q.",  # AutoencoderKL before diffusers 0.15, and the three below
+    r"(attentions\.\d+)\.key\.": r"\1.to_k.",
+    r"(attentions\.\d+)\.value\.": r"\1.to_v.",
+    r"(attentions\.\d+)\.proj_attn\.": r"\1.to_out.0.",
+}
+
+
+class Config(dict):
+    """A read-only dict whose entries are attributes too: `config.in_channels` is `config["in_channels"]`."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"the configuration has no key {name!r}; it has: {', '.join(self)}") from None
+
+    def _read_only(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise TypeError("a configuration is read-only: make a new object with from_config(config, key=value)")
+
+    __setattr__ = __setitem__ = __delattr__ = __delitem__ = _read_only
+    update = pop = popitem = clear = setdefault = __ior__ = _read_only
+
+    def __reduce__(self) -> tuple:  # copy and pickle rebuild it whole, since they may not fill it key by key
+        return Config, (dict(self),)
+
+
+class ConfigMixin:
+    """Records the constructor's keyword arguments in `self.config` and keeps them in `<folder>/<config_name>`.
+
+    A subclass writes an ordinary `__init__` with diffusers' argument names and defaults. `unsupported` names the keys
+    that diffusers' configuration has and ours does not implement -> the value we accept, or a tuple of such values,
+    or `...` for a key that may be anything since it changes nothing here.
+    """
+
+    config: Config
+    config_name: ClassVar[str] = "config.json"
+    unsupported: ClassVar[dict[str, Any]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = _recording(cls.__init__)
+
+    @classmethod
+    def identity(cls) -> dict[str, Any]:
+        """The entries of the file that say which class it configures."""
+        return {"_class_name": cls.__name__}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], **overrides: Any):
+        """A new object from a mapping of keys, such as `other.config`; a key that is not supported is a ValueError."""
+        given = {**config, **overrides}
+        parameters = inspect.signature(cls.__init__).parameters
+        foreign = [key for key in given if key not in parameters and key not in cls.identity() and key[:1] != "_"]
+        for key in foreign:
+            value = _frozen(given[key])
+            if key in cls.unsupported:
+                accepted = cls.unsupported[key]
+                values = accepted if isinstance(accepted, tuple) else (accepted,)
+                if accepted is not ... and value not in values:
+                    expected = " or ".join(map(repr, values))
+                    raise ValueError(f"{cls.__name__} supports only {key} = {expected}, got {value!r}")
+            elif value is not None and value is not False:  # both mean "without it", which is how we are
+                raise ValueError(f"{cls.__name__} does not support the configuration key {key!r} (got {value!r})")
+        return cls(**{key: value for key, value in given.items() if key in parameters})
+
+    @classmethod
+    def load_config(cls, folder: str | os.PathLike) -> dict[str, Any]:
+        """Read `<folder>/<config_name>`; it must be this class's."""
+        file = Path(folder) / cls.config_name
+        if not Path(folder).is_dir():
+            raise FileNotFoundError(f"{folder}: no such folder; expected one that holds a {cls.__name__}")
+        if not file.is_file():
+            raise FileNotFoundError(f"{file}: no such file; expected the configuration of a {cls.__name__}")
+        try:
+            config = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{file}: expected JSON, got: {error}") from None
+        if not isinstance(config, dict):
+            raise ValueError(f"{file}: expected a JSON object, got {type(config).__name__}")
+        for key, expected in cls.identity().items():
+            if config.get(key, expected) != expected:
+                raise ValueError(f"{file}: expected a {cls.__name__} ({key} = {expected!r}), got {config[key]!r}")
+        return config
+
+    def save_config(self, folder: str | os.PathLike) -> None:
+        """Write `<folder>/<config_name>`, whole or not at all."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        version = {"_diffusers_version": DIFFUSERS_VERSION} if "_class_name" in self.identity() else {}
+        content = {**self.identity(), **version, **self.config}
+        file = Path(folder) / self.config_name
+        partial = file.with_name(file.name + ".partial")
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        os.replace(partial, file)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike):
+        """The object that `save_pretrained` (or diffusers) wrote into `folder`."""
+        return cls.from_config(cls.load_config(folder))
+
+    def save_pretrained(self, folder: str | os.PathLike) -> None:
+        """Write everything that `from_pretrained` needs into `folder`."""
+        self.save_config(folder)
+
+
+class ModelMixin(ConfigMixin):
+    """A ConfigMixin for an nn.Module: its weights lie beside the configuration, as safetensors, never as a pickle."""
+
+    weights_name: ClassVar[str] = "diffusion_pytorch_model.safetensors"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike, dtype: torch.dtype | None = None):
+        """The model in `folder`, in evaluation mode. Half-precision files become float32 unless `dtype` is given.
+
+        A file that is truncated, of another model or of another configuration: a ValueError of one line.
+        """
+        model = cls.from_config(cls.load_config(folder)).to(dtype or torch.get_default_dtype())
+        file = Path(folder) / cls.weights_name
+        if not file.is_file():
+            raise FileNotFoundError(f"{file}: no such file; expected the weights of a {cls.__name__} as safetensors")
+        try:
+            state_dict = rename_legacy(load_file(file))
+        except SafetensorError as error:
+            raise ValueError(f"{file}: expected a whole safetensors file, got: {error}") from None
+        if mismatch := describe_mismatch(model.state_dict(), state_dict):
+            raise ValueError(f"{file}: expected the weights of the {cls.__name__} in {cls.config_name}, got {mismatch}")
+        model.load_state_dict(state_dict)
+        return model.eval()
+
+    def save_pretrained(self, folder: str | os.PathLike, dtype: torch.dtype | None = None) -> None:
+        """Write configuration and weights; `dtype` (float16, say) is that of the file, not of the model."""
+        self.save_config(folder)
+        file = Path(folder) / self.weights_name
+        partial = file.with_name(file.name + ".partial")
+        state_dict = {key: value.detach().to("cpu", dtype).contiguous() for key, value in self.state_dict().items()}
+        save_file(state_dict, partial, metadata={"format": "pt"})  # transformers asks for this entry
+        os.replace(partial, file)
+
+
+def rename_legacy(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors under today's names; see LEGACY_NAMES."""
+    renamed = {}
+    for key, tensor in state_dict.items():
+        for pattern, replacement in LEGACY_NAMES.items():
+            if key is not None and re.search(pattern, key):
+                key = None if replacement is None else re.sub(pattern, replacement, key)
+        if key is not None:
+            renamed[key] = tensor
+    return renamed
+
+
+def describe_mismatch(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> str:
+    """How the names and shapes of `got` differ from those `expected`, in a few words; empty if they do not."""
+    missing = [key for key in expected if key not in got]
+    unexpected = [key for key in got if key not in expected]
+    if missing or unexpected:
+        parts = [(len(missing), "missing", missing), (len(unexpected), "unexpected", unexpected)]
+        return " and ".join(f"{n} {what} keys (first: {keys[0]})" for n, what, keys in parts if n)
+    for key, tensor in expected.items():
+        if tensor.shape != got[key].shape:
+            return f"{key} of shape {tuple(got[key].shape)} instead of {tuple(tensor.shape)}"
+    return ""
+
+
+def _recording(init):
+    """`init`, preceded by keeping its arguments, defaults included, in `self.config`."""
+    signature = inspect.signature(init)
+
+    @functools.wraps(init)
+    def recorded_init(self, *args: Any, **kwargs: Any) -> None:
+        if "config" not in self.__dict__:  # a parent's constructor, called from ours, records nothing
+            bound = signature.bind(self, *args, **kwargs)
+            bound.apply_defaults()
+            values = {key: _frozen(value) for key, value in list(bound.arguments.items())[1:]}
+            object.__setattr__(self, "config", Config(values))
+        init(self, *args, **kwargs)
+
+    return recorded_init
+
+
+def _frozen(value: Any) -> Any:
+    """JSON has only lists; a configuration holds tuples."""
+    return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,49 @@
+"""Attention against its formula, and the weights one can look at."""
+
+import torch
+
+from minildm.attention import Attention, image_to_tokens, tokens_to_image
+from minildm.testing import randomise_
+
+
+def test_attention_is_its_formula():
+    layer = randomise_(Attention(6, heads=2, dim_head=4, cross_attention_dim=5, bias=True)).double()
+    x, context = torch.randn(2, 3, 6).double(), torch.randn(2, 7, 5).double()
+    q, k, v = layer.to_q(x), layer.to_k(context), layer.to_v(context)
+    heads = [
+        torch.softmax(q[..., part] @ k[..., part].mT / 2, dim=-1) @ v[..., part] for part in (slice(0, 4), slice(4, 8))
+    ]
+    torch.testing.assert_close(layer(x, context), layer.to_out[0](torch.cat(heads, dim=-1)), rtol=1e-12, atol=1e-12)
+
+
+def test_without_a_context_it_attends_to_itself():
+    layer = randomise_(Attention(6, heads=2, dim_head=3))
+    x = torch.randn(2, 4, 6)
+    torch.testing.assert_close(layer(x), layer(x, x), rtol=0, atol=0)
+
+
+def test_attention_scores_are_the_weights_that_the_layer_uses():
+    layer = randomise_(Attention(6, heads=2, dim_head=4, cross_attention_dim=5))
+    x, context, maps = torch.randn(2, 3, 6), torch.randn(2, 7, 5), []
+    layer.register_forward_hook(lambda layer, args, _: maps.append(layer.get_attention_scores(*args)))
+    out = layer(x, context)
+    (weights,) = maps
+    assert weights.shape == (2, 2, 3, 7)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 2, 3))
+    attended = (weights @ layer.split_heads(layer.to_v(context))).transpose(1, 2).flatten(2)
+    torch.testing.assert_close(layer.to_out[0](attended), out)
+
+
+def test_tokens_are_the_pixels_row_by_row():
+    image = torch.arange(2 * 3 * 4 * 5.0).reshape(2, 3, 4, 5)
+    tokens = image_to_tokens(image)
+    torch.testing.assert_close(tokens[1, 2 * 5 + 3], image[1, :, 2, 3])
+    torch.testing.assert_close(tokens_to_image(tokens, image.shape), image)
+
+
+def test_channels_last_images_become_tokens_without_a_copy():
+    image = torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
+    tokens = image_to_tokens(image)
+    assert tokens.data_ptr() == image.data_ptr()
+    back = tokens_to_image(tokens, image.shape)
+    assert back.data_ptr() == image.data_ptr() and back.is_contiguous(memory_format=torch.channels_last)

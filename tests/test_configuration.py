@@ -1,0 +1,216 @@
+"""Configurations and checkpoints: what is recorded, what is refused and with which words."""
+
+import copy
+import json
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from minildm.configuration import Config, ConfigMixin, ModelMixin, rename_legacy
+
+
+class Scheduler(ConfigMixin):
+    config_name = "scheduler_config.json"
+    unsupported = {"timestep_type": ("discrete", "linear"), "thresholding_ratio": 0.995, "note": ...}
+
+    def __init__(self, steps: int = 10, betas: tuple[float, ...] = (0.1, 0.2), name: str | None = None):
+        self.steps = steps
+
+
+class Child(Scheduler):
+    def __init__(self, steps: int = 20, extra: int = 1):
+        super().__init__(steps=steps, name="parent")
+
+
+class Net(ModelMixin, nn.Module):
+    def __init__(self, width: int = 3):
+        super().__init__()
+        self.linear = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width)
+
+
+def message(error, *parts):
+    text = str(error.value)
+    assert "\n" not in text
+    for part in parts:
+        assert part in text, f"{part!r} not in: {text}"
+
+
+def test_every_argument_is_recorded_with_its_default():
+    assert Scheduler(5, name="x").config == {"steps": 5, "betas": (0.1, 0.2), "name": "x"}
+    assert Scheduler(betas=[1, [2, 3]]).config.betas == (1, (2, 3))
+
+
+def test_a_subclass_records_its_own_arguments_not_its_parents():
+    child = Child(extra=7)
+    assert child.config == {"steps": 20, "extra": 7} and child.steps == 20
+
+
+def test_wrong_arguments_are_refused_as_by_any_function():
+    with pytest.raises(TypeError, match="colour"):
+        Scheduler(colour="red")
+
+
+def test_config_is_read_only_and_names_its_keys():
+    config = Scheduler().config
+    for change in (
+        lambda: config.__setitem__("steps", 1),
+        lambda: setattr(config, "steps", 1),
+        lambda: config.update(steps=1),
+        lambda: config.pop("steps"),
+    ):
+        with pytest.raises(TypeError, match="read-only"):
+            change()
+    with pytest.raises(AttributeError, match="no key 'colour'; it has: steps, betas, name"):
+        _ = config.colour
+
+
+def test_config_survives_copy_and_pickle():
+    config = Config(a=1, b=(2, 3))
+    for other in (copy.copy(config), copy.deepcopy(config), pickle.loads(pickle.dumps(config))):
+        assert other == config and isinstance(other, Config)
+    assert copy.deepcopy(Net(4)).config.width == 4
+
+
+def test_from_config_takes_another_objects_config_and_overrides():
+    assert Scheduler.from_config(Scheduler(3).config, name="n").config == {"steps": 3, "betas": (0.1, 0.2), "name": "n"}
+
+
+def test_from_config_passes_over_harmless_keys():
+    harmless = {"_class_name": "Other", "_x": 1, "absent": None, "off": False, "timestep_type": "linear", "note": [4]}
+    assert Scheduler.from_config(harmless | {"thresholding_ratio": 0.995}).config == Scheduler().config
+
+
+@pytest.mark.parametrize(
+    "key, value, expected",
+    [
+        ("timestep_type", "fractal", "'discrete' or 'linear'"),
+        ("thresholding_ratio", 0.5, "0.995"),
+        ("brand_new", 3, ""),
+    ],
+)
+def test_an_unsupported_key_is_named_with_its_value(key, value, expected):
+    with pytest.raises(ValueError) as error:
+        Scheduler.from_config({key: value})
+    message(error, "Scheduler", key, repr(value), expected)
+
+
+def test_config_round_trip(tmp_path):
+    Scheduler(4, betas=(1, 2)).save_pretrained(tmp_path / "new" / "folder")
+    assert Scheduler.from_pretrained(tmp_path / "new" / "folder").config == Scheduler(4, betas=(1, 2)).config
+    content = json.loads((tmp_path / "new" / "folder" / "scheduler_config.json").read_text())
+    assert content["_class_name"] == "Scheduler" and "_diffusers_version" in content
+
+
+def test_a_missing_folder_and_a_missing_file_are_told_apart(tmp_path):
+    with pytest.raises(FileNotFoundError) as error:
+        Scheduler.from_pretrained(tmp_path / "nowhere")
+    message(error, "nowhere: no such folder", "a Scheduler")
+    with pytest.raises(FileNotFoundError) as error:
+        Scheduler.from_pretrained(tmp_path)
+    message(error, "scheduler_config.json: no such file")
+
+
+@pytest.mark.parametrize(
+    "text, got", [("{", "expected JSON"), ("[1]", "JSON object, got list"), ("\x00", "expected JSON")]
+)
+def test_a_broken_configuration_is_named(tmp_path, text, got):
+    (tmp_path / "scheduler_config.json").write_text(text)
+    with pytest.raises(ValueError) as error:
+        Scheduler.from_pretrained(tmp_path)
+    message(error, "scheduler_config.json", got)
+
+
+def test_another_classs_folder_is_refused(tmp_path):
+    (tmp_path / "scheduler_config.json").write_text('{"_class_name": "DDPM"}')
+    with pytest.raises(ValueError) as error:
+        Scheduler.from_pretrained(tmp_path)
+    message(error, "scheduler_config.json: expected a Scheduler", "'DDPM'")
+
+
+def test_weights_round_trip_bit_for_bit(tmp_path):
+    net = Net(5)
+    net.save_pretrained(tmp_path)
+    again = Net.from_pretrained(tmp_path)
+    assert again.config.width == 5 and not again.training
+    torch.testing.assert_close(again.state_dict(), net.state_dict(), rtol=0, atol=0)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["config.json", Net.weights_name]  # nothing half-written
+
+
+def test_channels_last_weights_are_saved_as_they_mean(tmp_path):
+    class Conv(ModelMixin, nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+    net = Conv().to(memory_format=torch.channels_last)
+    net.save_pretrained(tmp_path)
+    torch.testing.assert_close(Conv.from_pretrained(tmp_path).conv.weight, net.conv.weight, rtol=0, atol=0)
+
+
+def test_half_precision_files_open_as_float32_unless_asked(tmp_path):
+    net = Net()
+    net.save_pretrained(tmp_path, dtype=torch.float16)
+    assert net.dtype == torch.float32 and load_file(tmp_path / Net.weights_name)["linear.weight"].dtype == torch.float16
+    again = Net.from_pretrained(tmp_path)
+    assert again.dtype == torch.float32
+    torch.testing.assert_close(again.linear.weight, net.linear.weight.half().float(), rtol=0, atol=0)
+    assert Net.from_pretrained(tmp_path, dtype=torch.bfloat16).dtype == torch.bfloat16
+
+
+def test_missing_weights_say_which_file_and_a_pickle_is_not_read(tmp_path):
+    Net().save_pretrained(tmp_path)
+    (tmp_path / Net.weights_name).unlink()
+    torch.save(Net().state_dict(), tmp_path / "diffusion_pytorch_model.bin")
+    with pytest.raises(FileNotFoundError) as error:
+        Net.from_pretrained(tmp_path)
+    message(error, Net.weights_name, "no such file", "safetensors")
+
+
+@pytest.mark.parametrize("keep", [0, 5, 60, 150])
+def test_truncated_weights_are_named(tmp_path, keep):
+    Net().save_pretrained(tmp_path)
+    file = tmp_path / Net.weights_name
+    file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(ValueError) as error:
+        Net.from_pretrained(tmp_path)
+    message(error, Net.weights_name, "expected a whole safetensors file")
+
+
+def test_foreign_weights_are_counted_and_the_first_named(tmp_path):
+    Net().save_pretrained(tmp_path)
+    save_file({"linear.weight": torch.zeros(3, 3), "head.bias": torch.zeros(1)}, tmp_path / Net.weights_name)
+    with pytest.raises(ValueError) as error:
+        Net.from_pretrained(tmp_path)
+    message(error, "3 missing keys (first: linear.bias)", "1 unexpected keys (first: head.bias)", "Net in config.json")
+
+
+def test_weights_of_another_size_are_named(tmp_path):
+    Net(3).save_pretrained(tmp_path)
+    save_file(Net(4).state_dict(), tmp_path / Net.weights_name)
+    with pytest.raises(ValueError) as error:
+        Net.from_pretrained(tmp_path)
+    message(error, Net.weights_name, "linear.weight of shape (4, 4) instead of (3, 3)")
+
+
+def test_legacy_names_become_todays():
+    old = {
+        "text_model.encoder.layers.0.self_attn.q_proj.weight": 1,
+        "text_model.embeddings.position_ids": 2,
+        "encoder.mid_block.attentions.0.query.weight": 3,
+        "decoder.mid_block.attentions.0.proj_attn.bias": 4,
+        "down_blocks.0.attentions.1.key.bias": 5,
+        "down_blocks.0.attentions.1.value.bias": 6,
+        "conv_in.weight": 7,
+    }
+    assert rename_legacy(old) == {
+        "encoder.layers.0.self_attn.q_proj.weight": 1,
+        "encoder.mid_block.attentions.0.to_q.weight": 3,
+        "decoder.mid_block.attentions.0.to_out.0.bias": 4,
+        "down_blocks.0.attentions.1.to_k.bias": 5,
+        "down_blocks.0.attentions.1.to_v.bias": 6,
+        "conv_in.weight": 7,
+    }

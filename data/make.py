@@ -1,0 +1,77 @@
+"""Make the bundled files from the full sets: `python data/make.py FOLDER`.
+
+FOLDER is in torchvision's layout: `MNIST/raw/…` and `cifar-10-batches-py/…`, as `torchvision.datasets.MNIST(FOLDER,
+download=True)` and `CIFAR10(FOLDER, download=True)` leave it. In place of the latter it may hold a `cifar10.npz` with
+`x_train` (50000, 32, 32, 3) uint8, `y_train`, `x_test`, `y_test`, in the original order.
+
+Writes, beside this script, a contact sheet and its labels for each set and split, and SHA256SUMS; then reads them back
+and compares every pixel. Nothing is random. The pixels are the same everywhere, the bytes with the same Pillow.
+"""
+
+import hashlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+DATA = Path(__file__).resolve().parent
+sys.path.insert(0, str(DATA.parent))
+
+from minildm.data import CIFAR_SUBSET, SHEET_FORMAT, balanced, read_bundled, read_published  # noqa: E402
+
+IMAGES_PER_ROW = {"mnist": 200, "cifar10": 100}
+# what tells that an .npz holds the published CIFAR-10: the well-known channel means of the 50000 training images
+CIFAR_MEANS = {"train": (0.49140, 0.48216, 0.44653), "test": (0.49421, 0.48513, 0.45041)}
+
+
+def full_set(folder: Path, dataset: str, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 pixels (N, H, W, C) and labels (N,), checked."""
+    if dataset == "cifar10" and (folder / "cifar10.npz").is_file():
+        with np.load(folder / "cifar10.npz") as arrays:
+            pixels, labels = arrays[f"x_{split}"], arrays[f"y_{split}"].ravel()
+        means = pixels.mean((0, 1, 2)) / 255
+        if not np.allclose(means, CIFAR_MEANS[split], atol=1e-5) or len(set(np.bincount(labels))) != 1:
+            raise ValueError(f"cifar10.npz: expected {split} means {CIFAR_MEANS[split]} and equal classes, got {means}")
+        return pixels, labels
+    return read_published(folder, dataset, split, "torchvision's download")
+
+
+def write_sheet(pixels: np.ndarray, labels: np.ndarray, dataset: str, split: str) -> None:
+    """Image i goes to row i // IMAGES_PER_ROW, column i % IMAGES_PER_ROW; so does its label, in the text file."""
+    columns = IMAGES_PER_ROW[dataset]
+    count, height, width, channels = pixels.shape
+    rows = count // columns
+    sheet = pixels.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
+    image = Image.fromarray(sheet.reshape(rows * height, columns * width, channels).squeeze())
+    if SHEET_FORMAT[dataset] == "png":
+        image.save(DATA / f"{dataset}-{split}.png", optimize=True)
+    else:
+        image.save(DATA / f"{dataset}-{split}.webp", lossless=True, quality=100, method=5)
+    lines = ["".join(map(str, row)) for row in labels.reshape(rows, columns)]
+    (DATA / f"{dataset}-{split}.txt").write_text("\n".join(lines) + "\n", newline="\n")
+
+
+def main(folder: Path) -> None:
+    made = {}
+    for dataset in IMAGES_PER_ROW:
+        for split in ("train", "test"):
+            pixels, labels = full_set(folder, dataset, split)
+            if dataset == "cifar10":
+                chosen = balanced(torch.from_numpy(labels.astype(np.int64)), CIFAR_SUBSET[split]).numpy()
+                pixels, labels = pixels[chosen], labels[chosen]
+            write_sheet(pixels, labels, dataset, split)
+            made[dataset, split] = pixels, labels
+    names = sorted(f"{d}-{s}.{ending}" for d, s in made for ending in (SHEET_FORMAT[d], "txt"))
+    sums = [f"{hashlib.sha256((DATA / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+    (DATA / "SHA256SUMS").write_text("".join(sums), newline="\n")
+    for (dataset, split), arrays in made.items():
+        for expected, got in zip(arrays, read_bundled(DATA, dataset, split), strict=True):
+            np.testing.assert_array_equal(got, expected)
+    for name in names:
+        print(f"{(DATA / name).stat().st_size:>10,}  {name}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

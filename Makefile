@@ -1,0 +1,75 @@
+# Two commands are all a newcomer needs: `make lab` and `make test`. `make help` lists the others.
+# Each makes .venv if it is missing (with uv where there is one, else with venv and pip), so either may come first.
+# Works with GNU make 3.81, which macOS ships.
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test test-package test-notebooks test-lowest course bench weights lint strip clean
+
+UV := $(shell command -v uv 2>/dev/null)
+CHECK := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+# The first suitable Python, unless you name one: make lab PYTHON=/path/to/python3.12
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	"$$p" -c "$(CHECK)" >/dev/null 2>&1 && echo "$$p" && break; done)
+
+PY := .venv/bin/python
+INSTALLED := .venv/.installed
+PIP_INSTALL = $(if $(UV),$(UV) pip install --python,$(1) -m pip install)$(if $(UV), $(1))
+
+# Tests run side by side with one thread each; MINILDM_PACE (test or course) says how long the notebooks train.
+JOBS ?= 2
+PYTEST := $(PY) -m pytest -p no:cacheprovider
+NBVAL := --nbval-lax --nbval-current-env
+LAB_ARGS ?=
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
+
+lab: $(INSTALLED) ## open the course in JupyterLab (LAB_ARGS="--no-browser" and the like are passed on)
+	$(PY) -m jupyterlab notebooks/00_start_here.ipynb $(LAB_ARGS)
+
+test: lint test-package test-notebooks ## check everything: style, the package, and every notebook at test pace
+
+test-package: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(PYTEST) tests -n $(JOBS)
+
+test-notebooks: $(INSTALLED)
+	OMP_NUM_THREADS=1 MINILDM_PACE=test $(PYTEST) notebooks $(NBVAL) --nbval-cell-timeout=600 -n $(JOBS) --dist loadfile
+
+course: $(INSTALLED) ## run every notebook at the reader's pace, every claim asserted
+	MINILDM_PACE=course $(PYTEST) notebooks $(NBVAL) --nbval-cell-timeout=1200 --durations=20
+
+bench: $(INSTALLED) ## the measured claims, each beside the peer it is measured against
+	@for script in benchmarks/*.py; do echo; echo "== $$script"; $(PY) "$$script" || exit 1; done
+
+# TODO(weights): the recorded command that made the shipped checkpoint
+weights: $(INSTALLED) ## train the shipped checkpoints again, from the recorded seed and recipe
+	$(PY) -m minildm.cli train --preset mnist --recipe shipped --out minildm/weights/mnist
+
+lint: $(INSTALLED) ## ruff over the package, the tests and the notebooks
+	$(PY) -m ruff check .
+
+strip: $(INSTALLED) ## take the outputs out of the notebooks, which are committed without
+	$(PY) -m jupyter nbconvert --clear-output --inplace notebooks/*.ipynb
+
+test-lowest: ## run the package's tests on the lowest versions that pyproject.toml allows (needs uv)
+	uv venv --seed --clear --python "$(PYTHON)" .venv-lowest
+	uv pip install --python .venv-lowest/bin/python --resolution lowest-direct -e '.[course,test]'
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -p no:cacheprovider tests -n $(JOBS)
+
+clean: ## remove the environments and caches; runs/ stays
+	rm -rf .venv .venv-lowest .pytest_cache .ruff_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is written last, so that a set-up which was interrupted starts again.
+$(INSTALLED): pyproject.toml
+	@test -n "$(PYTHON)" || test -n "$(UV)" || { \
+		echo "minildm needs Python 3.11, 3.12 or 3.13: none found. Name one with: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@test -z "$(PYTHON)" || "$(PYTHON)" -c "$(CHECK)" || { \
+		echo "minildm needs Python 3.11, 3.12 or 3.13, got: $$("$(PYTHON)" --version 2>&1)" >&2; exit 1; }
+	@echo "Setting up .venv: a few minutes; about 6 GB on Linux (PyTorch's GPU libraries), 1.5 GB on macOS."
+	@$(PY) -m pip --version >/dev/null 2>&1 || { rm -rf .venv; \
+		if test -n "$(UV)"; then "$(UV)" venv --quiet --seed --python "$(if $(PYTHON),$(PYTHON),3.12)" .venv; \
+		else "$(PYTHON)" -m venv .venv; fi; }
+	$(call PIP_INSTALL,$(PY)) -e '.[course,test]'
+	@$(PY) -m jupyter labextension disable "@jupyterlab/apputils-extension:announcements" >/dev/null 2>&1 # no news pop-up
+	@touch $@

@@ -1,0 +1,99 @@
+"""Rules that hold for every notebook. That they run, and what they assert, `make test` checks with nbval."""
+
+import ast
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+import minildm
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+BOOK = yaml.safe_load((ROOT / "book.yml").read_text())
+CHAPTERS = [BOOK["root"], *(chapter["file"] for part in BOOK["parts"] for chapter in part["chapters"])]
+DISTILS = BOOK["meta"]["distils"]
+
+notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def code_cells(path: Path) -> list[str]:
+    """The source of each code cell, without IPython's magics and shell lines."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    return ["\n".join(line for line in source.splitlines() if line.lstrip()[:1] not in "%!") for source in sources]
+
+
+def as_committed(path: Path) -> dict:
+    """The notebook as git has it: a reader who ran and saved it has outputs, which is no fault."""
+    name = path.relative_to(ROOT).as_posix()
+    shown = subprocess.run(["git", "show", f":{name}"], cwd=ROOT, capture_output=True)
+    return json.loads(shown.stdout if shown.returncode == 0 else path.read_bytes())
+
+
+def names_in(tree: ast.AST) -> set[str]:
+    """Every name that the code uses, attributes too."""
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} | {
+        node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)
+    }
+
+
+def test_book_and_folder_hold_the_same_chapters():
+    assert CHAPTERS == sorted(set(CHAPTERS)), "in their order, each once"
+    assert CHAPTERS == [f"notebooks/{path.stem}" for path in NOTEBOOKS]
+
+
+@notebooks
+def test_is_committed_without_outputs(path):
+    notebook = as_committed(path)
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert not any(cell["outputs"] for cell in cells), "run `make strip`"
+    assert all(cell["execution_count"] is None for cell in cells), "run `make strip`"
+    assert "widgets" not in notebook["metadata"], "it holds the state of widgets"
+
+
+@notebooks
+def test_opens_with_a_title_and_runs_on_any_python3_kernel(path):
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    first = notebook["cells"][0]
+    assert first["cell_type"] == "markdown" and "".join(first["source"]).startswith("# ")
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) >= (4, 5), "cells have ids from 4.5 on"
+
+
+@notebooks
+def test_asserts_at_least_three_claims(path):
+    trees = [ast.parse(source) for source in code_cells(path)]
+    assert sum(isinstance(node, ast.Assert) for tree in trees for node in ast.walk(tree)) >= 3
+
+
+@notebooks
+def test_no_code_cell_is_longer_than_45_lines(path):
+    assert max(len(source.splitlines()) for source in code_cells(path)) <= 45
+
+
+@pytest.mark.parametrize("chapter", sorted(DISTILS))
+def test_a_chapter_compares_what_it_built_with_the_package_and_imports_it(chapter):
+    trees = [ast.parse(source) for source in code_cells(ROOT / f"{chapter}.ipynb")]
+    imports = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    modules = {minildm_module(node.module, alias.name) for node in imports for alias in node.names}
+    assert set(DISTILS[chapter]) <= modules
+
+    testing = [alias for node in imports if node.module == "minildm.testing" for alias in node.names]
+    helpers = {alias.asname or alias.name for alias in testing}
+    assert helpers & {name for tree in trees for name in names_in(tree)}, "it calls nothing of minildm.testing"
+
+
+def minildm_module(module: str | None, name: str) -> str | None:
+    """The module behind `from minildm.unet import X`, `from minildm import unet`, `from minildm import UNet2DModel`."""
+    if module == "minildm":
+        return minildm._MODULE_OF.get(name, name)
+    return module.split(".")[1] if module and module.startswith("minildm.") else None
+
+
+def test_every_chapter_says_what_it_distils():
+    assert set(DISTILS) <= set(CHAPTERS)
+    for modules in DISTILS.values():
+        assert all((ROOT / "minildm" / f"{name}.py").exists() or (ROOT / "minildm" / name).is_dir() for name in modules)

@@ -1,0 +1,189 @@
+"""The promises of the package as a whole: cheap to import, complete, documented, layered, one version."""
+
+import ast
+import importlib
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+import minildm
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "minildm"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+# A module uses only what stands above it (a folder counts as one module).
+ORDER = """
+    configuration data scenes schedules schedulers embeddings resnet attention blocks unet autoencoder
+    classifiers losses tokenizer text controlnet lora dit distillation checkpoints pipeline
+    training metrics stages recipes evaluation gan plots widgets testing cli
+""".split()
+HEAVY = ("transformers", "matplotlib", "diffusers", "accelerate", "torchvision", "IPython")
+
+
+def python(code: str) -> str:
+    """What a fresh interpreter prints for this code."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def imported_by(code: str) -> set[str]:
+    """The top-level packages that this code imports, directly or not."""
+    return set(python(f"{code}\nimport sys; print(*{{name.partition('.')[0] for name in sys.modules}})").split())
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_importing_minildm_imports_neither_torch_nor_anything_heavy():
+    assert not imported_by("import minildm") & {"torch", "numpy", *HEAVY}
+
+
+def test_all_public_names_together_cost_at_most_0_3_s_more_than_torch_and_import_nothing_heavy():
+    code = """
+import sys, time, torch
+start = time.process_time()  # not the clock on the wall, which counts what else the machine does
+from minildm import *
+print(time.process_time() - start, *{name.partition(".")[0] for name in sys.modules})
+"""
+    runs = [python(code).split() for _ in range(3)]  # the first of them also compiles the modules
+    assert not set(runs[0]) & set(HEAVY)
+    assert min(float(seconds) for seconds, *_ in runs) <= 0.3
+
+
+@pytest.mark.parametrize("arguments", [[], ["train"], ["sample"], ["evaluate"], ["data"]], ids=str)
+def test_help_imports_no_torch(arguments):
+    code = f"""
+import sys
+from minildm.cli import app
+sys.argv = ["minildm", *{arguments}, "--help"]
+try:
+    app()
+except SystemExit as end:
+    assert not end.code, end.code
+"""
+    assert "torch" not in imported_by(code)
+
+
+def test_the_command_is_minildm_cli_app():
+    assert PYPROJECT["project"]["scripts"] == {"minildm": "minildm.cli:app"}
+    assert callable(importlib.import_module("minildm.cli").app)
+
+
+@pytest.mark.parametrize("name", minildm.__all__)
+def test_every_public_name_resolves(name):
+    assert getattr(minildm, name) is not None
+    assert name in dir(minildm)
+
+
+def test_type_checkers_see_the_names_that_are_imported_lazily():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    seen = {
+        alias.asname: node.module
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        for alias in node.names
+    }
+    assert seen == minildm._MODULE_OF
+    assert (PACKAGE / "py.typed").exists()
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'Unet'"):
+        _ = minildm.Unet
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_everything_public_has_a_docstring(path):
+    tree = ast.parse(path.read_text())
+    definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    public = [node for node in tree.body if isinstance(node, definitions) and not node.name.startswith("_")]
+    assert ast.get_docstring(tree), "the module has none"
+    assert [node.name for node in public if not ast.get_docstring(node)] == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_a_module_reads_in_one_sitting(path):
+    assert len(path.read_text().splitlines()) <= 320
+
+
+def module_of(path: Path) -> str:
+    """The name in ORDER: a file's own, or the folder it is in."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def minildm_imports(path: Path) -> set[str]:
+    """The modules of minildm that a file imports anywhere in it, inside functions too."""
+    folder = ["minildm", *path.relative_to(PACKAGE).parts[:-1]]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(folder[: len(folder) + 1 - node.level] + [node.module or ""]) if node.level else node.module
+            base = base.rstrip(".")
+            names = [f"{base}.{alias.name}" for alias in node.names] if base == "minildm" else [base]
+        else:
+            continue
+        found |= {name.split(".")[1] for name in names if name.startswith("minildm.")}
+    return {minildm._MODULE_OF.get(name, name) for name in found} - {"__version__"}
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path != PACKAGE / "__init__.py"], ids=relative)
+def test_imports_point_one_way(path):
+    module = module_of(path)
+    assert module in ORDER, "add it to ORDER, below everything it uses"
+    allowed = set(ORDER[: ORDER.index(module)]) | ({module} if path.parent != PACKAGE else set())
+    assert minildm_imports(path) <= allowed
+
+
+def test_the_version_is_the_same_everywhere():
+    assert PYPROJECT["project"]["dynamic"] == ["version"]
+    assert PYPROJECT["tool"]["hatch"]["version"]["path"] == "minildm/__init__.py"
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == minildm.__version__
+    latest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert latest and latest[1] == minildm.__version__
+
+
+def test_the_readme_fits_one_screen_and_its_links_lead_somewhere():
+    readme = (ROOT / "README.md").read_text()
+    assert len(readme.splitlines()) <= 50
+    links = re.findall(r"\]\((?!http)([^)#]+)", readme) + re.findall(r'src="(?!http)([^"]+)"', readme)
+    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert "make lab" in readme and "make test" in readme
+
+
+def test_ci_runs_the_readmes_test_command():
+    assert (ROOT / ".ci" / "run").read_text().splitlines()[-1] == "make test"
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def test_dependencies_stand_once():
+    """Every extra and environment.yml draw on pyproject.toml; no package is named in two of its lists."""
+    project = PYPROJECT["project"]
+    named = [
+        re.split(r"[\[<>=~!; ]", requirement)[0]
+        for requirements in (project["dependencies"], *project["optional-dependencies"].values())
+        for requirement in requirements
+    ]
+    packages = [name for name in named if name != "minildm"]
+    assert len(packages) == len(set(packages))
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert environment["dependencies"][-1] == {"pip": ["-e .[course,test]"]}
+
+
+def test_shipped_weights_are_small_and_never_pickled():
+    files = [path for path in (PACKAGE / "weights").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 60e6
+    assert not [path for path in files if path.suffix in {".bin", ".pt", ".pth", ".ckpt", ".pkl"}]

@@ -1,0 +1,164 @@
+"""What all schedulers share: the tables of a noise schedule, which timesteps to visit, and one quantity under three
+names (Ho et al. 2020; Salimans & Ho 2022). Chapters 02 and 05.
+
+A scheduler holds no network. In training it adds noise; in sampling it is told what the network said of x_t, and gives
+x at the timestep before.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from minildm.configuration import ConfigMixin
+from minildm.schedules import alphas_cumprod, make_betas, rescale_zero_terminal_snr
+
+SPACINGS = ("leading", "trailing", "linspace")
+
+
+class Scheduler(ConfigMixin):
+    """The base of the schedulers whose forward process is x_t = √ᾱ_t·x₀ + √(1 - ᾱ_t)·ε, DDPM eq. 4."""
+
+    config_name = "scheduler_config.json"
+    prediction_types: ClassVar[tuple[str, ...]] = ("epsilon", "sample", "v_prediction")
+    order = 1
+    init_noise_sigma: float | Tensor = 1.0
+    """What standard normal noise is multiplied by before the first step."""
+
+    def prepare(self) -> None:
+        """Make the tables that `self.config` asks for; the last line of every constructor."""
+        config = self.config
+        if config.prediction_type not in self.prediction_types:
+            expected = ", ".join(self.prediction_types)
+            raise ValueError(f"expected a prediction_type of {expected}, got {config.prediction_type!r}")
+        spacing = config.get("timestep_spacing", "linspace")
+        if spacing not in SPACINGS:
+            raise ValueError(f"expected a timestep_spacing of {', '.join(SPACINGS)}, got {spacing!r}")
+        if config.trained_betas is not None:
+            self.betas = torch.tensor(config.trained_betas, dtype=torch.float32)
+        else:
+            self.betas = make_betas(
+                config.beta_schedule, config.num_train_timesteps, config.beta_start, config.beta_end
+            )
+        if config.get("rescale_betas_zero_snr"):
+            if config.prediction_type == "epsilon":
+                raise ValueError(
+                    "expected v_prediction or sample with rescale_betas_zero_snr: at the last timestep nothing is left "
+                    "of x0, and computing it from epsilon would divide by zero"
+                )
+            self.betas = rescale_zero_terminal_snr(self.betas)
+        self.alphas = 1 - self.betas
+        self.alphas_cumprod = alphas_cumprod(self.betas)
+        self.num_inference_steps: int | None = None
+        self.timesteps = torch.arange(config.num_train_timesteps).flip(0)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], **overrides: Any):
+        """A scheduler from its own configuration or from another's (`DDIMScheduler.from_config(other.config)`): keys
+        that only other schedulers know are passed over."""
+        own, siblings = _known_keys(cls), set().union(*map(_known_keys, _all_subclasses(Scheduler)))
+        mine = {key: value for key, value in config.items() if key in own or key not in siblings}
+        return super().from_config(mine, **overrides)
+
+    # Training
+
+    def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """x_t = √ᾱ_t·x₀ + √(1 - ᾱ_t)·ε, DDPM eq. 4 (`q_sample`). x0, noise: (B, ...); timesteps: (B,) int."""
+        alpha, sigma = self.alpha_sigma(timesteps, original_samples)
+        return alpha * original_samples + sigma * noise
+
+    def get_velocity(self, sample: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """v = √ᾱ_t·ε - √(1 - ᾱ_t)·x₀, Salimans & Ho 2022, section 4. sample is x0 here; shapes as in `add_noise`."""
+        alpha, sigma = self.alpha_sigma(timesteps, sample)
+        return alpha * noise - sigma * sample
+
+    def alpha_sigma(self, timesteps: Tensor | int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """√ᾱ_t and √(1 - ᾱ_t), shaped to multiply `like` (B, ...)."""
+        timesteps = torch.as_tensor(timesteps).long().cpu()
+        if timesteps.numel() and not 0 <= timesteps.min() <= timesteps.max() < len(self.alphas_cumprod):
+            raise ValueError(f"expected timesteps from 0 to {len(self.alphas_cumprod) - 1}, got {timesteps.tolist()}")
+        remaining = self.alphas_cumprod[timesteps].to(like.device, like.dtype)
+        remaining = remaining.reshape(-1, *[1] * (like.ndim - 1)) if remaining.ndim else remaining
+        return remaining.sqrt(), (1 - remaining).sqrt()
+
+    # Sampling
+
+    def set_timesteps(self, num_inference_steps: int, device: torch.device | str | None = None) -> None:
+        """Choose the timesteps to visit, noisiest first, and forget every step taken before."""
+        self.check_steps(num_inference_steps)
+        timesteps = self.spaced(num_inference_steps)
+        self.timesteps = torch.from_numpy(timesteps.round().astype(np.int64)).to(device)
+
+    def check_steps(self, num_inference_steps: int) -> None:
+        most = self.config.num_train_timesteps
+        if not 1 <= num_inference_steps <= most:
+            raise ValueError(f"expected num_inference_steps from 1 to {most}, got {num_inference_steps}")
+        self.num_inference_steps = num_inference_steps
+
+    def spaced(self, count: int) -> np.ndarray:
+        """`count` timesteps, falling; Lin et al. 2023, table 2. "leading" never visits the noisiest timestep,
+        "trailing" starts there, "linspace" has both ends."""
+        most, spacing = self.config.num_train_timesteps, self.config.timestep_spacing
+        if spacing == "linspace":
+            return np.linspace(0, most - 1, count)[::-1].copy()
+        if spacing == "trailing":
+            return np.arange(most, 0, -most / count).round() - 1
+        return (np.arange(count) * (most // count))[::-1] + float(self.config.steps_offset)
+
+    def scale_model_input(self, sample: Tensor, timestep: Tensor | float | None = None) -> Tensor:
+        """What the network is to see of `sample`; most schedulers show it as it is."""
+        return sample
+
+    def predict_x0(self, model_output: Tensor, timestep: Tensor | int, sample: Tensor) -> Tensor:
+        """The x0 that the network's output amounts to, whatever its prediction_type. All (B, C, H, W)."""
+        alpha, sigma = self.alpha_sigma(timestep, sample)
+        return to_x0(self.config.prediction_type, model_output, sample, alpha, sigma)
+
+    def predict_epsilon(self, model_output: Tensor, timestep: Tensor | int, sample: Tensor) -> Tensor:
+        """The noise that the network's output amounts to, whatever its prediction_type. All (B, C, H, W)."""
+        alpha, sigma = self.alpha_sigma(timestep, sample)
+        return to_epsilon(self.config.prediction_type, model_output, sample, alpha, sigma)
+
+    def step(
+        self, model_output: Tensor, timestep: Tensor | int, sample: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """From x_t, `sample`, and what the network said of it to x at the timestep before. All (B, C, H, W)."""
+        raise NotImplementedError
+
+    def require_timesteps(self) -> int:
+        """The number of steps that `set_timesteps` was told."""
+        if self.num_inference_steps is None:
+            raise ValueError(f"expected set_timesteps(num_inference_steps) before {type(self).__name__}.step")
+        return self.num_inference_steps
+
+    def clip(self, x0: Tensor) -> Tensor:
+        """x0 kept within the range of pixels, if `clip_sample` says so; latents have no such range."""
+        limit = self.config.clip_sample_range
+        return x0.clamp(-limit, limit) if self.config.clip_sample else x0
+
+
+def to_x0(prediction_type: str, model_output: Tensor, sample: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """x₀ from ε: (x_t - σ·ε) / α; from v: α·x_t - σ·v; where α = √ᾱ_t and σ = √(1 - ᾱ_t)."""
+    if prediction_type == "epsilon":
+        return (sample - sigma * model_output) / alpha
+    return model_output if prediction_type == "sample" else alpha * sample - sigma * model_output
+
+
+def to_epsilon(prediction_type: str, model_output: Tensor, sample: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """ε from x₀: (x_t - α·x₀) / σ; from v: α·v + σ·x_t; where α = √ᾱ_t and σ = √(1 - ᾱ_t)."""
+    if prediction_type == "sample":
+        return (sample - alpha * model_output) / sigma
+    return model_output if prediction_type == "epsilon" else alpha * model_output + sigma * sample
+
+
+def _known_keys(cls: type) -> set[str]:
+    return {*inspect.signature(cls.__init__).parameters, *cls.unsupported}
+
+
+def _all_subclasses(cls: type) -> list[type]:
+    return [sub for child in cls.__subclasses__() for sub in [child, *_all_subclasses(child)]]

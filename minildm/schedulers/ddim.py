@@ -1,0 +1,64 @@
+"""Denoising diffusion implicit models: the same network, fewer steps, no noise (Song et al. 2020). Chapter 05."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from minildm.schedulers.base import Scheduler
+
+
+def ddim_step(x0: Tensor, epsilon: Tensor, remaining_prev: Tensor, std: Tensor | float = 0.0) -> Tensor:
+    """The mean of x_{t-1}: √ᾱ_{t-1}·x₀ + √(1 - ᾱ_{t-1} - std²)·ε, Song et al. 2020, eq. 12."""
+    return remaining_prev.sqrt() * x0 + (1 - remaining_prev - std**2).sqrt() * epsilon
+
+
+class DDIMScheduler(Scheduler):
+    """A step takes x_t apart into x₀ and ε and puts them together again at the timestep before.
+
+    set_alpha_to_one: after the last step ᾱ is 1; if False, that of timestep 0.
+    """
+
+    unsupported = {"thresholding": False, "dynamic_thresholding_ratio": ..., "sample_max_value": ...}
+
+    def __init__(
+        self,
+        num_train_timesteps: int = 1000,
+        beta_start: float = 0.0001,
+        beta_end: float = 0.02,
+        beta_schedule: str = "linear",
+        trained_betas: tuple[float, ...] | None = None,
+        clip_sample: bool = True,
+        set_alpha_to_one: bool = True,
+        steps_offset: int = 0,
+        prediction_type: str = "epsilon",
+        clip_sample_range: float = 1.0,
+        timestep_spacing: str = "leading",
+        rescale_betas_zero_snr: bool = False,
+    ):
+        self.prepare()
+        self.final_alpha_cumprod = torch.tensor(1.0) if set_alpha_to_one else self.alphas_cumprod[0]
+
+    def step(
+        self,
+        model_output: Tensor,
+        timestep: Tensor | int,
+        sample: Tensor,
+        generator: torch.Generator | None = None,
+        eta: float = 0.0,
+    ) -> Tensor:
+        """eta: 0 adds no noise, 1 as much as DDPM; Song et al. 2020, eq. 16."""
+        t = int(timestep)
+        previous = t - self.config.num_train_timesteps // self.require_timesteps()
+        remaining = self.alphas_cumprod[t]
+        remaining_prev = self.alphas_cumprod[previous] if previous >= 0 else self.final_alpha_cumprod
+        x0 = self.clip(self.predict_x0(model_output, t, sample))
+        epsilon = self.predict_epsilon(model_output, t, sample)
+        variance = (1 - remaining_prev) / (1 - remaining) * (1 - remaining / remaining_prev)
+        std = eta * variance.sqrt()
+        mean = ddim_step(x0, epsilon, remaining_prev, std)
+        if eta == 0:
+            return mean
+        device = generator.device if generator else sample.device
+        noise = torch.randn(sample.shape, generator=generator, dtype=sample.dtype, device=device).to(sample.device)
+        return mean + std * noise

@@ -1,0 +1,65 @@
+"""Denoising diffusion probabilistic models, the Markov chain walked back (Ho et al. 2020). Chapters 02 and 05."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from minildm.schedulers.base import Scheduler
+
+
+def posterior(sample: Tensor, x0: Tensor, remaining: Tensor, remaining_prev: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of q(x_{t-1} | x_t, x_0), DDPM eq. 7; `remaining` is ᾱ_t, `remaining_prev` ᾱ_{t-1}."""
+    alpha = remaining / remaining_prev
+    beta = 1 - alpha
+    mean = (
+        remaining_prev.sqrt() * beta / (1 - remaining) * x0
+        + alpha.sqrt() * (1 - remaining_prev) / (1 - remaining) * sample
+    )
+    return mean, (1 - remaining_prev) / (1 - remaining) * beta
+
+
+class DDPMScheduler(Scheduler):
+    """A step is a draw from q(x_{t-1} | x_t, x_0), with x_0 as the network predicts it; DDPM algorithm 2.
+
+    variance_type: "fixed_small" is the posterior's own variance, "fixed_large" is β_t; DDPM section 3.2.
+    """
+
+    unsupported = {"thresholding": False, "dynamic_thresholding_ratio": ..., "sample_max_value": ...}
+
+    def __init__(
+        self,
+        num_train_timesteps: int = 1000,
+        beta_start: float = 0.0001,
+        beta_end: float = 0.02,
+        beta_schedule: str = "linear",
+        trained_betas: tuple[float, ...] | None = None,
+        variance_type: str = "fixed_small",
+        clip_sample: bool = True,
+        prediction_type: str = "epsilon",
+        clip_sample_range: float = 1.0,
+        timestep_spacing: str = "leading",
+        steps_offset: int = 0,
+        rescale_betas_zero_snr: bool = False,
+    ):
+        if variance_type not in ("fixed_small", "fixed_large"):
+            raise ValueError(f"expected a variance_type of fixed_small, fixed_large, got {variance_type!r}")
+        self.prepare()
+
+    def step(
+        self, model_output: Tensor, timestep: Tensor | int, sample: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        self.require_timesteps()
+        t = int(timestep)
+        later = self.timesteps[self.timesteps < t]
+        remaining = self.alphas_cumprod[t]
+        remaining_prev = self.alphas_cumprod[later[0]] if len(later) else torch.tensor(1.0)
+        x0 = self.clip(self.predict_x0(model_output, t, sample))
+        mean, variance = posterior(sample, x0, remaining, remaining_prev)
+        if t == 0:
+            return mean
+        if self.config.variance_type == "fixed_large":
+            variance = 1 - remaining / remaining_prev
+        device = generator.device if generator else sample.device
+        noise = torch.randn(sample.shape, generator=generator, dtype=sample.dtype, device=device).to(sample.device)
+        return mean + variance.clamp(min=1e-20).sqrt() * noise

@@ -1,0 +1,55 @@
+"""Euler's method on the probability-flow ODE (Karras et al. 2022, algorithm 1 of section 3). Chapter 05."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from minildm.schedulers.sigmas import SigmaScheduler
+
+
+def euler_step(sample: Tensor, x0: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
+    """A straight line from x in the direction dx/dσ = (x - x₀)/σ."""
+    return sample + (sample - x0) / sigma * (sigma_next - sigma)
+
+
+class EulerDiscreteScheduler(SigmaScheduler):
+    """First order: halve the step and the error halves."""
+
+    unsupported = {
+        "interpolation_type": "linear",
+        "use_karras_sigmas": (False, None),
+        "use_exponential_sigmas": (False, None),
+        "use_beta_sigmas": (False, None),
+        "sigma_min": None,
+        "sigma_max": None,
+        "timestep_type": "discrete",
+    }
+
+    def __init__(
+        self,
+        num_train_timesteps: int = 1000,
+        beta_start: float = 0.0001,
+        beta_end: float = 0.02,
+        beta_schedule: str = "linear",
+        trained_betas: tuple[float, ...] | None = None,
+        prediction_type: str = "epsilon",
+        timestep_spacing: str = "linspace",
+        steps_offset: int = 0,
+        rescale_betas_zero_snr: bool = False,
+        final_sigmas_type: str = "zero",
+    ):
+        self.prepare()
+
+    def set_timesteps(self, num_inference_steps: int, device: torch.device | str | None = None) -> None:
+        self.check_steps(num_inference_steps)
+        timesteps = self.spaced(num_inference_steps)
+        self.set_sigmas(timesteps.astype("float32"), self.sigmas_at(timesteps), device)
+
+    def step(
+        self, model_output: Tensor, timestep: Tensor | float, sample: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        i = self.index_at(timestep)
+        x0 = self.predict_x0(model_output, timestep, sample)
+        self.index = i + 1
+        return euler_step(sample, x0, self.sigmas[i], self.sigmas[i + 1])

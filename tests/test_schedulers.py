@@ -1,0 +1,291 @@
+import itertools
+
+import diffusers
+import pytest
+import torch
+
+import minildm
+from minildm.schedulers import SAMPLERS, Scheduler
+from minildm.schedulers.base import SPACINGS
+from minildm.schedules import BETA_SCHEDULES
+
+NAMES = [sampler.__name__ for sampler in SAMPLERS.values()]
+DIFFUSION = [name for name in NAMES if not name.startswith("Flow")]
+# What diffusers' class of that name lacks.
+NO_SIGMOID = set(NAMES) - {"DDPMScheduler"}
+NO_ZERO_SNR = {"PNDMScheduler", "HeunDiscreteScheduler"}
+
+
+def network(x, t):
+    """Stands in for a U-Net: smooth, nonlinear, different at every timestep."""
+    return torch.tanh(x * 0.7 + torch.sin(torch.as_tensor(t, dtype=torch.float32) / 100)) + 0.1 * x
+
+
+def sample(scheduler, steps, seed=0):
+    """The whole loop, as a pipeline runs it, for either library; all intermediate samples."""
+    generator = torch.Generator().manual_seed(seed)
+    scheduler.set_timesteps(steps)
+    x = torch.randn(2, 3, 5, 4, generator=generator) * scheduler.init_noise_sigma
+    xs = [x]
+    theirs = not isinstance(scheduler, Scheduler)
+    stochastic = {"generator": generator} if not theirs or "DDPM" in type(scheduler).__name__ else {}
+    for t in scheduler.timesteps:
+        shown = scheduler.scale_model_input(x, t)
+        x = scheduler.step(network(shown, t), t, x, **stochastic)
+        x = x.prev_sample if theirs else x
+        xs.append(x)
+    return torch.stack(xs)
+
+
+def combinations():
+    for name, beta_schedule, spacing, prediction, zero_snr in itertools.product(
+        DIFFUSION, BETA_SCHEDULES, SPACINGS, ("epsilon", "sample", "v_prediction"), (False, True)
+    ):
+        if beta_schedule == "sigmoid" and name in NO_SIGMOID:
+            continue
+        if zero_snr and (prediction == "epsilon" or name in NO_ZERO_SNR):
+            continue
+        if prediction not in getattr(minildm, name).prediction_types:
+            continue
+        config = {"beta_schedule": beta_schedule, "prediction_type": prediction, "timestep_spacing": spacing}
+        if beta_schedule == "scaled_linear":
+            config |= {"beta_start": 0.00085, "beta_end": 0.012}
+        if spacing == "leading":
+            config["steps_offset"] = 1
+        if zero_snr:
+            config["rescale_betas_zero_snr"] = True
+        if name == "PNDMScheduler":
+            config["skip_prk_steps"] = True
+        yield pytest.param(name, config, id=f"{name}-{beta_schedule}-{spacing}-{prediction}{'-zero' * zero_snr}")
+
+
+@pytest.mark.parametrize("name, config", list(combinations()))
+def test_sampling_loops_are_those_of_diffusers(name, config):
+    ours, theirs = getattr(minildm, name)(**config), getattr(diffusers, name)(**config)
+    for steps in (2, 5, 10, 20):
+        expected, got = sample(theirs, steps), sample(ours, steps)
+        assert ours.timesteps.tolist() == theirs.timesteps.tolist()
+        bound = 1e-5 * expected.abs().amax().item()
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=bound)
+
+
+@pytest.mark.parametrize(
+    "name, config",
+    [
+        ("DDPMScheduler", {"variance_type": "fixed_large"}),
+        ("DDPMScheduler", {"clip_sample": False, "num_train_timesteps": 200}),
+        ("DDPMScheduler", {"trained_betas": [0.001 * i for i in range(1, 101)], "num_train_timesteps": 100}),
+        ("DDIMScheduler", {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}),
+        ("DDIMScheduler", {"clip_sample_range": 0.5}),
+        ("PNDMScheduler", {}),  # with Runge-Kutta's beginning
+        ("PNDMScheduler", {"prediction_type": "v_prediction", "set_alpha_to_one": True}),
+        ("EulerDiscreteScheduler", {"final_sigmas_type": "sigma_min"}),
+        ("HeunDiscreteScheduler", {"clip_sample": True}),
+        ("DPMSolverMultistepScheduler", {"solver_order": 1}),
+        ("DPMSolverMultistepScheduler", {"lower_order_final": False}),
+        ("DPMSolverMultistepScheduler", {"final_sigmas_type": "sigma_min"}),
+        ("DPMSolverMultistepScheduler", {"final_sigmas_type": "sigma_min", "euler_at_final": True}),
+        ("DPMSolverMultistepScheduler", {"prediction_type": "flow_prediction", "use_flow_sigmas": True}),
+        (
+            "DPMSolverMultistepScheduler",
+            {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0},
+        ),
+        ("FlowMatchEulerDiscreteScheduler", {}),
+        ("FlowMatchEulerDiscreteScheduler", {"shift": 3.0}),
+    ],
+)
+def test_other_options_are_those_of_diffusers(name, config):
+    ours, theirs = getattr(minildm, name)(**config), getattr(diffusers, name)(**config)
+    if name.startswith("Flow"):  # diffusers' has no such method; there is nothing to scale
+        theirs.scale_model_input, theirs.init_noise_sigma = (lambda x, t: x), 1.0
+    for steps in (4, 10, 25):
+        expected, got = sample(theirs, steps), sample(ours, steps)
+        torch.testing.assert_close(ours.timesteps, theirs.timesteps)
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5 * expected.abs().amax().item())
+
+
+@pytest.mark.parametrize("eta", [0.5, 1.0])
+def test_ddim_with_noise_is_that_of_diffusers(eta):
+    ours, theirs = minildm.DDIMScheduler(), diffusers.DDIMScheduler()
+    x, output = torch.randn(2, 2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    for scheduler in (ours, theirs):
+        scheduler.set_timesteps(10)
+    for t in theirs.timesteps:
+        expected = theirs.step(output, t, x, eta=eta, generator=torch.Generator().manual_seed(1)).prev_sample
+        got = ours.step(output, t, x, eta=eta, generator=torch.Generator().manual_seed(1))
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", DIFFUSION)
+def test_the_forward_process_is_that_of_diffusers(name):
+    if name == "PNDMScheduler":  # diffusers' has no get_velocity
+        ours, theirs = minildm.PNDMScheduler(), diffusers.DDPMScheduler()
+    elif name in ("EulerDiscreteScheduler", "HeunDiscreteScheduler", "DPMSolverMultistepScheduler"):
+        # Diffusers' sigma schedulers add noise on the scale of the sigmas they sample at; ours always as in training.
+        ours, theirs = getattr(minildm, name)(), diffusers.DDPMScheduler(**_betas(getattr(minildm, name)()))
+    else:
+        ours, theirs = getattr(minildm, name)(), getattr(diffusers, name)()
+    x0, noise = torch.randn(2, 4, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    t = torch.tensor([0, 10, 500, 999])
+    torch.testing.assert_close(ours.add_noise(x0, noise, t), theirs.add_noise(x0, noise, t))
+    torch.testing.assert_close(ours.get_velocity(x0, noise, t), theirs.get_velocity(x0, noise, t))
+
+
+def _betas(scheduler):
+    return {key: scheduler.config[key] for key in ("beta_start", "beta_end", "beta_schedule")}
+
+
+def test_epsilon_x0_and_v_are_one_quantity():
+    x0, noise = torch.randn(2, 4, 3, 5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    t = torch.tensor([1, 10, 500, 900])
+    outputs = {"epsilon": noise, "sample": x0, "v_prediction": minildm.DDPMScheduler().get_velocity(x0, noise, t)}
+    for prediction_type, output in outputs.items():
+        scheduler = minildm.DDPMScheduler(prediction_type=prediction_type)
+        xt = scheduler.add_noise(x0, noise, t)
+        torch.testing.assert_close(scheduler.predict_x0(output, t, xt), x0, rtol=0, atol=1e-6)
+        torch.testing.assert_close(scheduler.predict_epsilon(output, t, xt), noise, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_x0_of_the_true_output_is_x0_all_along_the_way(name):
+    scheduler = getattr(minildm, name)()
+    scheduler.set_timesteps(10)
+    x0, noise = torch.randn(2, 2, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for t in scheduler.timesteps[[0, 3, -1]]:
+        if hasattr(scheduler, "sigmas") and not isinstance(scheduler, minildm.DPMSolverMultistepScheduler | Flow):
+            sigma = scheduler.sigmas[scheduler.index_at(t)]
+            xt, output = x0 + sigma * noise, noise
+        else:
+            xt = scheduler.add_noise(x0, noise, t[None].expand(2))
+            output = noise - x0 if isinstance(scheduler, Flow) else noise
+        torch.testing.assert_close(scheduler.predict_x0(output, t, xt), x0, rtol=0, atol=1e-4)
+        torch.testing.assert_close(scheduler.predict_epsilon(output, t, xt), noise, rtol=0, atol=1e-4)
+
+
+Flow = minildm.FlowMatchEulerDiscreteScheduler
+
+# Data that is Gaussian with standard deviation S: the ideal network and the exact path are known.
+S = 0.5
+
+
+def gaussian_error(name, steps):
+    """How far a sampler ends from the exact solution of the probability-flow ODE, from the same noise."""
+    config = {"prediction_type": "epsilon", "beta_schedule": "scaled_linear", "clip_sample": False}
+    config |= {"timestep_spacing": "trailing", "final_sigmas_type": "sigma_min", "beta_start": 1e-4, "beta_end": 0.02}
+    scheduler = getattr(minildm, name).from_config(config)
+    scheduler.set_timesteps(steps)
+    remaining = scheduler.alphas_cumprod.double()
+    noise = torch.randn(64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = noise * scheduler.init_noise_sigma
+    for t in scheduler.timesteps:
+        left = remaining[int(t)]
+        shown = scheduler.scale_model_input(x, t)
+        epsilon = (1 - left).sqrt() * shown / (left * S**2 + 1 - left)  # E[noise | x_t]
+        x = scheduler.step(epsilon, t, x)
+    start = remaining[int(scheduler.timesteps[0])]
+    deviation = (start * S**2 + 1 - start).sqrt()  # of x_t there; the ODE keeps every x at its quantile
+    if "Euler" in name:
+        x0_scale = (S**2 + (1 - remaining[0]) / remaining[0]).sqrt()
+        return (x / x0_scale - noise * scheduler.init_noise_sigma * start.sqrt() / deviation).abs().max().item()
+    end = remaining[0] if "DPM" in name else torch.tensor(1.0)
+    return (x / (end * S**2 + 1 - end).sqrt() - noise / deviation).abs().max().item()
+
+
+@pytest.mark.parametrize(
+    "name, order", [("DDIMScheduler", 1), ("EulerDiscreteScheduler", 1), ("DPMSolverMultistepScheduler", 2)]
+)
+def test_the_error_falls_with_the_order_of_the_method(name, order):
+    coarse, fine = gaussian_error(name, 25), gaussian_error(name, 100)
+    assert fine < coarse / 4 ** (order - 0.4)
+
+
+def test_ddpm_posterior_is_that_of_gaussians():
+    """Bayes on a grid: q(x_{t-1} | x_t, x_0) ∝ q(x_t | x_{t-1}) q(x_{t-1} | x_0)."""
+    from minildm.schedulers.ddpm import posterior
+
+    remaining = minildm.DDPMScheduler().alphas_cumprod.double()
+    x0, xt, t = 0.7, -0.4, 300
+    alpha = remaining[t] / remaining[t - 1]
+    x = torch.linspace(-6, 6, 200001, dtype=torch.float64)
+    log = -((xt - alpha.sqrt() * x) ** 2) / (2 * (1 - alpha))
+    log = log - (x - remaining[t - 1].sqrt() * x0) ** 2 / (2 * (1 - remaining[t - 1]))
+    weights = log.softmax(0)
+    mean = (weights * x).sum()
+    variance = (weights * (x - mean) ** 2).sum()
+    got = posterior(torch.tensor(xt), torch.tensor(x0), remaining[t], remaining[t - 1])
+    torch.testing.assert_close(torch.stack(got), torch.stack([mean, variance]), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_configurations_are_read_by_diffusers_and_read_from_it(name, tmp_path):
+    config = {} if name.startswith("Flow") else {"beta_schedule": "squaredcos_cap_v2", "num_train_timesteps": 500}
+    ours, theirs = getattr(minildm, name), getattr(diffusers, name)
+    ours(**config).save_pretrained(tmp_path / "ours")
+    theirs(**config).save_pretrained(tmp_path / "theirs")
+    assert dict(ours.from_pretrained(tmp_path / "theirs").config) == dict(ours(**config).config)
+    opened = theirs.from_pretrained(tmp_path / "ours")
+    assert {key: opened.config[key] for key in ours(**config).config} == dict(ours(**config).config)
+
+
+@pytest.mark.parametrize("other", DIFFUSION)
+@pytest.mark.parametrize("name", DIFFUSION)
+def test_one_scheduler_is_made_from_anothers_configuration(name, other):
+    made = getattr(minildm, name).from_config(getattr(minildm, other)(beta_end=0.015).config)
+    assert made.config.beta_end == 0.015
+
+
+def test_a_key_that_no_scheduler_knows_is_named():
+    with pytest.raises(ValueError, match="does not support the configuration key 'warp'"):
+        minildm.DDIMScheduler.from_config({"warp": 9})
+
+
+def test_a_setting_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="supports only use_karras_sigmas = False"):
+        minildm.EulerDiscreteScheduler.from_config({"use_karras_sigmas": True})
+
+
+@pytest.mark.parametrize("name", [name for name in DIFFUSION if name not in NO_ZERO_SNR])
+def test_zero_terminal_snr_with_epsilon_is_refused(name):
+    with pytest.raises(ValueError, match="divide by zero"):
+        getattr(minildm, name)(rescale_betas_zero_snr=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("steps", [0, -3, 1001])
+def test_impossible_numbers_of_steps_are_refused(name, steps):
+    with pytest.raises(ValueError, match=f"expected num_inference_steps from 1 to 1000, got {steps}"):
+        getattr(minildm, name)().set_timesteps(steps)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_before_set_timesteps_is_refused(name):
+    x = torch.zeros(1, 1, 2, 2)
+    with pytest.raises(ValueError, match="expected set_timesteps"):
+        getattr(minildm, name)().step(x, 10, x)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_set_timesteps_forgets_the_steps_before(name):
+    scheduler = getattr(minildm, name)()
+    torch.testing.assert_close(sample(scheduler, 7), sample(scheduler, 7), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "config, message",
+    [
+        ({"prediction_type": "noise"}, "expected a prediction_type of epsilon, sample, v_prediction, got 'noise'"),
+        ({"timestep_spacing": "even"}, "expected a timestep_spacing of leading, trailing, linspace, got 'even'"),
+        ({"beta_schedule": "flat"}, "expected a beta_schedule of linear, .*, got 'flat'"),
+        ({"beta_start": 0.5, "beta_end": 0.1}, "expected 0 < beta_start <= beta_end < 1, got 0.5 and 0.1"),
+        ({"variance_type": "learned"}, "expected a variance_type of fixed_small, fixed_large, got 'learned'"),
+    ],
+)
+def test_bad_configurations_are_named(config, message):
+    with pytest.raises(ValueError, match=message):
+        minildm.DDPMScheduler(**config)
+
+
+def test_a_timestep_that_does_not_exist_is_named():
+    x = torch.zeros(1, 1, 2, 2)
+    with pytest.raises(ValueError, match="expected timesteps from 0 to 999, got"):
+        minildm.DDPMScheduler().add_noise(x, x, torch.tensor([1000]))

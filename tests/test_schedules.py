@@ -1,0 +1,67 @@
+import math
+
+import pytest
+import torch
+from diffusers.schedulers.scheduling_ddpm import betas_for_alpha_bar
+from diffusers.schedulers.scheduling_ddpm import rescale_zero_terminal_snr as theirs
+
+from minildm.schedules import (
+    BETA_SCHEDULES,
+    alphas_cumprod,
+    cosine_betas,
+    log_snr,
+    make_betas,
+    rescale_zero_terminal_snr,
+    shift_for_resolution,
+    snr,
+)
+
+
+@pytest.mark.parametrize("name", BETA_SCHEDULES)
+@pytest.mark.parametrize("steps", [10, 1000])
+def test_betas_are_variances_and_the_picture_only_fades(name, steps):
+    betas = make_betas(name, steps)
+    assert betas.shape == (steps,) and (betas > 0).all() and (betas < 1).all()
+    assert (alphas_cumprod(betas).diff() < 0).all()
+
+
+def test_cosine_is_that_of_the_paper():
+    betas = cosine_betas(1000)
+    torch.testing.assert_close(betas, betas_for_alpha_bar(1000), rtol=0, atol=0)
+    t = torch.arange(1, 900, dtype=torch.float64)
+    f = torch.cos((t / 1000 + 0.008) / 1.008 * math.pi / 2) ** 2 / math.cos(0.008 / 1.008 * math.pi / 2) ** 2
+    torch.testing.assert_close(alphas_cumprod(betas.double())[:899], f, rtol=1e-4, atol=1e-6)
+
+
+def test_log_snr_is_the_logarithm_of_snr():
+    remaining = alphas_cumprod(make_betas("linear").double())
+    torch.testing.assert_close(log_snr(remaining), snr(remaining).log())
+
+
+@pytest.mark.parametrize("name", BETA_SCHEDULES)
+def test_rescaled_nothing_is_left_at_the_end_and_the_beginning_stays(name):
+    betas = make_betas(name)
+    rescaled = rescale_zero_terminal_snr(betas)
+    torch.testing.assert_close(rescaled, theirs(betas))
+    before, after = alphas_cumprod(betas), alphas_cumprod(rescaled)
+    assert after[-1] == 0
+    torch.testing.assert_close(after[0], before[0])
+
+
+def test_twice_as_wide_lowers_log_snr_by_the_logarithm_of_four():
+    remaining = alphas_cumprod(make_betas("linear").double())
+    torch.testing.assert_close(log_snr(shift_for_resolution(remaining, 2)), log_snr(remaining) - math.log(4))
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: make_betas("flat"), "expected a beta_schedule of linear, .*, got 'flat'"),
+        (lambda: make_betas("linear", 0), "expected num_train_timesteps of 1 or more, got 0"),
+        (lambda: make_betas("linear", 10, 0.3, 0.2), "expected 0 < beta_start <= beta_end < 1, got 0.3 and 0.2"),
+        (lambda: shift_for_resolution(torch.ones(3), 0), "expected a factor > 0, got 0"),
+    ],
+)
+def test_bad_arguments_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,121 @@
+"""How good are the pictures? Distances between sets of pictures, in the features of an examiner that was never trained
+against (Heusel et al. 2017; Bińkowski et al. 2018; Kynkäänniemi et al. 2019). Chapter 12.
+
+Every score stands beside its *floor*: the score that as many real training images get against the same test images.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .classifiers import ImageClassifier
+
+
+class Scores(NamedTuple):
+    """What `score` measures of one set of pictures against a reference set; fractions are in [0, 1]."""
+
+    accuracy: float
+    """Fraction that the examiner takes for what the prompt asked."""
+    frechet: float
+    """Fréchet distance of the features: 0 for the same mean and covariance."""
+    kernel: float
+    """Kernel distance (KID): unbiased, around 0 for the same distribution."""
+    precision: float
+    """Fraction of the pictures that lie among real ones: are they good?"""
+    recall: float
+    """Fraction of the real ones that lie among the pictures: are they all there?"""
+
+
+@torch.no_grad()
+def extract(examiner: ImageClassifier, images: Tensor, batch_size: int = 500) -> tuple[Tensor, Tensor]:
+    """Features (N, D) and predicted classes (N,) of images (N, C, H, W) in [-1, 1]. The examiner: in eval mode."""
+    if examiner.training:
+        raise ValueError("expected the examiner in evaluation mode (examiner.eval()), got training mode")
+    features = torch.cat([examiner.features(batch.to(examiner.device)).cpu() for batch in images.split(batch_size)])
+    logits = examiner.classify(features.to(examiner.device).relu()).cpu()
+    return features, logits.argmax(1)
+
+
+def frechet_distance(a: Tensor, b: Tensor) -> float:
+    """‖μ_a − μ_b‖² + tr(Σ_a + Σ_b − 2(Σ_a Σ_b)^½) of features (N, D) and (M, D); Heusel et al. 2017, eq. 6.
+
+    It falls with the number of samples, so compare sets of one size. N, M > 1.
+    """
+    a, b = _check(a, b)
+    difference = a.mean(0) - b.mean(0)
+    cov_a, cov_b = (x.T.cov().reshape(x.shape[1], x.shape[1]) for x in (a, b))  # of one feature, cov gives a number
+    values, vectors = torch.linalg.eigh(cov_a)
+    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
+    # Σ_a Σ_b has the eigenvalues of the symmetric Σ_a^½ Σ_b Σ_a^½, whose roots are real and stable to compute.
+    trace_root = torch.linalg.eigvalsh(root @ cov_b @ root).clamp(min=0).sqrt().sum()
+    return (difference.square().sum() + cov_a.trace() + cov_b.trace() - 2 * trace_root).item()
+
+
+def kernel_distance(a: Tensor, b: Tensor) -> float:
+    """Unbiased squared MMD with the kernel (x·y / D + 1)³ of features (N, D) and (M, D); Bińkowski et al. 2018."""
+    a, b = _check(a, b)
+
+    def total(x, y):  # in pieces: a table of all pairs of 10,000 pictures would take gigabytes
+        return sum((piece @ y.T / x.shape[1] + 1).pow(3).sum().item() for piece in x.split(1000))
+
+    def mean_of_others(x):  # a picture's kernel with itself would bias the mean
+        itself = (x.square().sum(1) / x.shape[1] + 1).pow(3).sum().item()
+        return (total(x, x) - itself) / (len(x) * (len(x) - 1))
+
+    return mean_of_others(a) + mean_of_others(b) - 2 * total(a, b) / (len(a) * len(b))
+
+
+def precision_recall(real: Tensor, generated: Tensor, k: int = 3) -> tuple[float, float]:
+    """The fraction of `generated` features (M, D) inside the manifold of the `real` ones (N, D), and the reverse.
+
+    A set's manifold is the union of balls around its points that reach to their k-th neighbour; Kynkäänniemi et al.
+    2019, eq. 1. N, M > k.
+    """
+    real, generated = _check(real, generated, least=k + 1)
+
+    def inside(points, others):
+        radius = torch.cat([torch.cdist(chunk, others).kthvalue(k + 1).values for chunk in others.split(1000)])
+        return sum((torch.cdist(x, others) <= radius).any(1).sum().item() for x in points.split(1000)) / len(points)
+
+    return inside(generated, real), inside(real, generated)
+
+
+def nearest_distances(images: Tensor, training_images: Tensor) -> Tensor:
+    """Root mean square distance per pixel of each image to the nearest training image, (N,): near 0 is a copy."""
+    a, b = images.flatten(1), training_images.flatten(1)
+    return torch.cat([torch.cdist(x, b).amin(1) for x in a.split(500)]) / a.shape[1] ** 0.5
+
+
+def score(examiner: ImageClassifier, images: Tensor, labels: Tensor, reference: Tensor) -> Scores:
+    """All scores of images (N, C, H, W) in [-1, 1], drawn from prompts of the classes `labels` (N,), against the
+    `reference` features (M, D) of real test images."""
+    if len(images) != len(labels):
+        raise ValueError(f"expected a label for each of {len(images)} images, got {len(labels)}")
+    features, predicted = extract(examiner, images)
+    accuracy = (predicted == labels).float().mean().item()
+    precision, recall = precision_recall(reference, features)
+    return Scores(
+        accuracy, frechet_distance(features, reference), kernel_distance(features, reference), precision, recall
+    )
+
+
+def balanced_subset(labels: Tensor, size: int, num_classes: int = 10) -> Tensor:
+    """Indices (size,) of the first `size / num_classes` images of every class, class by class in turn."""
+    if size % num_classes:
+        raise ValueError(f"expected a multiple of the {num_classes} classes, got {size}")
+    per_class = [(labels == c).nonzero()[: size // num_classes, 0] for c in range(num_classes)]
+    fewest = min(map(len, per_class))
+    if fewest < size // num_classes:
+        raise ValueError(f"expected {size // num_classes} images of every class, got {fewest} of one")
+    return torch.stack(per_class, 1).flatten()
+
+
+def _check(a: Tensor, b: Tensor, least: int = 2) -> tuple[Tensor, Tensor]:
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < least:
+        raise ValueError(
+            f"expected features (N, D) and (M, D) of at least {least} pictures, got {tuple(a.shape)}, {tuple(b.shape)}"
+        )
+    return a.double(), b.double()

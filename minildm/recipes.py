@@ -1,0 +1,79 @@
+"""Recipes: which data, networks and numbers make a model. `runs.py` follows them. Chapter 11."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that training needs to know but the seed and the number of steps. Its defaults were chosen on MNIST by the
+    sweep in benchmarks/README.md; tuples have one entry a stage: critic, autoencoder, denoiser."""
+
+    dataset: str = "mnist"
+    image_size: int = 28  # the data's own; they are padded to the autoencoder's sample_size
+    num_images: int | None = None  # only so many; None for all
+    shares: tuple[float, float, float] = (0.06, 0.24, 0.7)  # of the time
+    learning_rates: tuple[float, float, float] = (5e-3, 3e-3, 1e-3)
+    batch_size: int = 64
+    perceptual_weight: float = 0.3
+    kl_weight: float = 1e-3
+    prompt_dropout: float = 0.1  # how often the U-Net trains without its prompt, which guidance needs
+    ema: float = 0.05  # the average of the U-Net's weights reaches over this part of the steps
+    guidance_scale: float = 1.5
+    num_inference_steps: int = 15
+    critic: dict[str, Any] = field(
+        default_factory=lambda: {"sample_size": 32, "block_out_channels": (8, 16, 32), "feature_dim": 32}
+    )
+    vae: dict[str, Any] = field(
+        default_factory=lambda: {
+            "sample_size": 32,
+            "in_channels": 1,
+            "out_channels": 1,
+            "down_block_types": ("DownEncoderBlock2D",) * 3,
+            "up_block_types": ("UpDecoderBlock2D",) * 3,
+            "block_out_channels": (8, 16, 32),  # few where the picture is large: that is where the time goes
+            "latent_channels": 4,
+            "norm_num_groups": 8,
+            "mid_block_add_attention": False,
+        }
+    )
+    text_encoder: dict[str, Any] = field(
+        default_factory=lambda: {
+            "hidden_size": 64,
+            "intermediate_size": 256,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "max_position_embeddings": 16,
+        }
+    )
+    unet: dict[str, Any] = field(
+        default_factory=lambda: {
+            "sample_size": 8,
+            "block_out_channels": (64, 128),
+            "layers_per_block": 1,
+            "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+            "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+            "attention_head_dim": 4,
+            "norm_num_groups": 8,
+        }
+    )
+    scheduler: dict[str, Any] = field(
+        default_factory=lambda: {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}
+    )
+
+
+PRESETS = {
+    "mnist": Recipe(),
+    # The whole chain in seconds, to see that it works; what it draws is noise.
+    "tiny": Recipe(
+        num_images=500,
+        batch_size=16,
+        critic={"sample_size": 32, "block_out_channels": (4, 4, 4), "feature_dim": 8},
+        vae={**Recipe().vae, "block_out_channels": (4, 8), "norm_num_groups": 4}
+        | {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2},
+        text_encoder={**Recipe().text_encoder, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1},
+        unet={**Recipe().unet, "sample_size": 16, "block_out_channels": (8, 16), "norm_num_groups": 4},
+    ),
+}

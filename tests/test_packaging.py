@@ -23,7 +23,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 ORDER = """
     configuration data scenes schedules schedulers embeddings resnet attention blocks unet autoencoder
     classifiers losses tokenizer text controlnet lora dit distillation checkpoints pipeline
-    training metrics stages recipes evaluation gan plots widgets testing cli
+    training metrics stages recipes runs evaluation gan plots widgets testing cli weights
 """.split()
 HEAVY = ("transformers", "matplotlib", "diffusers", "accelerate", "torchvision", "IPython")
 
@@ -56,9 +56,12 @@ start = time.process_time()  # not the clock on the wall, which counts what else
 from minildm import *
 print(time.process_time() - start, *{name.partition(".")[0] for name in sys.modules})
 """
-    runs = [python(code).split() for _ in range(3)]  # the first of them also compiles the modules
-    assert not set(runs[0]) & set(HEAVY)
-    assert min(float(seconds) for seconds, *_ in runs) <= 0.3
+    for _ in range(3):  # the first also compiles the modules
+        seconds, *imported = python(code).split()
+        if float(seconds) <= 0.3:
+            break
+    assert float(seconds) <= 0.3
+    assert not set(imported) & set(HEAVY)
 
 
 @pytest.mark.parametrize("arguments", [[], ["train"], ["sample"], ["evaluate"], ["data"]], ids=str)

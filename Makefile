@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 
 PY := .venv/bin/python
 INSTALLED := .venv/.installed
-PIP_INSTALL = $(if $(UV),$(UV) pip install --python,$(1) -m pip install)$(if $(UV), $(1))
+PIP := $(if $(UV),"$(UV)" pip install --python $(PY),$(PY) -m pip install)
 
 # Tests run side by side with one thread each; MINILDM_PACE (test or course) says how long the notebooks train.
 JOBS ?= 2
@@ -41,9 +41,9 @@ course: $(INSTALLED) ## run every notebook at the reader's pace, every claim ass
 bench: $(INSTALLED) ## the measured claims, each beside the peer it is measured against
 	@for script in benchmarks/*.py; do echo; echo "== $$script"; $(PY) "$$script" || exit 1; done
 
-# TODO(weights): the recorded command that made the shipped checkpoint
-weights: $(INSTALLED) ## train the shipped checkpoints again, from the recorded seed and recipe
-	$(PY) -m minildm.cli train --preset mnist --recipe shipped --out minildm/weights/mnist
+weights: $(INSTALLED) ## train the shipped checkpoints again, from the recorded seed and recipe (about an hour)
+	rm -rf minildm/weights/*/
+	$(PY) minildm/weights/make.py
 
 lint: $(INSTALLED) ## ruff over the package, the tests and the notebooks
 	$(PY) -m ruff check .
@@ -70,6 +70,6 @@ $(INSTALLED): pyproject.toml
 	@$(PY) -m pip --version >/dev/null 2>&1 || { rm -rf .venv; \
 		if test -n "$(UV)"; then "$(UV)" venv --quiet --seed --python "$(if $(PYTHON),$(PYTHON),3.12)" .venv; \
 		else "$(PYTHON)" -m venv .venv; fi; }
-	$(call PIP_INSTALL,$(PY)) -e '.[course,test]'
+	$(PIP) -e '.[course,test]'
 	@$(PY) -m jupyter labextension disable "@jupyterlab/apputils-extension:announcements" >/dev/null 2>&1 # no news pop-up
 	@touch $@

@@ -138,5 +138,7 @@ def attentions(kind: type[nn.Module] | None, num: int, channels: int, options: d
     """`num` layers of that kind; Attention gives each head `dim_head` channels, or has one head if that is None."""
     if kind is Attention:
         dim_head = options["dim_head"] or channels
+        if dim_head > channels:
+            raise ValueError(f"expected an attention_head_dim of at most {channels}, the channels, got {dim_head}")
         options = {**options, "heads": channels // dim_head, "dim_head": dim_head}
     return nn.ModuleList(NoAttention() if kind is None else kind(channels, **options) for _ in range(num))

@@ -103,6 +103,9 @@ def cifar10(split: str = "train", full: bool = False) -> ImageData:
     return _image_data("cifar10", pixels, labels)
 
 
+LOADERS = {"mnist": mnist, "fashion_mnist": fashion_mnist, "cifar10": cifar10}  # by name, as recipes and cards have it
+
+
 def pad(images: torch.Tensor, size: int = 32) -> torch.Tensor:
     """Centre (B, C, H, W) images in [-1, 1] on a black (-1) canvas: (B, C, size, size)."""
     missing = size - images.shape[-1]

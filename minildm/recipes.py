@@ -15,10 +15,10 @@ class Recipe:
     image_size: int = 28  # the data's own; they are padded to the autoencoder's sample_size
     num_images: int | None = None  # only so many; None for all
     shares: tuple[float, float, float] = (0.06, 0.24, 0.7)  # of the time
-    learning_rates: tuple[float, float, float] = (5e-3, 3e-3, 1e-3)
+    learning_rates: tuple[float, float, float] = (5e-3, 3e-3, 2e-3)
     batch_size: int = 64
     perceptual_weight: float = 0.3
-    kl_weight: float = 1e-3
+    kl_weight: float = 5e-3
     prompt_dropout: float = 0.1  # how often the U-Net trains without its prompt, which guidance needs
     ema: float = 0.05  # the average of the U-Net's weights reaches over this part of the steps
     guidance_scale: float = 1.5
@@ -51,7 +51,7 @@ class Recipe:
     unet: dict[str, Any] = field(
         default_factory=lambda: {
             "sample_size": 8,
-            "block_out_channels": (64, 128),
+            "block_out_channels": (48, 96),
             "layers_per_block": 1,
             "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
             "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),

@@ -16,6 +16,7 @@ from torch import nn
 
 from minildm import data
 from minildm.autoencoder import AutoencoderKL
+from minildm.checkpoints import write_json
 from minildm.classifiers import ImageClassifier
 from minildm.metrics import extract
 from minildm.pipeline import StableDiffusionPipeline
@@ -32,20 +33,19 @@ from minildm.stages import (
 )
 from minildm.text import CLIPTextModel
 from minildm.tokenizer import CLIPTokenizer
-from minildm.training import STATE_FILE, Stage, write_json, write_tensors
+from minildm.training import STATE_FILE, Stage, write_tensors
 from minildm.unet import UNet2DConditionModel
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 LOG_FILE = "training.json"
-LOADERS = {"mnist": data.mnist, "fashion_mnist": data.fashion_mnist, "cifar10": data.cifar10}
 STAGES = ("critic", "autoencoder", "denoiser")
 
 
 def load_images(recipe: Recipe) -> data.ImageData:
     """The recipe's training images, padded to the autoencoder's size."""
-    images, labels, classes = LOADERS[recipe.dataset]("train")
+    images, labels, classes = data.LOADERS[recipe.dataset]("train")
     images, labels = images[: recipe.num_images], labels[: recipe.num_images]
     return data.ImageData(data.pad(images, recipe.vae["sample_size"]), labels, classes)
 
@@ -88,13 +88,13 @@ def train_examiner(
 
     Beside it, in minildm.json, goes its accuracy on the test images.
     """
-    images, labels, classes = LOADERS[dataset]("train")
+    images, labels, classes = data.LOADERS[dataset]("train")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         examiner = ImageClassifier(images.shape[-1], images.shape[1], len(classes))
     batches = classifier_batches("examiner", images, labels, 128, seed, augment=True)
     Stage("examiner", ClassifierTask(examiner), batches, learning_rate=3e-3).run(steps, progress=progress)
-    test = LOADERS[dataset]("test")
+    test = data.LOADERS[dataset]("test")
     accuracy = (extract(examiner, test.images)[1] == test.labels).float().mean().item()
     examiner.save_pretrained(out, torch.float16)
     write_json(Path(out) / "minildm.json", {"dataset": dataset, "steps": steps, "seed": seed, "accuracy": accuracy})

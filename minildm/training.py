@@ -8,7 +8,6 @@ run see what an uninterrupted one sees, and lets several processes each take the
 from __future__ import annotations
 
 import copy
-import json
 import math
 import os
 import signal
@@ -241,10 +240,3 @@ def write_tensors(file: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     except (OSError, SafetensorError) as error:
         partial.unlink(missing_ok=True)
         raise OSError(f"{file}: could not be written ({error}); what it held before is whole") from error
-
-
-def write_json(file: Path, content: Any) -> None:
-    """Write `content`, whole or not at all."""
-    partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, file)

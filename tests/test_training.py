@@ -247,7 +247,8 @@ def test_bad_arguments_are_named(tmp_path, arguments, message):
 
 
 def test_two_processes_have_the_loss_curve_of_one(trained, tmp_path):
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    # "multi_gpu" is accelerate's word for one process per device; with --device cpu each has the processor.
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
     command += ["-m", "minildm.cli", "train", "--preset", "tiny", "--out", str(tmp_path / "model"), "--device", "cpu"]
     command += ["--steps", ",".join(map(str, STEPS))]

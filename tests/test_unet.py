@@ -259,3 +259,8 @@ def test_wrong_inputs_are_refused():
 def test_wrong_configurations_are_refused(change, words):
     with pytest.raises(ValueError, match=words):
         UNet2DConditionModel(**(SMALL | CONDITION_CONFIGS["one block"] | change))
+
+
+def test_a_head_wider_than_the_image_is_deep_is_refused():
+    with pytest.raises(ValueError, match="attention_head_dim of at most 16, the channels, got 17"):
+        UNet2DModel(**(ATTENTION | dict(attention_head_dim=17)))

@@ -21,7 +21,7 @@ def transfer(sample: Tensor, epsilon: Tensor, remaining: Tensor, remaining_prev:
 
 
 class PNDMScheduler(Scheduler):
-    """A linear multistep method; it begins with one step of Heun's kind (`skip_prk_steps`) or three of Runge-Kutta's."""
+    """A linear multistep method, begun with one step of Heun's kind (`skip_prk_steps`) or three of Runge-Kutta's."""
 
     prediction_types = ("epsilon", "v_prediction")
 

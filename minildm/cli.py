@@ -1,0 +1,313 @@
+"""The command line: `minildm train`, `sample`, `evaluate` and `data`. `--help` imports no torch."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer import Argument, Option
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from minildm.pipeline import StableDiffusionPipeline
+
+UsageError: type[Exception] = typer.BadParameter.__base__  # click's, wherever typer keeps its click
+
+
+class OneLineErrors(TyperGroup):
+    """What goes wrong for a reason that the user can mend is one line on stderr and exit status 2, Ctrl-C is 130."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args:
+            return super().parse_args(ctx, args)  # shows the help
+        with one_line_errors():
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        with one_line_errors(), warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: say(f"warning: {message}")
+            return super().invoke(ctx)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Errors of the kinds that a user can mend, each a line and an exit status; others keep their traceback."""
+    try:
+        yield
+        return
+    except UsageError as error:
+        say(error.format_message())
+    except (ValueError, OSError) as error:
+        say(str(error))
+    except KeyboardInterrupt as interrupt:
+        say(f"interrupted{interrupt}")
+        raise typer.Exit(130) from None
+    raise typer.Exit(2)
+
+
+def say(message: str) -> None:
+    print("minildm:", " ".join(message.split()), file=sys.stderr)
+
+
+def integer(text: str) -> int:
+    """An option's whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"expected a whole number, got {text!r}") from None
+
+
+def seed_number(text: str) -> int:
+    """A seed, from which training makes larger ones."""
+    if not 0 <= integer(text) < 2**31:
+        raise typer.BadParameter(f"expected a number from 0 to 2147483647, got {text}")
+    return int(text)
+
+
+app = typer.Typer(
+    cls=OneLineErrors,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train, sample and score latent diffusion models.",
+)
+
+Model = Annotated[str, Option(help="A shipped model's name, or a folder in diffusers' layout.", metavar="NAME|FOLDER")]
+Sampler = Annotated[
+    str | None,
+    Option(help="ddpm, ddim, pndm, euler, heun, dpmpp_2m or flow_euler.", show_default="the model's", metavar="NAME"),
+]
+Steps = Annotated[
+    int | None, Option(help="Denoising steps.", show_default="the model's", parser=integer, metavar="INTEGER")
+]
+Guidance = Annotated[float | None, Option(help="Guidance scale; 1 or less: none.", show_default="the model's")]
+Seed = Annotated[int, Option(help="Same seed, same result.", parser=seed_number, metavar="INTEGER")]
+Device = Annotated[str, Option(help="auto, cpu, cuda (cuda:1, …) or mps.")]
+
+
+@app.command()
+def train(
+    out: Annotated[Path, Option(help="The folder to write, in diffusers' layout.")],
+    preset: Annotated[str, Option(help="The recipe.")] = "mnist",
+    minutes: Annotated[float, Option(help="Training time over all stages.")] = 4,
+    steps: Annotated[
+        str | None,
+        Option(help="The step counts, instead of --minutes.", metavar="CRITIC,AUTOENCODER,DENOISER"),
+    ] = None,
+    seed: Seed = 0,
+    resume: Annotated[bool, Option("--resume", help="Continue what was interrupted in --out.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Train autoencoder, text encoder and U-Net from random weights."""
+    counts = None
+    if steps is not None:
+        try:
+            critic, autoencoder, denoiser = (int(count) for count in steps.split(","))
+        except ValueError:
+            raise ValueError(f"--steps: expected three numbers like 300,1500,4000, got {steps!r}") from None
+        counts = critic, autoencoder, denoiser
+        if min(counts) < 1:
+            raise ValueError(f"--steps: expected three numbers of 1 or more, got {steps!r}")
+    if not 0 < minutes < math.inf:
+        raise ValueError(f"--minutes: expected more than 0, got {minutes}")
+    check_folder(out)
+    from minildm import runs
+
+    try:
+        runs.train(preset, out, minutes=minutes, steps=counts, seed=seed, resume=resume, device=device)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("; the same command with --resume goes on from here") from None
+
+
+@app.command()
+def sample(
+    prompts: Annotated[list[str] | None, Argument(metavar="PROMPT…", help='Such as "a handwritten seven".')] = None,
+    prompts_file: Annotated[Path | None, Option(help="A text file, one prompt a line; blank lines count not.")] = None,
+    model: Model = "mnist",
+    sampler: Sampler = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    negative: Annotated[str | None, Option(help="What not to draw.", metavar="TEXT")] = None,
+    num: Annotated[int, Option(help="Images for each prompt.", parser=integer, metavar="INTEGER")] = 1,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None, Option(help="The images in one picture.", show_default="grid.png, unless --npz")
+    ] = None,
+    npz: Annotated[Path | None, Option(help="The images as numbers: `images`, uint8, and `prompts`.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Draw prompts."""
+    texts = [*(prompts or []), *(read_prompts(prompts_file) if prompts_file else [])]
+    if not texts:
+        raise ValueError("expected a prompt, such as: minildm sample 'a handwritten seven'; got none")
+    if out is None and npz is None:
+        out = Path("grid.png")
+    for file, suffix in ((out, ".png"), (npz, ".npz")):
+        if file is not None:
+            check_file(file, suffix)
+    import numpy as np
+    import torch
+
+    from minildm.evaluation import to_pixels
+
+    pipeline = open_model(model, sampler, device)
+    generator = torch.Generator().manual_seed(seed)
+    images = pipeline(
+        texts,
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        negative_prompt=negative,
+        num_images_per_prompt=num,
+        generator=generator,
+    )
+    pixels = to_pixels(images, pipeline.card.get("image_size"))
+    if out is not None:
+        with whole(out) as file:
+            grid(pixels, num).save(file, format="png")
+    if npz is not None:
+        with whole(npz) as file:
+            np.savez_compressed(file, images=pixels, prompts=np.array([text for text in texts for _ in range(num)]))
+    print(f"{len(pixels)} images:", *(file for file in (out, npz) if file))
+
+
+@app.command()
+def evaluate(
+    model: Model = "mnist",
+    samples: Annotated[
+        int, Option(help="How many to draw, the same number of each class.", parser=integer, metavar="INTEGER")
+    ] = 1000,
+    sampler: Sampler = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    seed: Seed = 0,
+    json_file: Annotated[Path | None, Option("--json", help="Write the scores there too.", metavar="FILE")] = None,
+    device: Device = "auto",
+) -> None:
+    """Score a model's pictures, beside as many real ones."""
+    if json_file is not None:
+        check_file(json_file, ".json")
+    from minildm import evaluation
+
+    pipeline = open_model(model, sampler, device)
+    result = evaluation.evaluate(pipeline, samples, seed, steps, guidance)
+    print(result)
+    if json_file is not None:
+        with whole(json_file) as file:
+            file.write((json.dumps({"model": model, **result.as_dict()}, indent=2) + "\n").encode())
+
+
+@app.command()
+def data(
+    dataset: Annotated[str, Argument(help="mnist, fashion_mnist or cifar10.", metavar="NAME")],
+) -> None:
+    """Show what there is of a data set, and where; download what is missing."""
+    from minildm import data
+
+    sources = {
+        "mnist": {"": data.mnist},
+        "fashion_mnist": {"": data.fashion_mnist},
+        "cifar10": {"bundled subset": data.cifar10, "full": lambda split: data.cifar10(split, full=True)},
+    }
+    if dataset not in sources:
+        raise ValueError(f"expected a data set of {', '.join(sources)}, got {dataset!r}")
+    for name, load in sources[dataset].items():
+        for split in ("train", "test"):
+            images, labels, classes = load(split)
+            shape = "x".join(map(str, images.shape[1:]))
+            print(f"{dataset} {name:14} {split:5}: {len(images):6,} images {shape}, {len(classes)} classes")
+
+
+def open_model(name: str, sampler: str | None, device: str) -> StableDiffusionPipeline:
+    """The pipeline with the sampler asked for, on the device asked for."""
+    from minildm.pipeline import StableDiffusionPipeline
+
+    where = pick_device(device)
+    pipeline = StableDiffusionPipeline.from_pretrained(name)
+    if sampler is not None:
+        pipeline.use_sampler(sampler)
+    return pipeline.to(where)
+
+
+def pick_device(name: str) -> str:
+    """A device that torch can use; "auto" takes the fastest that is there."""
+    import torch
+
+    there = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    there = [*there[:1], *(["mps"] if torch.backends.mps.is_available() else []), "cpu", *there[1:]]
+    if name == "auto":
+        return there[0]
+    if f"{name}:0" in there or name in there:
+        return name
+    raise ValueError(f"--device: expected auto or one of {', '.join(there)}, got {name!r}")
+
+
+def read_prompts(file: Path) -> list[str]:
+    """The lines of a text file that are not blank."""
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").split("\n")]
+    except FileNotFoundError:
+        raise FileNotFoundError(f"--prompts-file: expected a text file, got {file}, which does not exist") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"--prompts-file: expected UTF-8 text, got something else in {file}") from None
+    if not any(lines):
+        raise ValueError(f"--prompts-file: expected one prompt a line, got none in {file}")
+    return [line for line in lines if line]
+
+
+def grid(pixels: np.ndarray, columns: int) -> Any:
+    """Images (N, H, W) or (N, H, W, 3) as one picture: a row for each prompt, or nearly square if each has one."""
+    import numpy as np
+    from PIL import Image
+
+    count, height, width = pixels.shape[:3]
+    columns = columns if columns > 1 else math.ceil(count**0.5)
+    rows = -(-count // columns)
+    sheet = np.zeros((rows * columns, *pixels.shape[1:]), np.uint8)
+    sheet[:count] = pixels
+    sheet = sheet.reshape(rows, columns, *pixels.shape[1:]).swapaxes(1, 2)
+    return Image.fromarray(sheet.reshape(rows * height, columns * width, *pixels.shape[3:]))
+
+
+def check_folder(folder: Path) -> None:
+    """Fail before the work rather than after it: `folder` is, or can become, one that we may write to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ValueError(f"expected a folder to write to, got {folder}: {error.strerror}") from None
+
+
+def check_file(file: Path, suffix: str) -> None:
+    """The same for a file."""
+    if file.suffix != suffix:
+        raise ValueError(f"expected a file name that ends in {suffix}, got {file}")
+    if file.is_dir():
+        raise ValueError(f"expected a file to write, got the folder {file}")
+    check_folder(file.parent)
+
+
+@contextmanager
+def whole(file: Path) -> Iterator[IO[bytes]]:
+    """A file that gets its name only when it is complete."""
+    partial = file.with_name(file.name + ".partial")
+    try:
+        with partial.open("wb") as stream:
+            yield stream
+        os.replace(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    app(prog_name="minildm")

@@ -1,0 +1,138 @@
+"""How well does a model draw what it is asked for? The one way in which every score of the course is taken. Chapter 12.
+
+Prompts are balanced over the classes and go through all phrasings; the pictures are scored as they would be saved, in
+8 bits at the data's own size; beside each score stands its floor, that of as many real training images.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from minildm.checkpoints import shipped
+from minildm.classifiers import ImageClassifier
+from minildm.data import LOADERS, captions_for, crop
+from minildm.metrics import Scores, balanced_subset, extract, score
+from minildm.pipeline import StableDiffusionPipeline
+from minildm.schedulers import SAMPLERS
+
+# What a table calls each score, how it is written, and whether it is one of a floor's multiples.
+ROWS = {
+    "accuracy": ("prompt accuracy", "{:.2%}"),
+    "frechet": ("Fréchet distance", "{:.3f}"),
+    "kernel": ("kernel distance", "{:.5f}"),
+    "precision": ("precision", "{:.3f}"),
+    "recall": ("recall", "{:.3f}"),
+}
+
+
+class Evaluation(NamedTuple):
+    """The scores of `samples` pictures, and all that a reader needs in order to take them again."""
+
+    scores: Scores
+    floor: Scores
+    """Those of as many real training images, balanced over the classes."""
+    samples: int
+    seed: int
+    sampler: str
+    num_inference_steps: int
+    guidance_scale: float
+    seconds: float
+    """What drawing took, text and decoder included."""
+    device: str
+    parameters: dict[str, int]
+    """Of each network."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers and strings, for a JSON file or a model's card."""
+        return self._asdict() | {"scores": self.scores._asdict(), "floor": self.floor._asdict()}
+
+    def __str__(self) -> str:
+        lines = [f"{'':18}{'drawn':>12}{'real (floor)':>14}{'ratio':>9}"]
+        for key, (name, form) in ROWS.items():
+            drawn, real = getattr(self.scores, key), getattr(self.floor, key)
+            ratio = f"{drawn / real:.2f} x" if key == "frechet" and real else ""
+            lines.append(f"{name:18}{form.format(drawn):>12}{form.format(real):>14}{ratio:>9}")
+        counts = ", ".join(f"{name} {count:,}" for name, count in self.parameters.items())
+        return "\n".join([
+            *lines,
+            f"{self.samples} samples, seed {self.seed}: {self.num_inference_steps} steps of {self.sampler}, "
+            f"guidance {self.guidance_scale:g}, {self.seconds:.1f} s on {self.device}",
+            f"{sum(self.parameters.values()):,} parameters ({counts})",
+        ])  # fmt: skip
+
+
+def evaluate(
+    pipeline: StableDiffusionPipeline,
+    samples: int = 1000,
+    seed: int = 0,
+    num_inference_steps: int | None = None,
+    guidance_scale: float | None = None,
+    examiner: ImageClassifier | None = None,
+    progress: bool = True,
+) -> Evaluation:
+    """Draw `samples` pictures, a multiple of the classes, and score them against the test images of the card's data.
+
+    num_inference_steps, guidance_scale: the card's if not given. examiner: the shipped one if not given.
+    """
+    dataset = pipeline.card.get("dataset")
+    if dataset not in LOADERS:
+        raise ValueError(
+            f"expected a model whose card (minildm.json) names a dataset of {', '.join(LOADERS)}, got {dataset!r}"
+        )
+    examiner = examiner or ImageClassifier.from_pretrained(shipped(f"{dataset}-examiner"))
+    train, test = LOADERS[dataset]("train"), LOADERS[dataset]("test")
+    chosen = balanced_subset(train.labels, samples, len(train.classes))
+    prompts, labels = balanced_prompts(dataset, samples, len(train.classes))
+    steps = pipeline.default("num_inference_steps", num_inference_steps)
+    guidance = pipeline.default("guidance_scale", guidance_scale)
+
+    start = time.perf_counter()
+    generator = torch.Generator().manual_seed(seed)
+    images = pipeline(
+        prompts, num_inference_steps=steps, guidance_scale=guidance, generator=generator, progress=progress
+    )
+    seconds = time.perf_counter() - start
+
+    images = from_pixels(to_pixels(images, train.images.shape[-1]))
+    reference, _ = extract(examiner, test.images)
+    networks = {"unet": pipeline.unet, "vae": pipeline.vae, "text_encoder": pipeline.text_encoder}
+    return Evaluation(
+        scores=score(examiner, images, labels, reference),
+        floor=score(examiner, train.images[chosen], train.labels[chosen], reference),
+        samples=samples,
+        seed=seed,
+        sampler=next(name for name, scheduler in SAMPLERS.items() if type(pipeline.scheduler) is scheduler),
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        seconds=seconds,
+        device=str(pipeline.device),
+        parameters={name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()},
+    )
+
+
+def balanced_prompts(dataset: str, samples: int, num_classes: int = 10) -> tuple[list[str], Tensor]:
+    """`samples` prompts, class by class in turn, the next phrasing each time round, and their labels (samples,)."""
+    if samples < 1 or samples % num_classes:
+        raise ValueError(f"expected a number of samples that is a multiple of the {num_classes} classes, got {samples}")
+    phrasings = [captions_for(dataset, label) for label in range(num_classes)]
+    labels = torch.arange(samples) % num_classes
+    prompts = [phrasings[c][i // num_classes % len(phrasings[c])] for i, c in enumerate(labels.tolist())]
+    return prompts, labels
+
+
+def to_pixels(images: Tensor, size: int | None = None) -> np.ndarray:
+    """(N, 1 or 3, H, W) in [-1, 1] -> uint8 (N, H, W) or (N, H, W, 3), the central `size` x `size` if given."""
+    images = images if size is None else crop(images, size)
+    pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().to("cpu", torch.uint8).permute(0, 2, 3, 1).numpy()
+    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+
+
+def from_pixels(pixels: np.ndarray) -> Tensor:
+    """The inverse of `to_pixels`: uint8 (N, H, W) or (N, H, W, 3) -> (N, 1 or 3, H, W) in [-1, 1]."""
+    images = torch.from_numpy(pixels if pixels.ndim == 4 else pixels[..., None]).permute(0, 3, 1, 2)
+    return images.float() / 127.5 - 1

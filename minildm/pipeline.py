@@ -1,0 +1,251 @@
+"""From a prompt to a picture: text encoder, denoising loop, decoder (Rombach et al. 2022), with guidance (Ho & Salimans
+2021). Chapter 11."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from minildm.autoencoder import AutoencoderKL
+from minildm.checkpoints import COMPONENTS, find_model, load_parts, save_parts
+from minildm.schedulers import SAMPLERS, Scheduler
+from minildm.text import CLIPTextModel
+from minildm.tokenizer import CLIPTokenizer
+from minildm.unet import UNet2DConditionModel
+
+DEFAULTS = {"num_inference_steps": 50, "guidance_scale": 7.5}
+
+Callback = Callable[[int, Tensor, Tensor, Tensor], None]
+
+
+class StableDiffusionPipeline:
+    """The parts of Stable Diffusion and the way through them. CompVis calls the whole `LatentDiffusion`.
+
+    card: what is known about the model: its data set, how it was trained, its default steps and guidance, its scores.
+    """
+
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        text_encoder: CLIPTextModel,
+        tokenizer: CLIPTokenizer,
+        unet: UNet2DConditionModel,
+        scheduler: Scheduler,
+        card: Mapping[str, Any] | None = None,
+    ):
+        check_fit(vae, text_encoder, tokenizer, unet)
+        self.vae, self.text_encoder, self.tokenizer, self.unet = vae, text_encoder, tokenizer, unet
+        self.scheduler = with_latent_conventions(scheduler)
+        self.card = dict(card or {})
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | list[str],
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: str | list[str] | None = None,
+        num_images_per_prompt: int = 1,
+        generator: torch.Generator | None = None,
+        latents: Tensor | None = None,
+        callback: Callback | None = None,
+        batch_size: int = 250,
+        progress: bool = True,
+    ) -> Tensor:
+        """Images (N, C, height, width) in [-1, 1], N = prompts x num_images_per_prompt, those of one prompt together.
+
+        height, width: multiples of the autoencoder's downscale factor; if not given, the size trained on
+        num_inference_steps, guidance_scale: if not given, the card's, or diffusers' 50 and 7.5; guidance_scale <= 1
+            means no guidance
+        negative_prompt: what to steer away from, one text or one for each prompt; "" if not given
+        latents: the starting noise, standard normal, (N, latent_channels, height / factor, width / factor)
+        callback: is told at every step (step, timestep, latents before it, the x0 predicted from them)
+        batch_size: how many are drawn at a time. The starting noise does not depend on it, since all of it is drawn
+            first; what a stochastic sampler (ddpm) adds on the way does.
+        """
+        steps = self.default("num_inference_steps", num_inference_steps)
+        scale = self.default("guidance_scale", guidance_scale)
+        counts = {"num_inference_steps": steps, "num_images_per_prompt": num_images_per_prompt}
+        for name, count in {**counts, "batch_size": batch_size}.items():
+            if count < 1:
+                raise ValueError(f"expected {name} of 1 or more, got {count}")
+
+        context = self.encode_prompt(prompt, negative_prompt if scale > 1 else None, num_images_per_prompt, scale > 1)
+        noise = self.starting_noise(context.shape[1], height, width, generator, latents)
+        self.scheduler.set_timesteps(steps)
+        batches = list(zip(noise.split(batch_size), context.split(batch_size, dim=1), strict=True))
+        images = []
+        with tqdm(total=len(batches) * len(self.scheduler.timesteps), unit="step", disable=not progress) as bar:
+            for batch, its_context in batches:
+                x0 = self.denoise(batch, its_context, steps, scale, generator, callback, bar)
+                images.append(self.decode(x0))
+        return torch.cat(images)
+
+    def denoise(
+        self,
+        noise: Tensor,
+        context: Tensor,
+        num_inference_steps: int,
+        guidance_scale: float,
+        generator: torch.Generator | None = None,
+        callback: Callback | None = None,
+        bar: tqdm | None = None,
+    ) -> Tensor:
+        """The loop: from noise (N, C, h, w) step by step to a clean latent of that shape. context: see `predict`."""
+        self.scheduler.set_timesteps(num_inference_steps)  # also forgets the steps of a former batch
+        x = noise * self.scheduler.init_noise_sigma
+        for i, t in enumerate(self.scheduler.timesteps):
+            prediction = self.predict(x, t, context, guidance_scale)
+            if callback:
+                callback(i, t, x, self.scheduler.predict_x0(prediction, t, x))
+            x = self.scheduler.step(prediction, t, x, generator=generator)
+            if bar:
+                bar.update()
+        return x
+
+    def predict(self, x: Tensor, t: Tensor, context: Tensor, guidance_scale: float) -> Tensor:
+        """What the U-Net says of x (N, C, h, w) at time t: uncond + w·(cond - uncond), Ho & Salimans 2021, eq. 6.
+
+        context: the texts, (2, N, L, D), without condition and with it, in one batch; (1, N, L, D): no guidance.
+        """
+        x = self.scheduler.scale_model_input(x, t)
+        if len(context) == 1:
+            return self.unet(x, t, context[0])
+        unconditional, conditional = self.unet(torch.cat([x, x]), t, context.flatten(0, 1)).chunk(2)
+        return unconditional + guidance_scale * (conditional - unconditional)
+
+    def encode_prompt(
+        self,
+        prompt: str | list[str],
+        negative_prompt: str | list[str] | None = None,
+        num_images_per_prompt: int = 1,
+        guidance: bool = True,
+    ) -> Tensor:
+        """(2, N, L, D): the negative prompts, then the prompts, each repeated; without guidance only these, (1, …)."""
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        texts = [prompts]
+        if guidance:
+            several = not (negative_prompt is None or isinstance(negative_prompt, str))
+            texts.insert(0, list(negative_prompt) if several else [negative_prompt or ""] * len(prompts))
+        if not prompts or len(texts[0]) != len(prompts):
+            raise ValueError(f"expected prompts, and as many negative ones, got {len(prompts)} and {len(texts[0])}")
+
+        distinct = list(dict.fromkeys(sum(texts, [])))  # each is encoded once
+        unknown = dict.fromkeys(word for text in distinct for word in self.tokenizer.unknown_words(text))
+        if unknown:
+            words = ", ".join(map(repr, unknown))
+            warnings.warn(f"training never saw {words}: the picture may show anything", stacklevel=4)
+        vectors = self.text_encoder(self.tokenizer(distinct).to(self.device))
+        row = {text: i for i, text in enumerate(distinct)}
+        rows = torch.tensor([[row[text] for text in line for _ in range(num_images_per_prompt)] for line in texts])
+        return vectors[rows.to(self.device)]
+
+    def starting_noise(
+        self,
+        count: int,
+        height: int | None = None,
+        width: int | None = None,
+        generator: torch.Generator | None = None,
+        latents: Tensor | None = None,
+    ) -> Tensor:
+        """Standard normal (count, C, h, w) for images of height x width; `latents`, if given, after a check."""
+        factor, size = self.vae.downscale_factor, self.unet.config.sample_size or 0
+        if latents is not None:
+            size = tuple(latents.shape[-2:])
+        h, w = (size, size) if isinstance(size, int) else size
+        height, width = (h * factor if height is None else height), (w * factor if width is None else width)
+        if min(height, width) < 1 or height % factor or width % factor:
+            raise ValueError(f"expected a height and a width that are multiples of {factor}, got {height} x {width}")
+        shape = (count, self.unet.config.in_channels, height // factor, width // factor)
+        if latents is None:  # drawn where the generator is: the same noise whatever the model runs on
+            latents = torch.randn(shape, generator=generator, device=generator.device if generator else "cpu")
+        if latents.shape != shape:
+            raise ValueError(f"expected latents of shape {shape}, got {tuple(latents.shape)}")
+        return latents.to(self.device, self.unet.dtype, memory_format=torch.channels_last)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents of the diffusion's unit scale (N, C, h, w) -> images (N, C', f·h, f·w) in [-1, 1]."""
+        return self.vae.decode(latents / self.vae.config.scaling_factor).clamp(-1, 1)
+
+    def default(self, name: str, given: Any = None) -> Any:
+        """What is given, else what the card says, else diffusers' default."""
+        return given if given is not None else self.card.get(name, DEFAULTS[name])
+
+    @property
+    def device(self) -> torch.device:
+        return self.unet.device
+
+    def to(self, device: torch.device | str) -> StableDiffusionPipeline:
+        """Move the three networks; returns the pipeline."""
+        for model in (self.vae, self.text_encoder, self.unet):
+            model.to(device)
+        return self
+
+    def use_sampler(self, name: str) -> StableDiffusionPipeline:
+        """Replace the scheduler by another, "ddim" say, for the same noise schedule; returns the pipeline."""
+        self.scheduler = sampler_like(self.scheduler, name)
+        return self
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_folder: str | os.PathLike, dtype: torch.dtype | None = None
+    ) -> StableDiffusionPipeline:
+        """A shipped model by name ("mnist"), or the folder of a Stable Diffusion model that ours or diffusers wrote."""
+        return cls(**load_parts(find_model(name_or_folder), dtype))
+
+    def save_pretrained(self, folder: str | os.PathLike, dtype: torch.dtype | None = None) -> None:
+        """Write the folder that diffusers' `StableDiffusionPipeline.from_pretrained` opens, and the card.
+
+        dtype: that of the files (float16 halves them), not of the networks.
+        """
+        save_parts(Path(folder), {part: getattr(self, part) for part in COMPONENTS}, self.card, dtype)
+
+
+def check_fit(vae: AutoencoderKL, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, unet: UNet2DConditionModel):
+    """ValueError if the parts are not of one Stable Diffusion model."""
+    text, channels = text_encoder.config, vae.config.latent_channels
+    for what, expected, got in (
+        ("unet.in_channels", channels, unet.config.in_channels),
+        ("unet.out_channels", channels, unet.config.out_channels),
+        ("unet.cross_attention_dim", text.hidden_size, unet.config.cross_attention_dim),
+        ("vae.shift_factor", 0, vae.config.shift_factor or 0),  # Stable Diffusion's pipeline has only a scale
+    ):
+        if got != expected:
+            raise ValueError(f"expected parts of one model, with {what} = {expected}, got {got}")
+    if tokenizer.model_max_length > text.max_position_embeddings or len(tokenizer) > text.vocab_size:
+        expected, got = (text.max_position_embeddings, text.vocab_size), (tokenizer.model_max_length, len(tokenizer))
+        raise ValueError(f"expected at most (tokens per prompt, vocabulary) = {expected} of the tokenizer, got {got}")
+
+
+def sampler_like(scheduler: Scheduler, name: str) -> Scheduler:
+    """The sampler called `name` for a model that was trained for `scheduler`; ValueError if it does not fit."""
+    if name not in SAMPLERS:
+        raise ValueError(f"expected a sampler of {', '.join(SAMPLERS)}, got {name!r}")
+    config = dict(scheduler.config)
+    flow = "shift" in config or config.get("use_flow_sigmas", False)
+    fitting = ["dpmpp_2m", "flow_euler"] if flow else [key for key in SAMPLERS if key != "flow_euler"]
+    if config.get("rescale_betas_zero_snr"):
+        fitting = [key for key in fitting if "rescale_betas_zero_snr" in SAMPLERS[key]().config]
+    if name not in fitting:
+        raise ValueError(f"expected a sampler that fits this model, one of {', '.join(fitting)}, got {name!r}")
+    if flow:  # the same number has two names
+        shift = config.get("shift", config.get("flow_shift"))
+        config |= {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": shift, "shift": shift}
+    return with_latent_conventions(SAMPLERS[name].from_config({"skip_prk_steps": True, **config}))
+
+
+def with_latent_conventions(scheduler: Scheduler) -> Scheduler:
+    """The scheduler with the two settings that diffusers' pipeline insists on, whatever its own configuration says:
+    latents are not clipped to [-1, 1], and evenly spaced timesteps lead from 1, not 0."""
+    insisted = {"clip_sample": False, "steps_offset": 1}
+    changes = {key: value for key, value in insisted.items() if scheduler.config.get(key, value) != value}
+    return type(scheduler).from_config(scheduler.config, **changes) if changes else scheduler

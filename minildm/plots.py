@@ -1,0 +1,207 @@
+"""The figures of the course: pictures in a grid, pictures in a row, and noise schedules (colours: Okabe & Ito 2008).
+Chapters 00 and 02.
+
+Every function draws one figure and returns it: as the last line of a cell it is shown, once. Given `ax`, it draws there
+and returns that figure. matplotlib is imported when a figure is drawn: `save_grid` does without it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from minildm.evaluation import to_pixels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PAGE_WIDTH = 7.2  # inches; at 120 dots per inch the width of the book's column
+TILE = 0.9  # inches; an image is no wider
+SNR_RANGE = (1e-6, 1e5)
+
+# Seven colours that differ in brightness too, so that they stay apart for the colour-blind and in print. Each line has
+# its own dashes as well.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (7, 3)))
+GREY = "#6B6B6B"  # for what explains the data, as against the data
+
+STYLE = {
+    "axes.edgecolor": GREY,
+    "axes.grid": True,
+    "axes.labelsize": 10,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 120,
+    "font.size": 10,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "xtick.color": GREY,
+    "xtick.labelcolor": "black",
+    "ytick.color": GREY,
+    "ytick.labelcolor": "black",
+}
+
+Images = Tensor | np.ndarray | Sequence[Tensor]
+
+
+def mosaic(images: Images, ncols: int | None = None, gap: int = 2, band: int = 0) -> np.ndarray:
+    """Images side by side, row after row, as one: uint8 (H, W) or (H, W, 3).
+
+    images: (N, 1 or 3, h, w) in [-1, 1], clipped to it, or a list of (1 or 3, h, w); or as saved, uint8 (N, h, w) or
+    (N, h, w, 3). ncols: as nearly square as possible if not given. White: `gap` pixels between, `band` above each row.
+    """
+    pixels = _pixels(images)
+    count, height, width = pixels.shape[:3]
+    ncols = _columns(count, ncols)
+    nrows = -(-count // ncols)
+    down, right = band + height + gap, width + gap
+    sheet = np.full((nrows * down - gap, ncols * right - gap, *pixels.shape[3:]), 255, np.uint8)
+    for i, image in enumerate(pixels):
+        top, left = i // ncols * down + band, i % ncols * right
+        sheet[top : top + height, left : left + width] = image
+    return sheet
+
+
+def save_grid(images: Images, path: str | os.PathLike, ncols: int | None = None, gap: int = 2, scale: int = 1) -> None:
+    """Write the mosaic to `path` as PNG, each pixel as `scale` x `scale` pixels; the file is whole or not there."""
+    from PIL import Image
+
+    sheet = mosaic(images, ncols, gap).repeat(scale, axis=0).repeat(scale, axis=1)
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    Image.fromarray(sheet).save(partial, format="PNG")
+    os.replace(partial, path)
+
+
+def image_grid(
+    images: Images, titles: Sequence[str] | None = None, ncols: int | None = None, ax: Axes | None = None, gap: int = 2
+) -> Figure:
+    """The mosaic, with a title above each image if given; images as for `mosaic`."""
+    pixels = _pixels(images)
+    count, height, width = pixels.shape[:3]
+    if titles is not None and len(titles) != count:
+        raise ValueError(f"expected a title for each of the {count} images, got {len(titles)}")
+    ncols = _columns(count, ncols)
+    tile = min(TILE, PAGE_WIDTH / ncols)  # inches
+    lines = [textwrap.wrap(title, width=max(8, int(tile / 0.065)), max_lines=3) for title in titles or ()]
+    band = round(max(map(len, lines), default=0) * 0.15 / tile * width)  # the room for the titles, in pixels
+    ax = _show(mosaic(pixels, ncols, gap, band), tile / width, ax)
+    for i, words in enumerate(lines):
+        x, y = i % ncols * (width + gap) + width / 2, i // ncols * (band + height + gap) + band - 1
+        ax.text(x, y, "\n".join(words), ha="center", va="bottom", fontsize=8, linespacing=1.0)
+    return ax.figure
+
+
+def plot_filmstrip(
+    frames: Images | Sequence[Images],
+    labels: Sequence[str],
+    row_labels: Sequence[str] | None = None,
+    xlabel: str = "",
+    ax: Axes | None = None,
+    gap: int = 2,
+) -> Figure:
+    """One thing as it changes, left to right, each frame's label beneath it.
+
+    frames: N images, as for `mosaic`; with `row_labels` as many such strips, one under the other. labels: N.
+    """
+    strips = [_pixels(strip) for strip in (frames if row_labels is not None else [frames])]
+    if row_labels is not None and len(row_labels) != len(strips):
+        raise ValueError(f"expected a label for each of the {len(strips)} strips, got {len(row_labels)}")
+    if any(len(strip) != len(labels) for strip in strips):
+        raise ValueError(f"expected {len(labels)} frames, one for each label, got {[len(strip) for strip in strips]}")
+    height, width = strips[0].shape[1:3]
+    tile = min(TILE, PAGE_WIDTH / len(labels))
+    below = 0.45 if xlabel else 0.25
+    ax = _show(mosaic(np.concatenate(strips), len(labels), gap), tile / width, ax, below)
+    ax.set_xticks([i * (width + gap) + (width - 1) / 2 for i in range(len(labels))], labels)
+    if row_labels is not None:
+        ax.set_yticks([i * (height + gap) + (height - 1) / 2 for i in range(len(strips))], row_labels)
+    ax.set_xlabel(xlabel)
+    return ax.figure
+
+
+def plot_schedules(schedules: Mapping[str, Tensor]) -> Figure:
+    """Noise schedules side by side: on the left what is left of the picture, ᾱ_t; on the right the ratio of signal to
+    noise, SNR = ᾱ_t / (1 - ᾱ_t), on a logarithmic scale, where one that ends in pure noise leaves through the floor.
+
+    schedules: name -> alphas_cumprod (T,) in [0, 1]; at most seven.
+    """
+    import matplotlib.pyplot as plt
+
+    if not 1 <= len(schedules) <= len(COLOURS):
+        raise ValueError(f"expected 1 to {len(COLOURS)} schedules, got {len(schedules)}")
+    with plt.rc_context(STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.0))
+        for (name, alphas_cumprod), colour, dashes in zip(schedules.items(), COLOURS, DASHES, strict=False):
+            remaining = torch.as_tensor(alphas_cumprod).double()
+            if remaining.ndim != 1 or not ((0 <= remaining) & (remaining <= 1)).all():
+                raise ValueError(f"expected alphas_cumprod (T,) in [0, 1] for {name!r}, got {tuple(remaining.shape)}")
+            snr = (remaining / (1 - remaining)).clamp(SNR_RANGE[0] / 1e3, SNR_RANGE[1] * 1e3)
+            left.plot(remaining, color=colour, linestyle=dashes, label=name)
+            right.plot(snr, color=colour, linestyle=dashes)
+        left.set(title="What is left of the picture", ylim=(-0.02, 1.02))
+        left.set_ylabel(r"$\bar\alpha_t$, share of the variance")
+        right.set(title="Signal against noise", yscale="log", ylim=SNR_RANGE)
+        right.set_ylabel(r"SNR $=\bar\alpha_t\,/\,(1-\bar\alpha_t)$")
+        right.axhline(1, color=GREY, linewidth=1, zorder=1)
+        right.text(0, 2 * SNR_RANGE[0], "below the line: more noise\nthan picture", fontsize=8, color=GREY)
+        for ax in (left, right):
+            ax.set_xlabel("timestep t (steps of noise added)")
+        figure.legend(loc="outside upper center", ncols=max(1, 90 // (max(map(len, schedules)) + 10)), handlelength=3.2)
+    plt.close(figure)
+    return figure
+
+
+def _pixels(images: Images) -> np.ndarray:
+    """uint8 (N, h, w) or (N, h, w, 3)."""
+    if isinstance(images, (list, tuple)):
+        images = np.stack(images) if isinstance(images[0], np.ndarray) else torch.stack(images)
+    shape = tuple(images.shape)
+    if isinstance(images, Tensor) and images.is_floating_point() and len(shape) == 4 and shape[1] in (1, 3):
+        if not images.isfinite().all():
+            raise ValueError("expected images in [-1, 1], got some that are not finite")
+        return to_pixels(images.detach().float())
+    saved = np.asarray(images)
+    if not isinstance(images, Tensor) and saved.dtype == np.uint8 and (len(shape) == 3 or shape[3:] == (3,)):
+        return saved
+    expected = "a float tensor (N, 1 or 3, h, w) in [-1, 1] or a uint8 array (N, h, w) or (N, h, w, 3)"
+    raise ValueError(f"expected images as {expected}, got {images.dtype} {shape}")
+
+
+def _columns(count: int, ncols: int | None) -> int:
+    if count < 1 or (ncols is not None and ncols < 1):
+        raise ValueError(f"expected at least one image and one column, got {count} images and ncols={ncols}")
+    return min(count, ncols or math.ceil(math.sqrt(count)))
+
+
+def _show(sheet: np.ndarray, inches_per_pixel: float, ax: Axes | None, below: float = 0) -> Axes:
+    """`sheet` in axes without frame or ticks: `ax`, or those of a new figure with `below` inches more for labels."""
+    import matplotlib.pyplot as plt
+
+    if ax is None:
+        with plt.rc_context(STYLE):
+            height, width = sheet.shape[:2]
+            size = (max(width * inches_per_pixel, 1.0), height * inches_per_pixel + below)
+            figure, ax = plt.subplots(figsize=size)
+        plt.close(figure)
+    ax.imshow(sheet, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.tick_params(length=0)
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
+    return ax

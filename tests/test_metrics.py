@@ -7,7 +7,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from minildm.classifiers import ImageClassifier, jitter, train_classifier
+from minildm.classifiers import ImageClassifier, jitter
 from minildm.metrics import (
     balanced_subset,
     extract,
@@ -17,6 +17,8 @@ from minildm.metrics import (
     precision_recall,
     score,
 )
+from minildm.stages import ClassifierTask, classifier_batches
+from minildm.training import Stage
 
 
 def features(count, dim=6, seed=0, shift=0.0, scale=1.0):
@@ -182,7 +184,7 @@ def test_balanced_subset_has_as_many_of_each_class_in_turn():
 
 
 def test_features_refuse_images_of_another_size(examiner):
-    with pytest.raises(ValueError, match=r"expected images of shape \(B, 1, 8, 8\), got \(2, 1, 9, 9\)"):
+    with pytest.raises(ValueError, match=r"expected images \(B, 1, 8, 8\), got \(2, 1, 9, 9\)"):
         examiner.features(torch.zeros(2, 1, 9, 9))
 
 
@@ -201,7 +203,7 @@ def test_classifier_in_half_precision_reads_the_same_classes(examiner, tmp_path)
     torch.testing.assert_close(loaded(images), examiner(images), atol=1e-2, rtol=0)
 
 
-def test_train_classifier_learns_and_is_reproducible():
+def test_a_classifier_learns_and_is_reproducible():
     """Which half of the picture is bright?"""
     labels = torch.arange(64) % 2
     images = 0.5 * torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -209,14 +211,11 @@ def test_train_classifier_learns_and_is_reproducible():
     results = []
     for _ in range(2):
         torch.manual_seed(0)
-        model = ImageClassifier(8, num_classes=2, block_out_channels=(4,), feature_dim=4, dropout=0.0)
-        losses = []
-        train_classifier(
-            model, images, labels, 30, 16, generator=torch.Generator().manual_seed(1), progress=losses.append
-        )
-        assert not model.training and len(losses) == 30
+        model = ImageClassifier(8, num_classes=2, block_out_channels=(4,), feature_dim=4)
+        batches = classifier_batches("halves", images, labels, batch_size=16, seed=1)
+        results.append(Stage("halves", ClassifierTask(model), batches, learning_rate=3e-3).run(30, progress=False))
+        assert not model.training and len(results[-1]) == 30
         assert extract(model, images)[1].eq(labels).float().mean() > 0.9
-        results.append(losses)
     assert results[0] == results[1]
 
 

@@ -21,6 +21,7 @@ STEPS = {"mnist": (300, 2000, 7000)}  # critic, autoencoder, denoiser
 
 
 def main() -> None:
+    """Examiner, training, half precision, score, checksums, for every shipped model."""
     for name, steps in STEPS.items():
         examiner = WEIGHTS / f"{name}-examiner"
         if not (examiner / "config.json").is_file():

@@ -18,12 +18,12 @@ def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
 
 def perceptual_loss(critic: ImageClassifier, reconstruction: Tensor, images: Tensor) -> Tensor:
     """Distance of two pictures as a trained network sees them: mean squared difference of its feature maps, each
-    first scaled by the size of the real picture's, so that all layers count alike; Johnson et al. 2016, eq. 2.
+    divided by the mean square of the real picture's, so that all layers count alike; Johnson et al. 2016, eq. 2.
 
     (B, C, H, W) twice -> (). The critic must be in eval mode, and is not the examiner that scores the result.
     """
     with torch.no_grad():
         targets = critic.feature_maps(images)
     maps = critic.feature_maps(reconstruction)
-    terms = [(a - b).square().mean() / b.square().mean() for a, b in zip(maps, targets, strict=True)]
+    terms = [(a - b).square().mean((1, 2, 3)) / b.square().mean((1, 2, 3)) for a, b in zip(maps, targets, strict=True)]
     return torch.stack(terms).mean()

@@ -88,11 +88,12 @@ def rescale_zero_terminal_snr(betas: Tensor) -> Tensor:
     return 1 - torch.cat([remaining[:1], remaining[1:] / remaining[:-1]])
 
 
-def shift_for_resolution(alphas_cumprod: Tensor, factor: float) -> Tensor:
-    """The schedule for a picture `factor` times as wide: log-SNR lower by 2·log(factor); Hoogeboom et al. 2023, eq. 4.
+def shift_resolution(alphas_cumprod: Tensor, size: int, base_size: int) -> Tensor:
+    """ᾱ for pictures of `size` pixels a side, as noisy to the eye as `alphas_cumprod` is for those of `base_size`:
+    log-SNR lowered by 2·log(size / base_size), Hoogeboom et al. 2023, section 3.1. (T,) -> (T,).
 
     Neighbouring pixels of a larger picture tell the same, so the same noise per pixel hides less of it.
     """
-    if not factor > 0:
-        raise ValueError(f"expected a factor > 0, got {factor}")
-    return torch.sigmoid(log_snr(alphas_cumprod) - 2 * math.log(factor))
+    if min(size, base_size) < 1:
+        raise ValueError(f"expected sizes of 1 or more, got {size} and {base_size}")
+    return torch.sigmoid(log_snr(alphas_cumprod) - 2 * math.log(size / base_size))

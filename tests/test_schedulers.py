@@ -201,7 +201,7 @@ def test_the_error_falls_with_the_order_of_the_method(name, order):
 
 def test_ddpm_posterior_is_that_of_gaussians():
     """Bayes on a grid: q(x_{t-1} | x_t, x_0) ∝ q(x_t | x_{t-1}) q(x_{t-1} | x_0)."""
-    from minildm.schedulers.ddpm import posterior
+    from minildm.schedulers.ddpm import ddpm_posterior
 
     remaining = minildm.DDPMScheduler().alphas_cumprod.double()
     x0, xt, t = 0.7, -0.4, 300
@@ -212,7 +212,7 @@ def test_ddpm_posterior_is_that_of_gaussians():
     weights = log.softmax(0)
     mean = (weights * x).sum()
     variance = (weights * (x - mean) ** 2).sum()
-    got = posterior(torch.tensor(xt), torch.tensor(x0), remaining[t], remaining[t - 1])
+    got = ddpm_posterior(x0, xt, remaining[t], remaining[t - 1])
     torch.testing.assert_close(torch.stack(got), torch.stack([mean, variance]), rtol=1e-6, atol=0)
 
 

@@ -12,7 +12,7 @@ from minildm.schedules import (
     log_snr,
     make_betas,
     rescale_zero_terminal_snr,
-    shift_for_resolution,
+    shift_resolution,
     snr,
 )
 
@@ -50,7 +50,7 @@ def test_rescaled_nothing_is_left_at_the_end_and_the_beginning_stays(name):
 
 def test_twice_as_wide_lowers_log_snr_by_the_logarithm_of_four():
     remaining = alphas_cumprod(make_betas("linear").double())
-    torch.testing.assert_close(log_snr(shift_for_resolution(remaining, 2)), log_snr(remaining) - math.log(4))
+    torch.testing.assert_close(log_snr(shift_resolution(remaining, 64, 32)), log_snr(remaining) - math.log(4))
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_twice_as_wide_lowers_log_snr_by_the_logarithm_of_four():
         (lambda: make_betas("flat"), "expected a beta_schedule of linear, .*, got 'flat'"),
         (lambda: make_betas("linear", 0), "expected num_train_timesteps of 1 or more, got 0"),
         (lambda: make_betas("linear", 10, 0.3, 0.2), "expected 0 < beta_start <= beta_end < 1, got 0.3 and 0.2"),
-        (lambda: shift_for_resolution(torch.ones(3), 0), "expected a factor > 0, got 0"),
+        (lambda: shift_resolution(torch.ones(3), 0, 32), "expected sizes of 1 or more, got 0 and 32"),
     ],
 )
 def test_bad_arguments_are_named(call, message):

@@ -8,8 +8,13 @@ from torch import Tensor
 from minildm.schedulers.base import Scheduler
 
 
-def posterior(sample: Tensor, x0: Tensor, remaining: Tensor, remaining_prev: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of q(x_{t-1} | x_t, x_0), DDPM eq. 7; `remaining` is ᾱ_t, `remaining_prev` ᾱ_{t-1}."""
+def ddpm_posterior(
+    x0: Tensor | float, sample: Tensor | float, remaining: Tensor, remaining_prev: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Mean and variance of q(x_s | x_t, x_0) for s < t, DDPM eq. 6 and 7; `remaining` is ᾱ_t, `remaining_prev` ᾱ_s.
+
+    sample: x_t. Steps that are left out make one step of the chain with a larger β = 1 - ᾱ_t/ᾱ_s.
+    """
     alpha = remaining / remaining_prev
     beta = 1 - alpha
     mean = (
@@ -55,7 +60,7 @@ class DDPMScheduler(Scheduler):
         remaining = self.alphas_cumprod[t]
         remaining_prev = self.alphas_cumprod[later[0]] if len(later) else torch.tensor(1.0)
         x0 = self.clip(self.predict_x0(model_output, t, sample))
-        mean, variance = posterior(sample, x0, remaining, remaining_prev)
+        mean, variance = ddpm_posterior(x0, sample, remaining, remaining_prev)
         if t == 0:
             return mean
         if self.config.variance_type == "fixed_large":

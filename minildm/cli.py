@@ -10,6 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
@@ -57,6 +58,7 @@ def one_line_errors() -> Iterator[None]:
 
 
 def say(message: str) -> None:
+    """One line on stderr."""
     print("minildm:", " ".join(message.split()), file=sys.stderr)
 
 
@@ -85,14 +87,11 @@ app = typer.Typer(
 
 Model = Annotated[str, Option(help="A shipped model's name, or a folder in diffusers' layout.", metavar="NAME|FOLDER")]
 Sampler = Annotated[
-    str | None,
-    Option(help="ddpm, ddim, pndm, euler, heun, dpmpp_2m or flow_euler.", show_default="the model's", metavar="NAME"),
+    str | None, Option(help="ddpm, ddim, pndm, euler, heun, dpmpp_2m or flow_euler; by default the model's.")
 ]
-Steps = Annotated[
-    int | None, Option(help="Denoising steps.", show_default="the model's", parser=integer, metavar="INTEGER")
-]
-Guidance = Annotated[float | None, Option(help="Guidance scale; 1 or less: none.", show_default="the model's")]
-Seed = Annotated[int, Option(help="Same seed, same result.", parser=seed_number, metavar="INTEGER")]
+Steps = Annotated[int | None, Option(help="Denoising steps; by default the model's.", parser=integer, metavar="INT")]
+Guidance = Annotated[float | None, Option(help="Guidance scale, 1 or less for none; by default the model's.")]
+Seed = Annotated[int, Option(help="Same seed, same result.", parser=seed_number, metavar="INT")]
 Device = Annotated[str, Option(help="auto, cpu, cuda (cuda:1, …) or mps.")]
 
 
@@ -102,8 +101,7 @@ def train(
     preset: Annotated[str, Option(help="The recipe.")] = "mnist",
     minutes: Annotated[float, Option(help="Training time over all stages.")] = 4,
     steps: Annotated[
-        str | None,
-        Option(help="The step counts, instead of --minutes.", metavar="CRITIC,AUTOENCODER,DENOISER"),
+        str | None, Option(help="Steps of each stage, instead of --minutes.", metavar="CRITIC,AUTOENCODER,DENOISER")
     ] = None,
     seed: Seed = 0,
     resume: Annotated[bool, Option("--resume", help="Continue what was interrupted in --out.")] = False,
@@ -112,13 +110,10 @@ def train(
     """Train autoencoder, text encoder and U-Net from random weights."""
     counts = None
     if steps is not None:
-        try:
-            critic, autoencoder, denoiser = (int(count) for count in steps.split(","))
-        except ValueError:
-            raise ValueError(f"--steps: expected three numbers like 300,1500,4000, got {steps!r}") from None
-        counts = critic, autoencoder, denoiser
-        if min(counts) < 1:
-            raise ValueError(f"--steps: expected three numbers of 1 or more, got {steps!r}")
+        numbers = steps.split(",")
+        if len(numbers) != 3 or not all(number.strip().isdecimal() and int(number) > 0 for number in numbers):
+            raise ValueError(f"--steps: expected three numbers of 1 or more, like 300,1500,4000, got {steps!r}")
+        counts = int(numbers[0]), int(numbers[1]), int(numbers[2])
     if not 0 < minutes < math.inf:
         raise ValueError(f"--minutes: expected more than 0, got {minutes}")
     check_folder(out)
@@ -139,11 +134,9 @@ def sample(
     steps: Steps = None,
     guidance: Guidance = None,
     negative: Annotated[str | None, Option(help="What not to draw.", metavar="TEXT")] = None,
-    num: Annotated[int, Option(help="Images for each prompt.", parser=integer, metavar="INTEGER")] = 1,
+    num: Annotated[int, Option(help="Images for each prompt.", parser=integer, metavar="INT")] = 1,
     seed: Seed = 0,
-    out: Annotated[
-        Path | None, Option(help="The images in one picture.", show_default="grid.png, unless --npz")
-    ] = None,
+    out: Annotated[Path | None, Option(help="The images in one picture; without --npz, grid.png.")] = None,
     npz: Annotated[Path | None, Option(help="The images as numbers: `images`, uint8, and `prompts`.")] = None,
     device: Device = "auto",
 ) -> None:
@@ -184,9 +177,7 @@ def sample(
 @app.command()
 def evaluate(
     model: Model = "mnist",
-    samples: Annotated[
-        int, Option(help="How many to draw, the same number of each class.", parser=integer, metavar="INTEGER")
-    ] = 1000,
+    samples: Annotated[int, Option(help="How many to draw, balanced.", parser=integer, metavar="INT")] = 1000,
     sampler: Sampler = None,
     steps: Steps = None,
     guidance: Guidance = None,
@@ -214,18 +205,20 @@ def data(
     """Show what there is of a data set, and where; download what is missing."""
     from minildm import data
 
-    sources = {
-        "mnist": {"": data.mnist},
-        "fashion_mnist": {"": data.fashion_mnist},
-        "cifar10": {"bundled subset": data.cifar10, "full": lambda split: data.cifar10(split, full=True)},
-    }
-    if dataset not in sources:
-        raise ValueError(f"expected a data set of {', '.join(sources)}, got {dataset!r}")
-    for name, load in sources[dataset].items():
+    if dataset not in data.LOADERS:
+        raise ValueError(f"expected a data set of {', '.join(data.LOADERS)}, got {dataset!r}")
+    sets = {"": data.LOADERS[dataset]}
+    if dataset == "cifar10":
+        sets = {" (subset)": data.cifar10, " (full)": partial(data.cifar10, full=True)}
+    for name, load in sets.items():
         for split in ("train", "test"):
-            images, labels, classes = load(split)
+            images, _, classes = load(split)
             shape = "x".join(map(str, images.shape[1:]))
-            print(f"{dataset} {name:14} {split:5}: {len(images):6,} images {shape}, {len(classes)} classes")
+            print(f"{dataset}{name} {split}: {len(images):,} images {shape}, {len(classes)} classes")
+    bundled, folder = data.SOURCE_TREE / "data", data.PUBLISHED[dataset][1]
+    places = [Path(os.environ.get("MINILDM_DATA") or os.devnull) / folder, Path.home() / ".cache/minildm" / folder]
+    there = [*bundled.glob(f"{dataset}-train.*"), *(place for place in places if place.is_dir())]
+    print("in:", ", ".join(sorted({str(place.parent if place.is_file() else place) for place in there})))
 
 
 def open_model(name: str, sampler: str | None, device: str) -> StableDiffusionPipeline:
@@ -300,13 +293,13 @@ def check_file(file: Path, suffix: str) -> None:
 @contextmanager
 def whole(file: Path) -> Iterator[IO[bytes]]:
     """A file that gets its name only when it is complete."""
-    partial = file.with_name(file.name + ".partial")
+    unfinished = file.with_name(file.name + ".partial")
     try:
-        with partial.open("wb") as stream:
+        with unfinished.open("wb") as stream:
             yield stream
-        os.replace(partial, file)
+        os.replace(unfinished, file)
     finally:
-        partial.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

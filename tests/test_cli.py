@@ -283,7 +283,7 @@ def test_a_bad_checkpoint_is_one_line(tiny_folder, tmp_path, command, what, word
         ("train --out runs --minutes nan", ["--minutes", "got nan"]),
         ("train --out runs --steps 100", ["--steps", "three", "got '100'"]),
         ("train --out runs --steps 1,2,x", ["--steps", "three", "got '1,2,x'"]),
-        ("train --out runs --steps 1,0,3", ["--steps", "1 or more", "got '1,0,3'"]),
+        ("train --out runs --steps 1,0,3", ["--steps", "three", "got '1,0,3'"]),
         ("data imagenet", ["mnist, fashion_mnist, cifar10", "got 'imagenet'"]),
         ("data", ["NAME"]),
         ("draw seven", ["draw"]),

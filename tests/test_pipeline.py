@@ -264,14 +264,15 @@ def test_drawing_leaves_no_graph_and_ordinary_tensors(tiny):
 
 
 def test_flow_samplers_stand_in_for_each_other(tiny):
-    """Trained by flow matching: both know the velocity and the shift, and with many steps arrive at one picture."""
+    """Trained by flow matching: both know the velocity and the shift, and with many steps near one picture."""
     tiny.scheduler = SAMPLERS["flow_euler"](shift=2.0)
-    euler = draw(tiny, num_inference_steps=200, guidance_scale=1.0)
-    tiny.use_sampler("dpmpp_2m")
+    options = {"num_inference_steps": 60, "guidance_scale": 1.0}
+    euler = draw(tiny, **options)
+    dpm = draw(tiny.use_sampler("dpmpp_2m"), **options)
     assert tiny.scheduler.config.flow_shift == 2.0
-    torch.testing.assert_close(draw(tiny, num_inference_steps=200, guidance_scale=1.0), euler, atol=0.02, rtol=0)
-    tiny.use_sampler("flow_euler")
-    assert torch.equal(draw(tiny, num_inference_steps=200, guidance_scale=1.0), euler)
+    torch.testing.assert_close(dpm, euler, atol=0.15, rtol=0)
+    assert (dpm - euler).abs().mean() < 0.02 < 0.1 < euler.std()
+    assert torch.equal(draw(tiny.use_sampler("flow_euler"), **options), euler)
 
 
 def test_a_sampler_keeps_the_noise_schedule_of_the_model(tiny):

@@ -44,6 +44,7 @@ bench: $(INSTALLED) ## the measured claims, each beside the peer it is measured 
 weights: $(INSTALLED) ## train the shipped checkpoints again, from the recorded seed and recipe (about an hour)
 	rm -rf minildm/weights/*/
 	$(PY) minildm/weights/make.py
+	$(PY) -m minildm.cli sample --prompts-file docs/prompts.txt --num 16 --out docs/digits.png
 
 lint: $(INSTALLED) ## ruff over the package, the tests and the notebooks
 	$(PY) -m ruff check .

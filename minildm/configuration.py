@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, Self
 
 import torch
 from safetensors import SafetensorError
@@ -73,7 +73,7 @@ class ConfigMixin:
         return {"_class_name": cls.__name__}
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], **overrides: Any):
+    def from_config(cls, config: Mapping[str, Any], **overrides: Any) -> Self:
         """A new object from a mapping of keys, such as `other.config`; a key that is not supported is a ValueError."""
         given = {**config, **overrides}
         parameters = inspect.signature(cls.__init__).parameters
@@ -120,7 +120,7 @@ class ConfigMixin:
         os.replace(partial, file)
 
     @classmethod
-    def from_pretrained(cls, folder: str | os.PathLike):
+    def from_pretrained(cls, folder: str | os.PathLike) -> Self:
         """The object that `save_pretrained` (or diffusers) wrote into `folder`."""
         return cls.from_config(cls.load_config(folder))
 
@@ -143,7 +143,7 @@ class ModelMixin(ConfigMixin):
         return next(self.parameters()).device
 
     @classmethod
-    def from_pretrained(cls, folder: str | os.PathLike, dtype: torch.dtype | None = None):
+    def from_pretrained(cls, folder: str | os.PathLike, dtype: torch.dtype | None = None) -> Self:
         """The model in `folder`, in evaluation mode. Half-precision files become float32 unless `dtype` is given.
 
         A file that is truncated, of another model or of another configuration: a ValueError of one line.

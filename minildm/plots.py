@@ -28,8 +28,8 @@ PAGE_WIDTH = 7.2  # inches; at 120 dots per inch the width of the book's column
 TILE = 0.9  # inches; an image is no wider
 SNR_RANGE = (1e-6, 1e5)
 
-# Seven colours that differ in brightness too, so that they stay apart for the colour-blind and in print. Each line has
-# its own dashes as well.
+# Seven colours that the colour-blind can tell apart. In a grey print two of them look alike, so each line has its own
+# dashes as well.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (7, 3)))
 GREY = "#6B6B6B"  # for what explains the data, as against the data
@@ -144,12 +144,13 @@ def plot_schedules(schedules: Mapping[str, Tensor]) -> Figure:
 
     if not 1 <= len(schedules) <= len(COLOURS):
         raise ValueError(f"expected 1 to {len(COLOURS)} schedules, got {len(schedules)}")
+    for name, remaining in schedules.items():
+        if remaining.ndim != 1 or not ((0 <= remaining) & (remaining <= 1)).all():
+            raise ValueError(f"expected alphas_cumprod (T,) in [0, 1] for {name!r}, got {tuple(remaining.shape)}")
     with plt.rc_context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE_WIDTH, 3.0))
-        for (name, alphas_cumprod), colour, dashes in zip(schedules.items(), COLOURS, DASHES, strict=False):
-            remaining = torch.as_tensor(alphas_cumprod).double()
-            if remaining.ndim != 1 or not ((0 <= remaining) & (remaining <= 1)).all():
-                raise ValueError(f"expected alphas_cumprod (T,) in [0, 1] for {name!r}, got {tuple(remaining.shape)}")
+        for (name, remaining), colour, dashes in zip(schedules.items(), COLOURS, DASHES, strict=False):
+            remaining = remaining.double()
             snr = (remaining / (1 - remaining)).clamp(SNR_RANGE[0] / 1e3, SNR_RANGE[1] * 1e3)
             left.plot(remaining, color=colour, linestyle=dashes, label=name)
             right.plot(snr, color=colour, linestyle=dashes)
@@ -166,9 +167,64 @@ def plot_schedules(schedules: Mapping[str, Tensor]) -> Figure:
     return figure
 
 
+def plot_moments(
+    values: Tensor, mean: Tensor, variance: Tensor, xlabel: str = "pixel along the row", ylabel: str = "brightness"
+) -> Figure:
+    """What many runs came to, as dots, against what a formula says of them, as a line; mean ± one standard deviation.
+
+    values: (runs, positions); mean: (positions,); variance: () or (positions,).
+    """
+    import matplotlib.pyplot as plt
+
+    deviation = variance**0.5 * torch.ones_like(mean)
+    place = range(len(mean))
+    with plt.rc_context(STYLE):
+        figure, ax = plt.subplots(figsize=(PAGE_WIDTH, 2.8))
+        ax.plot(place, mean, color=COLOURS[0], label="formula: mean")
+        ax.fill_between(place, mean - deviation, mean + deviation, color=COLOURS[0], alpha=0.15, linewidth=0)
+        for sign in (-1, 1):
+            label = "formula: one standard deviation off" if sign > 0 else None
+            ax.plot(place, mean + sign * deviation, color=COLOURS[0], linestyle="--", linewidth=1, label=label)
+        dots = {"color": COLOURS[1], "linestyle": "", "markersize": 4}
+        ax.plot(place, values.mean(0), marker="o", label=f"measured: {len(values):,} runs", **dots)
+        for sign in (-1, 1):
+            ax.plot(place, values.mean(0) + sign * values.std(0), marker="o", fillstyle="none", **dots)
+        ax.set(xlabel=xlabel, ylabel=ylabel)
+        figure.legend(loc="outside upper center", ncols=3)
+    plt.close(figure)
+    return figure
+
+
+def plot_densities(
+    x: Tensor, densities: Mapping[str, Tensor], samples: Tensor | None = None, xlabel: str = "", title: str = ""
+) -> Figure:
+    """Densities over one axis, as lines, and samples of the last of them, as a histogram.
+
+    x: (N,), evenly spaced; densities: name -> (N,), scaled here so that each has area 1; samples: (M,).
+    """
+    import matplotlib.pyplot as plt
+
+    step = float(x[1] - x[0])
+    with plt.rc_context(STYLE):
+        figure, ax = plt.subplots(figsize=(PAGE_WIDTH, 2.8))
+        for (name, density), colour, dashes in zip(densities.items(), COLOURS, DASHES, strict=False):
+            ax.plot(x, density / (density.sum() * step), color=colour, linestyle=dashes, label=name)
+        if samples is not None:
+            label = f"measured: {len(samples):,} samples"
+            last = COLOURS[len(densities) - 1]
+            ax.hist(samples.numpy(), bins=60, density=True, color=last, alpha=0.25, label=label)
+        ax.set(xlabel=xlabel, ylabel="density", title=title, xlim=(float(x[0]), float(x[-1])))
+        figure.legend(loc="outside right upper", handlelength=3.2)
+    plt.close(figure)
+    return figure
+
+
 def _pixels(images: Images) -> np.ndarray:
     """uint8 (N, h, w) or (N, h, w, 3)."""
     if isinstance(images, (list, tuple)):
+        shapes = {tuple(image.shape) for image in images}
+        if len(shapes) != 1:
+            raise ValueError(f"expected at least one image, all of one shape, got {sorted(shapes)}")
         images = np.stack(images) if isinstance(images[0], np.ndarray) else torch.stack(images)
     shape = tuple(images.shape)
     if isinstance(images, Tensor) and images.is_floating_point() and len(shape) == 4 and shape[1] in (1, 3):

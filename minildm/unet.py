@@ -34,6 +34,9 @@ class _UNet(ModelMixin, nn.Module):
         for key in ("down_block_types", "up_block_types"):
             if len(config[key]) != len(widths):
                 raise ValueError(f"expected as many {key} as block_out_channels ({len(widths)}), got {config[key]}")
+        for key in ("layers_per_block", "norm_num_groups", "transformer_layers_per_block", "cross_attention_dim"):
+            if not isinstance(config.get(key, 1), int):  # later U-Nets have one for each block
+                raise ValueError(f"{type(self).__name__} supports only one number as {key}, got {config[key]!r}")
         last, temb_channels = len(widths) - 1, 4 * widths[0]
 
         self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)

@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -138,6 +139,8 @@ def test_weights_round_trip_bit_for_bit(tmp_path):
     assert again.config.width == 5 and not again.training
     torch.testing.assert_close(again.state_dict(), net.state_dict(), rtol=0, atol=0)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["config.json", Net.weights_name]  # nothing half-written
+    with safe_open(tmp_path / Net.weights_name, "pt") as file:
+        assert file.metadata() == {"format": "pt"}  # older transformers refuse a file that does not say so
 
 
 def test_channels_last_weights_are_saved_as_they_mean(tmp_path):

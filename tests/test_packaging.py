@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import json
 import os
 import re
 import subprocess
@@ -17,6 +18,7 @@ import minildm
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "minildm"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+SCRIPTS = [path for folder in ("tests", "benchmarks", "data") for path in sorted((ROOT / folder).glob("*.py"))]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 # A module uses only what stands above it (a folder counts as one module).
@@ -176,15 +178,44 @@ def test_ci_runs_the_readmes_test_command():
 def test_dependencies_stand_once():
     """Every extra and environment.yml draw on pyproject.toml; no package is named in two of its lists."""
     project = PYPROJECT["project"]
-    named = [
-        re.split(r"[\[<>=~!; ]", requirement)[0]
-        for requirements in (project["dependencies"], *project["optional-dependencies"].values())
-        for requirement in requirements
-    ]
-    packages = [name for name in named if name != "minildm"]
-    assert len(packages) == len(set(packages))
+    named = names(sum(project["optional-dependencies"].values(), start=project["dependencies"]))
+    assert sorted(named) == sorted(set(named))
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     assert environment["dependencies"][-1] == {"pip": ["-e .[course,test]"]}
+
+
+def third_party(sources: list[str]) -> set[str]:
+    """The distributions that these sources import, beside the standard library and the project's own files."""
+    found = set()
+    for node in (node for source in sources for node in ast.walk(ast.parse(source))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(node.module.partition(".")[0])
+    own = {"minildm", *(path.stem for path in SCRIPTS)}
+    return {{"PIL": "pillow", "yaml": "pyyaml"}.get(name, name) for name in found - sys.stdlib_module_names - own}
+
+
+def names(requirements: list[str]) -> list[str]:
+    """The distributions that a list of requirements names, without versions; the project itself left out."""
+    found = [re.split(r"[\[<>=~!; ]", requirement)[0] for requirement in requirements]
+    return [name for name in found if name != "minildm"]
+
+
+def declared(*extras: str) -> set[str]:
+    """The names of the core dependencies and of these extras."""
+    project = PYPROJECT["project"]
+    return {*names(project["dependencies"]), *names([x for e in extras for x in project["optional-dependencies"][e]])}
+
+
+def test_every_import_is_a_declared_dependency():
+    figures = {PACKAGE / "plots.py", PACKAGE / "widgets.py"}  # for the notebooks
+    assert third_party([path.read_text() for path in MODULES if path not in figures]) <= declared()
+    assert third_party([path.read_text() for path in figures if path.exists()]) <= declared("course")
+    notebooks = [json.loads(path.read_text())["cells"] for path in (ROOT / "notebooks").glob("*.ipynb")]
+    cells = ["".join(cell["source"]) for cells in notebooks for cell in cells if cell["cell_type"] == "code"]
+    assert third_party([re.sub(r"(?m)^\s*[%!].*", "", cell) for cell in cells]) <= declared("course")
+    assert third_party([path.read_text() for path in SCRIPTS]) <= declared("course", "test")
 
 
 def test_shipped_weights_are_small_and_never_pickled():

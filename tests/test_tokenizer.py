@@ -196,6 +196,8 @@ def test_a_long_prompt_is_cut_with_a_warning_that_quotes_what_was_cut(tokenizer)
     with pytest.warns(UserWarning, match=r"takes 22 tokens, 16 fit: cut off 'zebra nine'$"):
         ids = tokenizer(f"{kept} Blue Zebra nine")
     assert ids.shape == (1, 16) and ids[0, -1] == tokenizer.eos_token_id
+    with pytest.warns(UserWarning, match=r"takes 17 tokens, 16 fit: cut off 'nine'$"):
+        tokenizer(f"{kept} blue nine")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         tokenizer(f"{kept} blue")  # 14 words, start and end: just fits

@@ -254,6 +254,8 @@ def test_wrong_inputs_are_refused():
         (dict(mid_block_type="Other"), "one of UNetMidBlock2DCrossAttn, got 'Other'"),
         (dict(attention_head_dim=(2, 2)), "expected 1 values of attention_head_dim"),
         (dict(attention_head_dim=3), "channels that 3 heads divide, got 8"),
+        (dict(layers_per_block=(2,)), r"only one number as layers_per_block, got \(2,\)"),
+        (dict(transformer_layers_per_block=[1]), r"only one number as transformer_layers_per_block, got \(1,\)"),
     ],
 )
 def test_wrong_configurations_are_refused(change, words):

@@ -8,8 +8,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that training needs to know but the seed and the number of steps. Its defaults were chosen on MNIST by the
-    sweep in benchmarks/README.md; tuples have one entry a stage: critic, autoencoder, denoiser."""
+    """All that training needs to know but the seed and the number of steps. Its defaults come from the first sweep in
+    benchmarks/README.md; tuples have one entry a stage: critic, autoencoder, denoiser."""
 
     dataset: str = "mnist"
     image_size: int = 28  # the data's own; they are padded to the autoencoder's sample_size

@@ -38,8 +38,9 @@ class Attention(nn.Module):
 
     def forward(self, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None) -> Tensor:
         if self.group_norm is not None:
-            tokens = image_to_tokens(self.group_norm(hidden_states))
-            return hidden_states + tokens_to_image(self.attend(tokens, tokens), hidden_states.shape)
+            tokens = self.group_norm(image_to_tokens(hidden_states).mT).mT
+            # A sum takes the memory layout of its first term: in this order, as in diffusers, channels-last.
+            return tokens_to_image(self.attend(tokens, tokens), hidden_states.shape) + hidden_states
         return self.attend(hidden_states, hidden_states if encoder_hidden_states is None else encoder_hidden_states)
 
     def attend(self, x: Tensor, context: Tensor) -> Tensor:

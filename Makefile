@@ -15,8 +15,8 @@ PY := .venv/bin/python
 INSTALLED := .venv/.installed
 PIP := $(if $(UV),"$(UV)" pip install --python $(PY),$(PY) -m pip install)
 
-# Tests run side by side with one thread each; MINILDM_PACE (test or course) will say how long the
-# notebooks train; those that stand train nothing, so both paces are the same so far.
+# Tests run side by side with one thread each; MINILDM_PACE (test or course) says how long the
+# notebooks train.
 JOBS ?= 2
 PYTEST := $(PY) -m pytest -p no:cacheprovider
 NBVAL := --nbval-lax --nbval-current-env

@@ -46,8 +46,9 @@ def test_python_moves_the_widget_within_its_frames_only():
         widget.choice = 2
 
 
-def test_the_page_needs_nothing_from_elsewhere():
-    addresses = FrameSlider._esm + FrameSlider._css
+@pytest.mark.parametrize("widget", [FrameSlider])
+def test_the_page_needs_nothing_from_elsewhere(widget):
+    addresses = widget._esm + widget._css
     assert "import " not in addresses and addresses.count("http") == 1  # SVG's name, which nothing fetches
 
 

@@ -1,0 +1,8 @@
+"""Pictures that move under the reader's hand, with a kernel or without one (anywidget: Manz et al. 2024). Chapter 02.
+
+All that a widget shows is made beforehand and travels with it, so that it moves in the static book as in JupyterLab.
+"""
+
+from minildm.widgets.frames import FrameSlider, frame_slider
+
+__all__ = ["FrameSlider", "frame_slider"]

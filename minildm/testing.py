@@ -17,7 +17,7 @@ from minildm.configuration import describe_mismatch
 
 
 def pace(course: int, test: int) -> int:
-    """How many steps a chapter trains: `course`, what a reader sees, or `test` if MINILDM_PACE says so (`make test`)."""
+    """How many steps a chapter trains: `course`, what a reader sees; `test` if MINILDM_PACE is "test" (make test)."""
     chosen = os.environ.get("MINILDM_PACE", "course")
     if chosen not in ("course", "test"):
         raise ValueError(f"expected MINILDM_PACE to be course or test, got {chosen!r}")

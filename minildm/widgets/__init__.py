@@ -3,6 +3,7 @@
 All that a widget shows is made beforehand and travels with it, so that it moves in the static book as in JupyterLab.
 """
 
+from minildm.widgets.films import Films, sampler_race, trajectory_scrubber
 from minildm.widgets.frames import FrameSlider, frame_slider
 
-__all__ = ["FrameSlider", "frame_slider"]
+__all__ = ["Films", "FrameSlider", "frame_slider", "sampler_race", "trajectory_scrubber"]

@@ -19,8 +19,6 @@ from typer import Argument, Option
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from minildm.pipeline import StableDiffusionPipeline
 
 UsageError: type[Exception] = typer.BadParameter.__base__  # click's, wherever typer keeps its click
@@ -151,8 +149,10 @@ def sample(
             check_file(file, suffix)
     import numpy as np
     import torch
+    from PIL import Image
 
     from minildm.evaluation import to_pixels
+    from minildm.plots import mosaic
 
     pipeline = open_model(model, sampler, device)
     generator = torch.Generator().manual_seed(seed)
@@ -167,7 +167,7 @@ def sample(
     pixels = to_pixels(images, pipeline.card.get("image_size"))
     if out is not None:
         with whole(out) as file:
-            grid(pixels, num).save(file, format="png")
+            Image.fromarray(mosaic(pixels, num if num > 1 else None, gap=0)).save(file, format="png")  # a row a prompt
     if npz is not None:
         with whole(npz) as file:
             np.savez_compressed(file, images=pixels, prompts=np.array([text for text in texts for _ in range(num)]))
@@ -256,20 +256,6 @@ def read_prompts(file: Path) -> list[str]:
     if not any(lines):
         raise ValueError(f"--prompts-file: expected one prompt a line, got none in {file}")
     return [line for line in lines if line]
-
-
-def grid(pixels: np.ndarray, columns: int) -> Any:
-    """Images (N, H, W) or (N, H, W, 3) as one picture: a row for each prompt, or nearly square if each has one."""
-    import numpy as np
-    from PIL import Image
-
-    count, height, width = pixels.shape[:3]
-    columns = columns if columns > 1 else math.ceil(count**0.5)
-    rows = -(-count // columns)
-    sheet = np.zeros((rows * columns, *pixels.shape[1:]), np.uint8)
-    sheet[:count] = pixels
-    sheet = sheet.reshape(rows, columns, *pixels.shape[1:]).swapaxes(1, 2)
-    return Image.fromarray(sheet.reshape(rows * height, columns * width, *pixels.shape[3:]))
 
 
 def check_folder(folder: Path) -> None:

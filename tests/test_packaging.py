@@ -193,7 +193,8 @@ def third_party(sources: list[str]) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and not node.level:
             found.add(node.module.partition(".")[0])
     own = {"minildm", *(path.stem for path in SCRIPTS)}
-    return {{"PIL": "pillow", "yaml": "pyyaml"}.get(name, name) for name in found - sys.stdlib_module_names - own}
+    distribution = {"PIL": "pillow", "yaml": "pyyaml", "py_mini_racer": "mini-racer"}
+    return {distribution.get(name, name) for name in found - sys.stdlib_module_names - own}
 
 
 def names(requirements: list[str]) -> list[str]:

@@ -3,7 +3,16 @@
 All that a widget shows is made beforehand and travels with it, so that it moves in the static book as in JupyterLab.
 """
 
+from minildm.widgets.fields import FieldExplorer, field_explorer
 from minildm.widgets.films import Films, sampler_race, trajectory_scrubber
 from minildm.widgets.frames import FrameSlider, frame_slider
 
-__all__ = ["Films", "FrameSlider", "frame_slider", "sampler_race", "trajectory_scrubber"]
+__all__ = [
+    "FieldExplorer",
+    "Films",
+    "FrameSlider",
+    "field_explorer",
+    "frame_slider",
+    "sampler_race",
+    "trajectory_scrubber",
+]

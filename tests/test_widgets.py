@@ -1,4 +1,4 @@
-"""The frame slider: what travels to the browser, and what it refuses."""
+"""The frame slider: what travels to the browser, and what it refuses; and what holds for all widgets."""
 
 import base64
 import io
@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from minildm.plots import mosaic
-from minildm.widgets import FieldExplorer, Films, FrameSlider, frame_slider
+from minildm.widgets import FieldExplorer, Films, FrameSlider, ScheduleDesigner, frame_slider
 
 STRIPS = {"a": torch.linspace(-1, 1, 3 * 16).reshape(3, 1, 4, 4), "b": torch.zeros(3, 1, 4, 4)}
 CAPTIONS = {"a": ["a0", "a1", "a2"], "b": ["b0", "b1", "b2"]}
@@ -46,7 +46,7 @@ def test_python_moves_the_widget_within_its_frames_only():
         widget.choice = 2
 
 
-@pytest.mark.parametrize("widget", [FieldExplorer, Films, FrameSlider])
+@pytest.mark.parametrize("widget", [FieldExplorer, Films, FrameSlider, ScheduleDesigner])
 def test_the_page_needs_nothing_from_elsewhere(widget):
     addresses = widget._esm + widget._css
     assert "import " not in addresses and addresses.count("http") == 1  # SVG's name, which nothing fetches

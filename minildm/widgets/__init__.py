@@ -1,18 +1,22 @@
 """Pictures that move under the reader's hand, with a kernel or without one (anywidget: Manz et al. 2024). Chapter 02.
 
-All that a widget shows is made beforehand and travels with it, so that it moves in the static book as in JupyterLab.
+All that a widget shows, or what it computes it from, travels with it, so that it moves in the static book as in
+JupyterLab.
 """
 
 from minildm.widgets.fields import FieldExplorer, field_explorer
 from minildm.widgets.films import Films, sampler_race, trajectory_scrubber
 from minildm.widgets.frames import FrameSlider, frame_slider
+from minildm.widgets.schedule import ScheduleDesigner, schedule_designer
 
 __all__ = [
     "FieldExplorer",
     "Films",
     "FrameSlider",
+    "ScheduleDesigner",
     "field_explorer",
     "frame_slider",
     "sampler_race",
+    "schedule_designer",
     "trajectory_scrubber",
 ]

@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,6 +23,18 @@ from minildm.unet import UNet2DConditionModel
 DEFAULTS = {"num_inference_steps": 50, "guidance_scale": 7.5}
 
 Callback = Callable[[int, Tensor, Tensor, Tensor], None]
+
+
+class StartingImage(NamedTuple):
+    """An image to begin from: its latents (N, C, h, w), how far from it to go, and where, bool (N, 1, h, w), or None
+    for everywhere."""
+
+    latents: Tensor
+    strength: float
+    mask: Tensor | None
+
+    def rows(self, which: slice) -> StartingImage:
+        return StartingImage(self.latents[which], self.strength, None if self.mask is None else self.mask[which])
 
 
 class StableDiffusionPipeline:
@@ -57,6 +69,9 @@ class StableDiffusionPipeline:
         num_images_per_prompt: int = 1,
         generator: torch.Generator | None = None,
         latents: Tensor | None = None,
+        image: Tensor | None = None,
+        strength: float | None = None,
+        mask: Tensor | None = None,
         callback: Callback | None = None,
         batch_size: int = 250,
         progress: bool = True,
@@ -68,6 +83,11 @@ class StableDiffusionPipeline:
             means no guidance
         negative_prompt: what to steer away from, one text or one for each prompt; "" if not given
         latents: the starting noise, standard normal, (N, latent_channels, height / factor, width / factor)
+        image: (1 or N, C, height, width) in [-1, 1] to begin from (Meng et al. 2022), instead of from nothing but noise
+        strength: how much of the way from noise is gone, in (0, 1], the rest of the image being kept; 0.8 if not given,
+            or 1 with a mask
+        mask: (1 or N, 1, height, width), 1 where to paint anew and 0 where to keep the image (Lugmayr et al. 2022);
+            a latent pixel is painted anew if the one at its centre is
         callback: is told at every step (step, timestep, latents before it, the x0 predicted from them)
         batch_size: how many are drawn at a time. The starting noise does not depend on it, since all of it is drawn
             first; what a stochastic sampler (ddpm) adds on the way does.
@@ -80,13 +100,17 @@ class StableDiffusionPipeline:
                 raise ValueError(f"expected {name} of 1 or more, got {count}")
 
         context = self.encode_prompt(prompt, negative_prompt if scale > 1 else None, num_images_per_prompt, scale > 1)
+        start = self.starting_image(context.shape[1], image, mask, strength, generator)
+        if start is not None:
+            height, width = image.shape[-2:]
         noise = self.starting_noise(context.shape[1], height, width, generator, latents)
         self.scheduler.set_timesteps(steps)
         batches = list(zip(noise.split(batch_size), context.split(batch_size, dim=1), strict=True))
         images = []
         with tqdm(total=len(batches) * len(self.scheduler.timesteps), unit="step", disable=not progress) as bar:
-            for batch, its_context in batches:
-                x0 = self.denoise(batch, its_context, steps, scale, generator, callback, bar)
+            for i, (batch, its_context) in enumerate(batches):
+                its_start = start and start.rows(slice(i * batch_size, (i + 1) * batch_size))
+                x0 = self.denoise(batch, its_context, steps, scale, generator, its_start, callback, bar)
                 images.append(self.decode(x0))
         return torch.cat(images)
 
@@ -97,17 +121,27 @@ class StableDiffusionPipeline:
         num_inference_steps: int,
         guidance_scale: float,
         generator: torch.Generator | None = None,
+        start: StartingImage | None = None,
         callback: Callback | None = None,
         bar: tqdm | None = None,
     ) -> Tensor:
         """The loop: from noise (N, C, h, w) step by step to a clean latent of that shape. context: see `predict`."""
         self.scheduler.set_timesteps(num_inference_steps)  # also forgets the steps of a former batch
+        timesteps = self.scheduler.timesteps
         x = noise * self.scheduler.init_noise_sigma
-        for i, t in enumerate(self.scheduler.timesteps):
+        if start is not None and (start.strength < 1 or start.mask is None):  # a mask keeps the image by itself
+            skipped = num_inference_steps - int(num_inference_steps * start.strength)
+            timesteps = timesteps[skipped * self.scheduler.order :]
+            x = self.scheduler.noised(start.latents, noise, timesteps[0])
+        for i, t in enumerate(timesteps):
             prediction = self.predict(x, t, context, guidance_scale)
             if callback:
                 callback(i, t, x, self.scheduler.predict_x0(prediction, t, x))
             x = self.scheduler.step(prediction, t, x, generator=generator)
+            if start is not None and start.mask is not None:  # what is to be kept, as noisy as the rest now is
+                last = i + 1 == len(timesteps)
+                kept = start.latents if last else self.scheduler.noised(start.latents, noise, timesteps[i + 1])
+                x = torch.where(start.mask, x, kept)
             if bar:
                 bar.update()
         return x
@@ -148,6 +182,34 @@ class StableDiffusionPipeline:
         row = {text: i for i, text in enumerate(distinct)}
         rows = torch.tensor([[row[text] for text in line for _ in range(num_images_per_prompt)] for line in texts])
         return vectors[rows.to(self.device)]
+
+    def starting_image(
+        self,
+        count: int,
+        image: Tensor | None,
+        mask: Tensor | None,
+        strength: float | None,
+        generator: torch.Generator | None = None,
+    ) -> StartingImage | None:
+        """What `image`, `mask` and `strength` of a call amount to, checked; None without an image."""
+        if image is None:
+            if mask is not None or strength is not None:
+                raise ValueError("expected an image with mask or strength, got none")
+            return None
+        strength = (0.8 if mask is None else 1.0) if strength is None else strength
+        if not 0 < strength <= 1:
+            raise ValueError(f"expected a strength in (0, 1], got {strength:g}")
+        if len(image) not in (1, count):
+            raise ValueError(f"expected 1 or {count} images, as many as are drawn, got {len(image)}")
+        image = image.to(self.device, self.unet.dtype, memory_format=torch.channels_last)
+        latents = self.vae.encode(image).sample(generator) * self.vae.config.scaling_factor
+        if mask is not None:
+            if mask.shape not in ((1, 1, *image.shape[2:]), (count, 1, *image.shape[2:])):
+                expected = f"(1 or {count}, 1, {image.shape[2]}, {image.shape[3]})"
+                raise ValueError(f"expected a mask of shape {expected}, got {tuple(mask.shape)}")
+            mask = torch.nn.functional.interpolate(mask.float(), latents.shape[2:]).to(self.device) >= 0.5
+            mask = mask.expand(count, -1, -1, -1)
+        return StartingImage(latents.expand(count, -1, -1, -1), strength, mask)
 
     def starting_noise(
         self,

@@ -517,3 +517,90 @@ def test_a_model_without_a_card_cannot_be_scored(tiny):
     tiny.card = {}
     with pytest.raises(ValueError, match=r"minildm.json.*got None"):
         evaluate(tiny, samples=10)
+
+
+# ---------------------------------------------------------------------------------------------- from an image
+
+
+def picture(count=1, seed=5):
+    """Smooth pictures (N, 1, 32, 32) in [-1, 1]."""
+    coarse = torch.randn(count, 1, 4, 4, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.interpolate(coarse, (32, 32), mode="bilinear").clamp(-1, 1)
+
+
+def theirs_from(class_, folder):
+    pipeline = class_.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.mark.parametrize("strength", [0.3, 0.75, 1.0])
+@pytest.mark.parametrize("sampler", ["dpmpp_2m", "ddim", "euler", "heun"])
+def test_diffusers_changes_an_image_to_the_same(tiny, tmp_path, sampler, strength):
+    tiny.use_sampler(sampler).save_pretrained(tmp_path)
+    theirs = theirs_from(diffusers.StableDiffusionImg2ImgPipeline, tmp_path)
+    options = {"num_inference_steps": 8, "guidance_scale": 2.0, "strength": strength}
+    expected = theirs(
+        PROMPTS, image=picture(2), generator=torch.Generator().manual_seed(0), output_type="np", **options
+    ).images
+    got = draw(tiny, PROMPTS, image=picture(2), **options)
+    assert difference(got, expected) < 1e-4
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+@pytest.mark.parametrize("sampler", ["dpmpp_2m", "ddim", "euler"])
+def test_diffusers_paints_the_same_into_an_image(tiny, tmp_path, sampler, strength):
+    tiny.use_sampler(sampler).save_pretrained(tmp_path)
+    theirs = theirs_from(diffusers.StableDiffusionInpaintPipeline, tmp_path)
+    mask = torch.zeros(1, 1, 32, 32)
+    mask[..., :16] = 1
+    options = {"num_inference_steps": 8, "guidance_scale": 2.0, "strength": strength}
+    expected = theirs(
+        PROMPTS[0], image=picture(), mask_image=mask, generator=torch.Generator().manual_seed(0), output_type="np",
+        height=32, width=32, **options,
+    ).images  # fmt: skip
+    assert difference(draw(tiny, PROMPTS[0], image=picture(), mask=mask, **options), expected) < 1e-4
+
+
+@torch.no_grad()
+def test_little_strength_keeps_the_image_and_much_does_not(tiny):
+    def change(strength):
+        kept = tiny.decode(tiny.vae.encode(picture()).mean * tiny.vae.config.scaling_factor)
+        return float((draw(tiny, image=picture(), strength=strength, num_inference_steps=10) - kept).abs().mean())
+
+    assert change(0.1) < change(0.5) < change(1.0)
+
+
+@torch.no_grad()
+def test_what_the_mask_keeps_stays_and_what_it_frees_changes(tiny):
+    mask = torch.zeros(1, 1, 32, 32)
+    mask[..., :16] = 1
+    generator = torch.Generator().manual_seed(0)
+    latents = tiny.vae.encode(picture()).sample(generator) * tiny.vae.config.scaling_factor
+    start = tiny.starting_image(1, picture(), mask, None, torch.Generator().manual_seed(0))
+    x0 = tiny.denoise(tiny.starting_noise(1), tiny.encode_prompt("seven"), 5, 2.0, start=start)
+    torch.testing.assert_close(x0[..., 4:], latents[..., 4:], rtol=0, atol=0)
+    assert (x0[..., :4] - latents[..., :4]).abs().mean() > 0.1
+
+
+def test_an_image_in_batches_is_the_same(tiny):
+    options = {"image": picture(3), "strength": 0.6, "num_inference_steps": 4, "mask": (picture(3, seed=6) > 0).float()}
+    prompts = ["seven", "three", "one"]
+    torch.testing.assert_close(draw(tiny, prompts, batch_size=2, **options), draw(tiny, prompts, **options))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"strength": 0.5}, "expected an image with mask or strength"),
+        ({"mask": torch.ones(1, 1, 32, 32)}, "expected an image with mask or strength"),
+        ({"image": torch.zeros(1, 1, 32, 32), "strength": 0}, r"expected a strength in \(0, 1\], got 0"),
+        ({"image": torch.zeros(1, 1, 32, 32), "strength": 1.5}, r"expected a strength in \(0, 1\], got 1.5"),
+        ({"image": torch.zeros(3, 1, 32, 32)}, "expected 1 or 1 images, as many as are drawn, got 3"),
+        ({"image": torch.zeros(1, 3, 32, 32)}, "3"),
+        ({"image": torch.zeros(1, 1, 32, 32), "mask": torch.ones(32, 32)}, "expected a mask of shape"),
+    ],
+)
+def test_a_wrong_image_is_one_clear_error(tiny, options, message):
+    with pytest.raises(ValueError, match=message):
+        draw(tiny, num_inference_steps=2, **options)

@@ -147,17 +147,12 @@ def test_epsilon_x0_and_v_are_one_quantity():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_x0_of_the_true_output_is_x0_all_along_the_way(name):
+def test_x0_of_the_true_output_for_noised_x0_is_x0_all_along_the_way(name):
     scheduler = getattr(minildm, name)()
     scheduler.set_timesteps(10)
     x0, noise = torch.randn(2, 2, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for t in scheduler.timesteps[[0, 3, -1]]:
-        if hasattr(scheduler, "sigmas") and not isinstance(scheduler, minildm.DPMSolverMultistepScheduler | Flow):
-            sigma = scheduler.sigmas[scheduler.index_at(t)]
-            xt, output = x0 + sigma * noise, noise
-        else:
-            xt = scheduler.add_noise(x0, noise, t[None].expand(2))
-            output = noise - x0 if isinstance(scheduler, Flow) else noise
+        xt, output = scheduler.noised(x0, noise, t), noise - x0 if isinstance(scheduler, Flow) else noise
         torch.testing.assert_close(scheduler.predict_x0(output, t, xt), x0, rtol=0, atol=1e-4)
         torch.testing.assert_close(scheduler.predict_epsilon(output, t, xt), noise, rtol=0, atol=1e-4)
 

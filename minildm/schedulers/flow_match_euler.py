@@ -59,6 +59,10 @@ class FlowMatchEulerDiscreteScheduler(SigmaScheduler):
         """ε - x₀, the same at every t. sample is x0 here."""
         return noise - sample
 
+    def noised(self, x0: Tensor, noise: Tensor, timestep: Tensor | float) -> Tensor:
+        sigma = self.sigmas[self.index_at(timestep)]
+        return (1 - sigma) * x0 + sigma * noise
+
     def scale_model_input(self, sample: Tensor, timestep: Tensor | float | None = None) -> Tensor:
         return sample
 

@@ -42,6 +42,9 @@ class SigmaScheduler(Scheduler):
             raise ValueError(f"expected one of the timesteps {self.timesteps.tolist()}, got {float(timestep):g}")
         return places[min(1, len(places) - 1)]  # of two equal ones the second, for one that starts in the middle
 
+    def noised(self, x0: Tensor, noise: Tensor, timestep: Tensor | float) -> Tensor:
+        return x0 + self.sigmas[self.index_at(timestep)] * noise
+
     @property
     def init_noise_sigma(self) -> Tensor:
         largest = self.sigmas.max()

@@ -59,7 +59,7 @@ function render({ model, el }) {
       input.setAttribute("aria-valuetext", output.textContent);
     });
     paint(canvas, addNoise(x0, noise, remaining[t]), shape);
-    caption.textContent = `ᾱ = ${short(remaining[t])}, log SNR ${signed(logRatio[t])}`;
+    caption.textContent = `ᾱ = ${short(remaining[t])}\nlog SNR ${signed(logRatio[t])}`;
     canvas.setAttribute("aria-label", `The picture at t = ${t}`);
     where.input.setAttribute("aria-valuetext", `t = ${t}, ${caption.textContent}`);
     share.draw(shown, choice, t);
@@ -70,7 +70,7 @@ function render({ model, el }) {
   });
 }
 
-const short = (value) => value === 0 ? "0" : value < 0.001 ? value.toExponential(1) : Number(value.toPrecision(3)).toString();
+const short = (value) => value === 0 ? "0" : value < 0.001 ? value.toExponential(1) : Number(value.toPrecision(4)).toString();
 const signed = (value) => Number.isFinite(value) ? `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(1)}` : "−∞";
 
 /** A check box with its words. */

@@ -24,8 +24,8 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 # A module uses only what stands above it (a folder counts as one module).
 ORDER = """
     configuration data scenes schedules schedulers embeddings resnet attention blocks unet autoencoder
-    classifiers losses tokenizer text controlnet lora dit distillation checkpoints pipeline
-    training metrics stages recipes runs evaluation gan plots widgets testing cli weights
+    classifiers losses ideal toys tokenizer text controlnet lora dit distillation checkpoints pipeline
+    training metrics stages pixels recipes runs evaluation gan plots plots_networks widgets testing cli weights
 """.split()
 HEAVY = ("transformers", "matplotlib", "diffusers", "accelerate", "torchvision", "IPython")
 

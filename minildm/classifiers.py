@@ -1,7 +1,7 @@
 """A small convolutional classifier: the examiner of `metrics.py` and the eyes of the perceptual loss. Chapter 12.
 
 Two are trained for every data set, never the same one for both tasks: the *examiner* scores what a model draws and
-is in no loss; the *critic*, trained on other images from another seed, gives the features of the perceptual loss.
+is in no loss; the *critic*, smaller and from another seed, gives the features of the perceptual loss.
 Judging with the network that one has trained against would be marking one's own homework.
 """
 

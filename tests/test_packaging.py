@@ -25,7 +25,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 ORDER = """
     configuration data scenes schedules schedulers embeddings resnet attention blocks unet autoencoder
     classifiers losses ideal toys tokenizer text controlnet lora dit distillation checkpoints pipeline
-    training metrics stages pixels recipes runs evaluation gan plots plots_networks widgets testing cli weights
+    training metrics stages pixels recipes runs evaluation gan plots plots_networks plots_text widgets testing cli weights
 """.split()
 HEAVY = ("transformers", "matplotlib", "diffusers", "accelerate", "torchvision", "IPython")
 
@@ -210,7 +210,7 @@ def declared(*extras: str) -> set[str]:
 
 
 def test_every_import_is_a_declared_dependency():
-    figures = {PACKAGE / "plots.py", *(PACKAGE / "widgets").glob("*.py")}  # for the notebooks
+    figures = {*PACKAGE.glob("plots*.py"), *(PACKAGE / "widgets").glob("*.py")}  # for the notebooks
     assert third_party([path.read_text() for path in MODULES if path not in figures]) <= declared()
     assert third_party([path.read_text() for path in figures]) <= declared("course")
     notebooks = [json.loads(path.read_text())["cells"] for path in (ROOT / "notebooks").glob("*.ipynb")]

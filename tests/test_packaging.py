@@ -25,7 +25,8 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 ORDER = """
     configuration data scenes schedules schedulers embeddings resnet attention blocks unet autoencoder
     classifiers losses ideal toys tokenizer text controlnet lora dit distillation checkpoints pipeline
-    training metrics stages pixels recipes runs evaluation gan plots plots_networks plots_text widgets testing cli weights
+    training metrics stages pixels recipes runs evaluation gan plots plots_networks plots_text
+    widgets testing cli weights
 """.split()
 HEAVY = ("transformers", "matplotlib", "diffusers", "accelerate", "torchvision", "IPython")
 

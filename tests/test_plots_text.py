@@ -1,0 +1,52 @@
+"""minildm.plots_text: what the figures show, read back from them."""
+
+from __future__ import annotations
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from minildm.plots_text import plot_matrices
+
+FIRST, SECOND = torch.tensor([[0.0, 0.25, 1.0], [0.5, 0.125, 0.75]]), torch.zeros(2, 3)
+
+
+def figure(**options):
+    return plot_matrices({"first": FIRST, "second": SECOND}, ["a", "b"], ["x", "y", "z"], **options)
+
+
+def test_every_matrix_is_drawn_as_given_under_its_title_and_on_one_scale():
+    drawn = figure(limits=(-1.0, 2.0))
+    left, right = drawn.axes[:2]
+    for ax, matrix in ((left, FIRST), (right, SECOND)):
+        (image,) = ax.get_images()
+        np.testing.assert_array_equal(np.asarray(image.get_array()), matrix)
+        assert image.get_clim() == (-1.0, 2.0)
+    assert [ax.get_title(loc="left") for ax in (left, right)] == ["first", "second"]
+    assert plt.get_fignums() == []
+
+
+def test_rows_and_columns_carry_their_labels_and_tiles_their_numbers():
+    (ax,) = plot_matrices({"": FIRST}, ["a", "b"], ["x", "y", "z"], numbers=True).axes[:1]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["x", "y", "z"]
+    assert {text.get_position(): text.get_text() for text in ax.texts}[(2, 1)] == "0.75"
+    assert len(ax.texts) == 6
+
+
+def test_the_largest_number_is_the_darkest_tile():
+    (image,) = figure().axes[0].get_images()
+    darkness = 1 - image.to_rgba(FIRST.numpy())[..., :3].mean(-1)
+    assert np.unravel_index(darkness.argmax(), darkness.shape) == (0, 2) and darkness.argmin() == 0
+
+
+def test_labels_that_do_not_fit_and_nothing_at_all_are_refused():
+    with pytest.raises(ValueError, match=r"expected matrices \(1, 3\), .* got {'first': \(2, 3\)}"):
+        plot_matrices({"first": FIRST}, ["a"], ["x", "y", "z"])
+    with pytest.raises(ValueError, match="at least one matrix"):
+        plot_matrices({}, ["a"], ["x"])

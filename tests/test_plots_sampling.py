@@ -1,0 +1,47 @@
+"""minildm.plots_sampling: what the figures show, read back from them."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np
+import torch
+
+from minildm.plots_sampling import plot_convergence, plot_paths, plot_quality
+
+
+def lines(ax):
+    return [line for line in ax.get_lines() if len(line.get_xdata()) > 2]
+
+
+def test_paths_run_from_noise_on_the_left_to_data_on_the_right():
+    sigmas, x = torch.linspace(3, 0, 20), torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
+    figure = plot_paths({"one": (sigmas, x), "two": (sigmas, -x)}, xlabel="sigma", ylabel="x")
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["one", "two"]
+    for ax, sign in zip(figure.axes, (1, -1), strict=True):
+        assert ax.xaxis_inverted() and ax.get_xlabel() == "sigma"
+        drawn = np.stack([line.get_ydata() for line in lines(ax)], 1)
+        np.testing.assert_allclose(drawn, sign * x)
+
+
+def test_convergence_is_drawn_on_log_log_axes_with_the_slopes_in_the_legend():
+    errors = {"euler": ((10, 20, 40), (0.4, 0.2, 0.1)), "heun": ((10, 20, 40), (0.16, 0.04, 0.01))}
+    figure = plot_convergence(errors, {"euler": 1.0, "heun": 2.0})
+    (ax,) = figure.axes
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    for line, (name, (steps, error)) in zip(lines(ax), errors.items(), strict=True):
+        np.testing.assert_allclose(line.get_xdata(), steps)
+        np.testing.assert_allclose(line.get_ydata(), error)
+        assert line.get_label().startswith(name)
+    guides = [line for line in ax.get_lines() if len(line.get_xdata()) == 2]
+    slopes = [np.diff(np.log(line.get_ydata()))[0] / np.diff(np.log(line.get_xdata()))[0] for line in guides]
+    np.testing.assert_allclose(slopes, [-1, -2])
+
+
+def test_quality_has_a_panel_for_each_cost_and_the_floor_in_each():
+    curves = {"ddim": ((4, 6, 10), (7.0, 5.0, 3.0)), "ddpm": ((4, 6, 10), (10.0, 8.0, 4.0))}
+    figure = plot_quality({"questions": curves, "ms": curves}, "distance", floor=1.7)
+    assert [ax.get_xlabel() for ax in figure.axes] == ["questions", "ms"]
+    for ax in figure.axes:
+        np.testing.assert_allclose([line.get_ydata() for line in lines(ax)], [row for _, row in curves.values()])
+        assert any(list(line.get_ydata()) == [1.7, 1.7] for line in ax.get_lines())

@@ -10,6 +10,7 @@ from PIL import Image
 
 from minildm.plots import mosaic
 from minildm.widgets import FieldExplorer, Films, FrameSlider, ScheduleDesigner, frame_slider
+from minildm.widgets.page import HERE
 
 STRIPS = {"a": torch.linspace(-1, 1, 3 * 16).reshape(3, 1, 4, 4), "b": torch.zeros(3, 1, 4, 4)}
 CAPTIONS = {"a": ["a0", "a1", "a2"], "b": ["b0", "b1", "b2"]}
@@ -50,6 +51,13 @@ def test_python_moves_the_widget_within_its_frames_only():
 def test_the_page_needs_nothing_from_elsewhere(widget):
     addresses = widget._esm + widget._css
     assert "import " not in addresses and addresses.count("http") == 1  # SVG's name, which nothing fetches
+
+
+@pytest.mark.parametrize("path", sorted(HERE.glob("*.js")) + sorted(HERE.glob("*.css")), ids=lambda path: path.name)
+def test_the_pages_own_files_are_as_tidy_as_the_modules(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 320 and max(map(len, lines)) <= 120
+    assert not [line for line in lines if line != line.rstrip()]
 
 
 @pytest.mark.parametrize(

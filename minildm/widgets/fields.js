@@ -120,9 +120,10 @@ function render({ model, el }) {
 function draw(parent, extent) {
   const scale = SIZE / 2 / extent;
   const dot = (x, y) => `${(scale * x).toFixed(1)},${(-scale * y).toFixed(1)}`;
-  const svg = node("svg:svg", { viewBox: [-SIZE / 2, -SIZE / 2, SIZE, SIZE], tabindex: 0, role: "application" }, parent);
+  const svg = node("svg:svg", { viewBox: [-SIZE / 2, -SIZE / 2, SIZE, SIZE], tabindex: 0 }, parent);
+  svg.setAttribute("role", "application");
   svg.setAttribute("aria-label", "The field as arrows. Arrow keys move the cross; Enter drops particles there.");
-  node("svg:path", { class: "axes", d: `M${dot(-extent, 0)}L${dot(extent, 0)}M${dot(0, -extent)}L${dot(0, extent)}` }, svg);
+  node("svg:path", { class: "axes", d: `M${-SIZE / 2},0h${SIZE}M0,${-SIZE / 2}v${SIZE}` }, svg);
   const text = node("svg:text", { x: SIZE / 2 - 4, y: 14, "text-anchor": "end" }, svg);
   text.textContent = extent;
   const [data, shafts, trails, heads, cross] = ["data", "arrows", "trails", "particles", "cross"].map((name) =>

@@ -12,7 +12,7 @@ export function node(tag, attributes, parent) {
 
 /** The widget's own box in `el`; keys pressed in it stay in it, or JupyterLab would move between cells. */
 export function box(el, name) {
-  const made = node("div", { class: `minildm ${name}`, "data-lm-suppress-shortcuts": "true" }, el);
+  const made = node("div", { class: `minildm ${name}` }, el);
   made.addEventListener("keydown", (event) => event.stopPropagation());
   return made;
 }

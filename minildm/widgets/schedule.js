@@ -65,13 +65,15 @@ function render({ model, el }) {
     share.draw(shown, choice, t);
     ratio.draw(shown.map(logSnr), choice, t);
     const tie = logRatio.filter((value) => value > 0).length, lost = remaining.filter((left) => left < 0.01).length;
-    facts.textContent = `${tie === T ? "The picture outweighs the noise to the end" : `Picture and noise tie at t = ${tie}`}; `
+    const balance = tie < T ? `Picture and noise tie at t = ${tie}` : "The picture outweighs the noise to the end";
+    facts.textContent = `${balance}; `
       + `${Math.round(100 * lost / T)} % of the steps have ᾱ below 0.01; at the end ᾱ = ${short(remaining[T - 1])}.`;
   });
 }
 
-const short = (value) => value === 0 ? "0" : value < 0.001 ? value.toExponential(1) : Number(value.toPrecision(4)).toString();
-const signed = (value) => Number.isFinite(value) ? `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(1)}` : "−∞";
+const short = (value) =>
+  value > 0 && value < 0.001 ? value.toExponential(1).replace("-", "−") : `${+value.toPrecision(4)}`;
+const signed = (value) => (value < 0 ? "−" : "+") + (Number.isFinite(value) ? Math.abs(value).toFixed(1) : "∞");
 
 /** A check box with its words. */
 function check(words, parent) {

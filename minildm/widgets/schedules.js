@@ -1,6 +1,7 @@
 // minildm/schedules.py once more, for the page, which has no Python; the tests compare the two number by number.
 
-const linspace = (start, end, T) => Array.from({ length: T }, (_, i) => T > 1 ? start + (end - start) * i / (T - 1) : start);
+const linspace = (start, end, T) =>
+  Array.from({ length: T }, (_, i) => start + (end - start) * i / Math.max(T - 1, 1));
 
 /** By diffusers' names: (T, betaStart, betaEnd) -> the betas, a list of T. */
 export const BETA_SCHEDULES = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 from torch import Tensor
 
 from minildm.plots import PAGE_WIDTH, STYLE
@@ -41,7 +42,7 @@ def plot_matrices(
         for ax in axes.flat[len(matrices) :]:
             ax.set_axis_off()
         for ax, (name, matrix) in zip(axes.flat, matrices.items(), strict=False):
-            values = matrix.detach().float().cpu()
+            values = matrix.detach().float().cpu().numpy()
             image = ax.imshow(values, cmap="Blues", vmin=limits[0], vmax=limits[1])
             ax.set_title(name, fontsize=9)
             ax.set_xticks(range(shape[1]), column_labels, rotation=90, fontsize=8)
@@ -54,5 +55,5 @@ def plot_matrices(
     return figure
 
 
-def _entries(values: Tensor) -> list[tuple[tuple[int, int], float]]:
+def _entries(values: np.ndarray) -> list[tuple[tuple[int, int], float]]:
     return [((i, j), float(value)) for i, row in enumerate(values) for j, value in enumerate(row)]

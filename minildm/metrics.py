@@ -83,10 +83,23 @@ def precision_recall(real: Tensor, generated: Tensor, k: int = 3) -> tuple[float
     return inside(generated, real), inside(real, generated)
 
 
-def nearest_distances(images: Tensor, training_images: Tensor) -> Tensor:
-    """Root mean square distance per pixel of each image to the nearest training image, (N,): near 0 is a copy."""
+def nearest_images(images: Tensor, training_images: Tensor) -> tuple[Tensor, Tensor]:
+    """For each image (N, C, H, W) the nearest of the training images (M, C, H, W): its root mean square distance per
+    pixel and its index, both (N,). A distance near 0 is a copy. In pieces: 1,000 against 60,000 take two seconds."""
+    if images.shape[1:] != training_images.shape[1:] or not len(training_images):
+        raise ValueError(
+            f"expected images of the training images' shape {tuple(training_images.shape[1:])} and at least one of "
+            f"those, got {tuple(images.shape[1:])} and {len(training_images)}"
+        )
     a, b = images.flatten(1), training_images.flatten(1)
-    return torch.cat([torch.cdist(x, b).amin(1) for x in a.split(500)]) / a.shape[1] ** 0.5
+    found = [torch.cdist(x, b).min(1) for x in a.split(500)]
+    distances = torch.cat([nearest.values for nearest in found]) / a.shape[1] ** 0.5
+    return distances, torch.cat([nearest.indices for nearest in found])
+
+
+def nearest_distances(images: Tensor, training_images: Tensor) -> Tensor:
+    """The distances of `nearest_images` alone, (N,)."""
+    return nearest_images(images, training_images)[0]
 
 
 def score(examiner: ImageClassifier, images: Tensor, labels: Tensor, reference: Tensor) -> Scores:

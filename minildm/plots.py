@@ -219,6 +219,52 @@ def plot_densities(
     return figure
 
 
+def plot_histograms(
+    values: Mapping[str, Tensor], xlabel: str = "", ylabel: str = "share", bins: int = 50, log: bool = False
+) -> Figure:
+    """How often each value occurs, an outline for each set of numbers; the heights of one outline add up to 1.
+
+    values: name -> numbers of any shape; all share the bins. log: the vertical axis is logarithmic.
+    """
+    import matplotlib.pyplot as plt
+
+    numbers = {name: value.detach().float().flatten().numpy() for name, value in values.items()}
+    ends = [end for value in numbers.values() for end in (value.min(), value.max())]
+    edges = np.linspace(min(ends), max(ends), bins + 1)
+    with plt.rc_context(STYLE):
+        figure, ax = plt.subplots(figsize=(PAGE_WIDTH, 2.8))
+        for (name, value), colour, dashes in zip(numbers.items(), COLOURS, DASHES, strict=False):
+            share = np.histogram(value, edges)[0] / len(value)  # torch.histc counts no further than 2^24
+            ax.stairs(share, edges, color=colour, linestyle=dashes, linewidth=1.6, label=name)
+            ax.stairs(share, edges, color=colour, alpha=0.12, fill=True)
+        ax.set(xlabel=xlabel, ylabel=ylabel, **({"yscale": "log"} if log else {}))
+        figure.legend(loc="outside upper center", ncols=4, handlelength=3.2)
+    plt.close(figure)
+    return figure
+
+
+def plot_spectra(spectra: Mapping[str, Tensor], share: float = 0.9) -> Figure:
+    """How much of the variance the first k directions hold, and with a dot how many hold `share` of it.
+
+    spectra: name -> variances (D,) along the directions, the largest first; k has a logarithmic axis.
+    """
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context(STYLE):
+        figure, ax = plt.subplots(figsize=(PAGE_WIDTH, 3.2))
+        for (name, variances), colour, dashes in zip(spectra.items(), COLOURS, DASHES, strict=False):
+            held = variances.double().cumsum(0) / variances.double().sum()
+            count = int((held < share).sum()) + 1
+            label = f"{name}: {count:,} of {len(held):,}"
+            ax.plot(range(1, len(held) + 1), held, color=colour, linestyle=dashes, label=label)
+            ax.plot(count, held[count - 1], color=colour, marker="o", markersize=6)
+        ax.axhline(share, color=GREY, linewidth=1, zorder=1)
+        ax.set(xscale="log", xlabel="directions k, the widest first", ylabel="share of the variance", ylim=(0, 1.02))
+        figure.legend(loc="outside upper center", ncols=2, handlelength=3.2)
+    plt.close(figure)
+    return figure
+
+
 def _pixels(images: Images) -> np.ndarray:
     """uint8 (N, h, w) or (N, h, w, 3)."""
     if isinstance(images, (list, tuple)):

@@ -14,6 +14,7 @@ from minildm.metrics import (
     frechet_distance,
     kernel_distance,
     nearest_distances,
+    nearest_images,
     precision_recall,
     score,
 )
@@ -135,6 +136,22 @@ def test_nearest_distances_find_a_copy():
     training = torch.rand(2000, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
     distances = nearest_distances(torch.cat([training[[7, 1999]], -training[[3]]]), training)
     assert distances[:2].max() < 1e-3 and distances[2] > 0.1
+
+
+def test_nearest_images_name_the_picture_that_a_double_loop_finds_in_every_piece():
+    images = torch.rand(501, 1, 4, 4, generator=torch.Generator().manual_seed(0))  # two pieces
+    training = torch.rand(9, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    distances, indices = nearest_images(images, training)
+    for i in (0, 250, 500):
+        expected = torch.stack([((images[i] - y) ** 2).mean().sqrt() for y in training])
+        assert indices[i] == expected.argmin()
+        torch.testing.assert_close(distances[i], expected.min())
+
+
+@pytest.mark.parametrize("training", [torch.zeros(9, 1, 8, 8), torch.zeros(0, 1, 4, 4)])
+def test_nearest_images_are_of_one_shape_and_at_least_one(training):
+    with pytest.raises(ValueError, match=r"expected images of the training images' shape .* got \(1, 4, 4\)"):
+        nearest_images(torch.zeros(2, 1, 4, 4), training)
 
 
 def test_score_counts_the_pictures_that_the_examiner_takes_for_what_was_asked(examiner):

@@ -203,6 +203,35 @@ def test_what_is_no_schedule_is_refused(schedules):
         plots.plot_schedules(schedules)
 
 
+# Distributions
+
+
+def outlines(figure) -> list:
+    return [patch.get_data() for patch in figure.axes[0].patches if not patch.get_fill()]
+
+
+def test_histograms_share_their_bins_and_add_up_to_one_even_for_many_equal_values():
+    many = torch.full((20_000_000,), -1.0)  # more than a float32 counts
+    many[-5_000_000:] = 1.0
+    figure = plots.plot_histograms({"many": many, "few": torch.tensor([0.0, 1.0, 1.0])}, "x", bins=4)
+    first, second = outlines(figure)
+    np.testing.assert_allclose(first.values, [0.75, 0, 0, 0.25])
+    np.testing.assert_allclose(second.values, [0, 0, 1 / 3, 2 / 3])
+    np.testing.assert_allclose(first.edges, [-1, -0.5, 0, 0.5, 1])
+    np.testing.assert_array_equal(first.edges, second.edges)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["many", "few"] and inside(figure)
+
+
+def test_spectra_rise_to_one_and_the_dot_stands_where_the_share_is_reached():
+    figure = plots.plot_spectra({"steep": torch.tensor([8.0, 1.5, 0.5]), "flat": torch.ones(10)}, share=0.9)
+    steep, dot, flat, other_dot = figure.axes[0].lines[:4]
+    np.testing.assert_allclose(steep.get_ydata(), [0.8, 0.95, 1.0])
+    np.testing.assert_allclose(flat.get_ydata(), np.linspace(0.1, 1, 10))
+    assert dot.get_xdata()[0] == 2 and other_dot.get_xdata()[0] == 9
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["steep: 2 of 3", "flat: 9 of 10"]
+    assert inside(figure)
+
+
 def test_drawing_leaves_matplotlibs_settings_alone():
     before = dict(plt.rcParams)
     plots.plot_schedules({"linear": LINEAR})

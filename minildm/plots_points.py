@@ -28,7 +28,7 @@ def plot_points(panels: Mapping[str, Tensor | tuple[Tensor, Tensor]], extent: fl
         beneath, above = points if isinstance(points, tuple) else (None, points)
         if beneath is not None:
             ax.scatter(*beneath.T, s=1.5, color=GREY, alpha=0.5, linewidths=0)
-        ax.scatter(*above.T, s=2.5, color=COLOURS[0], linewidths=0)
+        ax.scatter(*above.T, s=4, color=COLOURS[0], linewidths=0)
     return figure
 
 

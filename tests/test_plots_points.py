@@ -7,7 +7,7 @@ from minildm.plots_points import plot_fields, plot_levels, plot_points
 def test_a_panel_for_each_set_of_points_shows_all_of_them():
     points, beneath = torch.randn(50, 2), torch.randn(20, 2)
     figure = plot_points({"alone": points, "on others": (beneath, points)}, extent=2.0)
-    assert [ax.get_title() for ax in figure.axes] == ["alone", "on others"]
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["alone", "on others"]
     assert [len(dots.get_offsets()) for dots in figure.axes[1].collections] == [20, 50]
     assert all(ax.get_xlim() == (-2, 2) and ax.get_ylim() == (-2, 2) for ax in figure.axes)
 

@@ -2,9 +2,19 @@ import math
 
 import pytest
 import torch
+from diffusers.training_utils import compute_snr
 
 from minildm.classifiers import ImageClassifier
-from minildm.losses import contrastive_loss, perceptual_loss, reconstruction_loss
+from minildm.losses import (
+    PatchDiscriminator,
+    adversarial_loss,
+    contrastive_loss,
+    discriminator_loss,
+    perceptual_loss,
+    reconstruction_loss,
+    snr_weights,
+)
+from minildm.schedulers import DDPMScheduler
 
 
 def pictures():
@@ -85,3 +95,104 @@ def test_the_contrastive_loss_wants_as_many_texts_as_images():
     images, texts = embeddings()
     with pytest.raises(ValueError, match=r"as many images as texts, .* got \(6, 5\) and \(5, 5\)"):
         contrastive_loss(images, texts[:5], 1.0)
+
+
+# Adversarial
+
+
+def test_the_discriminators_loss_is_zero_beyond_the_margin_and_one_where_it_cannot_tell():
+    assert discriminator_loss(torch.tensor([1.0, 3.0]), torch.tensor([-1.0, -2.0])) == 0
+    assert discriminator_loss(torch.zeros(4), torch.zeros(4)) == 1
+    assert discriminator_loss(-torch.ones(4), torch.ones(4)) == 2
+
+
+def test_the_best_discriminator_answers_the_sign_of_the_likelihood_ratio():
+    """A closed form: where a share p of what it sees is real, the hinge loss is least at +1 if p > 1/2, else at -1."""
+    answers = torch.linspace(-1.5, 1.5, 301)
+    for share, best in ((0.8, 1.0), (0.3, -1.0)):
+        real, fake = torch.relu(1 - answers), torch.relu(1 + answers)
+        losses = [
+            2
+            * (
+                share * discriminator_loss(a, torch.tensor(-9.0))
+                + (1 - share) * discriminator_loss(torch.tensor(9.0), a)
+            )
+            for a in answers
+        ]
+        torch.testing.assert_close(torch.stack(losses), share * real + (1 - share) * fake)
+        assert abs(float(answers[torch.stack(losses).argmin()]) - best) < 0.02
+
+
+def test_decoder_and_discriminator_pull_against_each_other():
+    fake = torch.zeros(3, 1, 2, 2, requires_grad=True)
+    made, judged = (torch.autograd.grad(loss, fake)[0] for loss in (
+        adversarial_loss(fake), discriminator_loss(torch.zeros(3, 1, 2, 2), fake)
+    ))  # fmt: skip
+    assert (made < 0).all() and (judged > 0).all()
+
+
+def test_a_patch_is_judged_by_its_18_pixels_alone():
+    """By what reaches it through the convolutions; the normalisation, which sees everything, is taken out."""
+    network = PatchDiscriminator(3, 4)
+    network[3] = torch.nn.Identity()
+    x = torch.randn(1, 3, 64, 64, requires_grad=True)
+    logits = network(x)
+    assert logits.shape == (1, 1, 16, 16)
+    (gradient,) = torch.autograd.grad(logits[0, 0, 8, 8], x)
+    rows = gradient.abs().sum((0, 1, 3)).nonzero().flatten()
+    assert int(rows[-1] - rows[0]) + 1 == 18
+
+
+PREDICTIONS = ("epsilon", "sample", "v_prediction")
+
+
+@pytest.mark.parametrize("prediction_type", PREDICTIONS)
+@pytest.mark.parametrize("weighting", [*PREDICTIONS, "min_snr"])
+def test_a_weighted_loss_is_the_same_under_each_name(prediction_type, weighting):
+    """The weighted error of a wrong x0, said as epsilon or v by the scheduler's formulas, is what it is for x0."""
+    scheduler = DDPMScheduler(prediction_type=prediction_type)
+    generator = torch.Generator().manual_seed(0)
+    x0, wrong_x0, noise = torch.randn(3, 6, 4, generator=generator, dtype=torch.float64)
+    t = torch.tensor([10, 200, 400, 600, 800, 990])
+    scheduler.alphas_cumprod = scheduler.alphas_cumprod.double()
+    xt, (alpha, sigma) = scheduler.add_noise(x0, noise, t), scheduler.alpha_sigma(t, x0)
+    wrong_noise = (xt - alpha * wrong_x0) / sigma
+
+    def said(x0, noise):
+        v = scheduler.get_velocity(x0, noise, t)
+        return {"epsilon": noise, "sample": x0, "v_prediction": v}[prediction_type]
+
+    remaining = scheduler.alphas_cumprod[t]
+    error = (said(x0, noise) - said(wrong_x0, wrong_noise)).square().sum(1)
+    as_x0 = (x0 - wrong_x0).square().sum(1)
+    got = snr_weights(remaining, prediction_type, weighting) * error
+    torch.testing.assert_close(got, snr_weights(remaining, "sample", weighting) * as_x0)
+
+
+def test_min_snr_weights_are_those_of_diffusers_training_script():
+    scheduler, t = DDPMScheduler(), torch.arange(1000)
+    snr = compute_snr(scheduler, t)
+    clipped = torch.minimum(snr, torch.tensor(5.0))
+    remaining = scheduler.alphas_cumprod
+    for prediction_type, divisor in (("epsilon", snr), ("v_prediction", snr + 1), ("sample", 1.0)):
+        torch.testing.assert_close(snr_weights(remaining, prediction_type), clipped / divisor, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("prediction_type", PREDICTIONS)
+def test_its_own_weighting_is_the_plain_loss(prediction_type):
+    remaining = torch.linspace(0.001, 0.999, 50)
+    torch.testing.assert_close(snr_weights(remaining, prediction_type, prediction_type), torch.ones(50))
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ((torch.tensor([1.5]), "epsilon"), r"expected alphas_cumprod in \[0, 1\], got 1.5"),
+        ((torch.tensor([0.5]), "score"), "expected a prediction_type of epsilon, sample, v_prediction, got 'score'"),
+        ((torch.tensor([0.5]), "epsilon", "snr"), "expected a weighting of epsilon, .*min_snr, got 'snr'"),
+        ((torch.tensor([0.0]), "epsilon"), "expected some signal and some noise to predict epsilon"),
+    ],
+)
+def test_weights_that_make_no_sense_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        snr_weights(*arguments)

@@ -6,6 +6,7 @@ Like `minildm.plots`, whose style they share: every function draws one figure an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -84,11 +85,16 @@ def plot_quality(
                 ax.plot(costs, scores, label=name if ax is axes[0, 0] else None, **look)
             ax.set(xscale="log", xlabel=xlabel, **({"yscale": "log"} if log else {}))
             ticks = sorted({cost for costs, _ in curves.values() for cost in costs})
-            if len(ticks) <= 8:
+            if len(ticks) <= 8 and all(b > 1.15 * a for a, b in pairwise(ticks)):  # else they would overlap
                 ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
                 ax.minorticks_off()
             if floor is not None:
                 ax.axhline(floor, color=GREY, linewidth=1)
+        if log:
+            low, high = axes[0, 0].get_ylim()
+            ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500) if low <= tick <= high]
+            if len(ticks) > 1:
+                axes[0, 0].set_yticks(ticks, [str(tick) for tick in ticks])
         if floor is not None:
             axes[0, 0].text(0.02, floor, "real pictures", color=GREY, fontsize=8, va="bottom",
                             transform=axes[0, 0].get_yaxis_transform())  # fmt: skip

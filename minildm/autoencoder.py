@@ -38,7 +38,8 @@ BLOCKS = {"DownEncoderBlock2D": DownEncoderBlock2D, "UpDecoderBlock2D": UpDecode
 
 
 class Encoder(nn.Module):
-    """Image (B, in_channels, H, W) -> mean and log-variance (B, 2·out_channels, H/f, W/f), f = 2^(blocks - 1)."""
+    """Image (B, in_channels, H, W) -> mean and log-variance (B, 2·out_channels, H/f, W/f), f = 2^(blocks - 1);
+    with `double_z=False` one number each, (B, out_channels, H/f, W/f)."""
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class Encoder(nn.Module):
         layers_per_block: int = 2,
         norm_num_groups: int = 32,
         mid_block_add_attention: bool = True,
+        double_z: bool = True,
     ):
         super().__init__()
         widths, last = block_out_channels, len(block_out_channels) - 1
@@ -67,7 +69,7 @@ class Encoder(nn.Module):
         )
         self.mid_block = UNetMidBlock2D(widths[-1], resnet, attention)
         self.conv_norm_out = nn.GroupNorm(norm_num_groups, widths[-1], eps=1e-6)
-        self.conv_out = nn.Conv2d(widths[-1], 2 * out_channels, 3, padding=1)
+        self.conv_out = nn.Conv2d(widths[-1], (2 if double_z else 1) * out_channels, 3, padding=1)
 
     def forward(self, sample: Tensor) -> Tensor:
         x = self.conv_in(sample)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MARKERS = "osD^vPX"
+ROUND = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 Curve = tuple[Sequence[float], Sequence[float]]
 
@@ -85,16 +86,16 @@ def plot_quality(
                 ax.plot(costs, scores, label=name if ax is axes[0, 0] else None, **look)
             ax.set(xscale="log", xlabel=xlabel, **({"yscale": "log"} if log else {}))
             ticks = sorted({cost for costs, _ in curves.values() for cost in costs})
-            if len(ticks) <= 8 and all(b > 1.15 * a for a, b in pairwise(ticks)):  # else they would overlap
-                ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-                ax.minorticks_off()
+            overlap = len(ticks) > 8 or any(b < 1.15 * a for a, b in pairwise(ticks))
+            ax.set_xticks(ROUND if overlap else ticks, [f"{tick:g}" for tick in (ROUND if overlap else ticks)])
+            ax.set_xlim(ticks[0] / 1.1, ticks[-1] * 1.1)
+            ax.minorticks_off()
             if floor is not None:
                 ax.axhline(floor, color=GREY, linewidth=1)
         if log:
-            low, high = axes[0, 0].get_ylim()
-            ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500) if low <= tick <= high]
-            if len(ticks) > 1:
-                axes[0, 0].set_yticks(ticks, [str(tick) for tick in ticks])
+            limits = axes[0, 0].get_ylim()
+            axes[0, 0].set_yticks(ROUND, [str(tick) for tick in ROUND])
+            axes[0, 0].set_ylim(limits)
         if floor is not None:
             axes[0, 0].text(0.02, floor, "real pictures", color=GREY, fontsize=8, va="bottom",
                             transform=axes[0, 0].get_yaxis_transform())  # fmt: skip

@@ -36,7 +36,7 @@ def cells():
             ("heun", "leading"),
         ):
             yield sampler, spacing, evaluations
-        if evaluations <= 6:  # where the spacing matters most
+        if evaluations <= 10:  # where the spacing matters most
             for sampler, spacing in (("heun", "trailing"), ("euler", "leading"), ("euler", "linspace")):
                 yield sampler, spacing, evaluations
 

@@ -5,7 +5,7 @@ digits with parts of it taken away, three seeds each. Chapter 04 does it small, 
 
 A cell is one variant with one seed. Finished cells are kept in --runs, so that an interrupted run goes on where it was,
 and several may share the work, with some of the seeds each; --out is written by the one that finds all of them there.
-About half an hour of one core, reckoned from single cells: it has not been run in full yet.
+About twenty minutes of one core.
 """
 
 import argparse

@@ -131,4 +131,6 @@ def _check(a: Tensor, b: Tensor, least: int = 2) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"expected features (N, D) and (M, D) of at least {least} pictures, got {tuple(a.shape)}, {tuple(b.shape)}"
         )
+    if not (a.isfinite().all() and b.isfinite().all()):
+        raise ValueError("expected finite features, got some that are not: look at the pictures they were taken of")
     return a.double(), b.double()

@@ -171,6 +171,14 @@ def test_extract_refuses_an_examiner_in_training_mode(examiner):
         extract(examiner.train(), torch.zeros(2, 1, 8, 8))
 
 
+@pytest.mark.parametrize("metric", [frechet_distance, kernel_distance, precision_recall])
+def test_features_that_are_not_finite_are_refused(metric):
+    broken = torch.randn(9, 4)
+    broken[3, 1] = float("nan")
+    with pytest.raises(ValueError, match="expected finite features"):
+        metric(torch.randn(9, 4), broken)
+
+
 @pytest.mark.parametrize(
     ("metric", "a", "b"),
     [

@@ -23,10 +23,10 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 # A module uses only what stands above it (a folder counts as one module).
 ORDER = """
-    configuration data scene_text scenes schedules schedulers embeddings resnet attention blocks unet autoencoder
-    vq classifiers losses ideal toys tokenizer text controlnet lora dit distillation checkpoints pipeline training
-    metrics scene_metrics stages pixels recipes runs evaluation gan plots plots_latents plots_networks
-    plots_points plots_sampling plots_text widgets testing cli weights
+    configuration data scene_text scenes schedules schedulers embeddings resnet attention blocks unet autoencoder vq
+    classifiers losses ideal toys tokenizer text controlnet lora dit distillation checkpoints pipeline attention_maps
+    conditioning training metrics scene_metrics corpora stages pixels recipes runs evaluation gan plots
+    plots_conditioning plots_latents plots_networks plots_points plots_sampling plots_text widgets testing cli weights
 """.split()
 HEAVY = ("transformers", "matplotlib", "diffusers", "accelerate", "torchvision", "IPython")
 

@@ -9,7 +9,15 @@ import torch
 from PIL import Image
 
 from minildm.plots import mosaic
-from minildm.widgets import FieldExplorer, Films, FrameSlider, ScheduleDesigner, frame_slider
+from minildm.widgets import (
+    FieldExplorer,
+    Films,
+    FrameSlider,
+    GuidanceSlider,
+    ScheduleDesigner,
+    WordAttentionViewer,
+    frame_slider,
+)
 from minildm.widgets.page import HERE
 
 STRIPS = {"a": torch.linspace(-1, 1, 3 * 16).reshape(3, 1, 4, 4), "b": torch.zeros(3, 1, 4, 4)}
@@ -47,7 +55,9 @@ def test_python_moves_the_widget_within_its_frames_only():
         widget.choice = 2
 
 
-@pytest.mark.parametrize("widget", [FieldExplorer, Films, FrameSlider, ScheduleDesigner])
+@pytest.mark.parametrize(
+    "widget", [FieldExplorer, Films, FrameSlider, GuidanceSlider, ScheduleDesigner, WordAttentionViewer]
+)
 def test_the_page_needs_nothing_from_elsewhere(widget):
     addresses = widget._esm + widget._css
     assert "import " not in addresses and addresses.count("http") == 1  # SVG's name, which nothing fetches

@@ -7,16 +7,28 @@ JupyterLab.
 from minildm.widgets.fields import FieldExplorer, field_explorer
 from minildm.widgets.films import Films, sampler_race, trajectory_scrubber
 from minildm.widgets.frames import FrameSlider, frame_slider
+from minildm.widgets.prompts import (
+    GuidanceSlider,
+    WordAttentionViewer,
+    WordMaps,
+    guidance_slider,
+    word_attention_viewer,
+)
 from minildm.widgets.schedule import ScheduleDesigner, schedule_designer
 
 __all__ = [
     "FieldExplorer",
     "Films",
     "FrameSlider",
+    "GuidanceSlider",
     "ScheduleDesigner",
+    "WordAttentionViewer",
+    "WordMaps",
     "field_explorer",
     "frame_slider",
+    "guidance_slider",
     "sampler_race",
     "schedule_designer",
     "trajectory_scrubber",
+    "word_attention_viewer",
 ]

@@ -16,8 +16,20 @@ from minildm.runs import train
 BASE = Recipe()
 VARIANTS = {
     "recipe": BASE,
-    "wider": replace(BASE, unet={**BASE.unet, "block_out_channels": (64, 128)}),
-    "narrower": replace(BASE, unet={**BASE.unet, "block_out_channels": (32, 64)}),
+    "latents-8x8x4": replace(  # a factor of 4 instead of 8
+        BASE,
+        vae={
+            **BASE.vae,
+            "down_block_types": ("DownEncoderBlock2D",) * 3,
+            "up_block_types": ("UpDecoderBlock2D",) * 3,
+            "block_out_channels": (8, 16, 32),
+            "latent_channels": 4,
+        },
+        unet={**BASE.unet, "sample_size": 8, "block_out_channels": (48, 96)},
+    ),
+    "latents-4x4x16": replace(BASE, vae={**BASE.vae, "latent_channels": 16}),
+    "wider": replace(BASE, unet={**BASE.unet, "block_out_channels": (96, 192)}),
+    "narrower": replace(BASE, unet={**BASE.unet, "block_out_channels": (48, 96)}),
     "attention-everywhere": replace(
         BASE,
         unet={
@@ -26,7 +38,9 @@ VARIANTS = {
             "up_block_types": ("CrossAttnUpBlock2D",) * 2,
         },
     ),
-    "less-kl": replace(BASE, kl_weight=1e-4),
+    "batches-of-64": replace(BASE, batch_sizes=(64, 64, 64)),
+    "batches-of-32": replace(BASE, batch_sizes=(64, 32, 32)),
+    "less-kl": replace(BASE, kl_weight=1e-3),
     "more-kl": replace(BASE, kl_weight=2e-2),
     "no-perceptual": replace(BASE, perceptual_weight=0.0),
     "epsilon": replace(BASE, scheduler={**BASE.scheduler, "prediction_type": "epsilon"}),

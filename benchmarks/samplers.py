@@ -32,6 +32,7 @@ def cells():
         for sampler, spacing in (
             ("ddim", "trailing"),
             ("dpmpp_2m", "trailing"),
+            ("dpmpp_2m", "leading"),
             ("ddpm", "trailing"),
             ("heun", "leading"),
         ):

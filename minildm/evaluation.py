@@ -18,6 +18,7 @@ from minildm.classifiers import ImageClassifier
 from minildm.data import LOADERS, captions_for, crop
 from minildm.metrics import Scores, balanced_subset, extract, score
 from minildm.pipeline import StableDiffusionPipeline
+from minildm.scene_evaluation import SceneEvaluation, evaluate_scenes
 from minildm.schedulers import SAMPLERS
 
 # What a table calls each score, how it is written, and whether it is one of a floor's multiples.
@@ -74,22 +75,27 @@ def evaluate(
     guidance_scale: float | None = None,
     examiner: ImageClassifier | None = None,
     progress: bool = True,
-) -> Evaluation:
+) -> Evaluation | SceneEvaluation:
     """Draw `samples` pictures, a multiple of the classes, and score them against the test images of the card's data.
 
-    num_inference_steps, guidance_scale: the card's if not given. examiner: the shipped one if not given.
+    num_inference_steps, guidance_scale: the card's if not given. examiner: the shipped one if not given. Scenes are
+    scored by what is in them (`evaluate_scenes`).
     """
     dataset = pipeline.card.get("dataset")
-    if dataset not in LOADERS:
+    if dataset not in (*LOADERS, "scenes"):
         raise ValueError(
-            f"expected a model whose card (minildm.json) names a dataset of {', '.join(LOADERS)}, got {dataset!r}"
+            f"expected a model whose card (minildm.json) names a dataset of {', '.join((*LOADERS, 'scenes'))}, "
+            f"got {dataset!r}"
         )
+    steps = pipeline.default("num_inference_steps", num_inference_steps)
+    guidance = pipeline.default("guidance_scale", guidance_scale)
+    if dataset == "scenes":
+        examiner = examiner or ImageClassifier.from_pretrained(shipped("mnist-examiner"))
+        return evaluate_scenes(pipeline, samples, seed, steps, guidance, examiner, progress)
     examiner = examiner or ImageClassifier.from_pretrained(shipped(f"{dataset}-examiner"))
     train, test = LOADERS[dataset]("train"), LOADERS[dataset]("test")
     chosen = balanced_subset(train.labels, samples, len(train.classes))
     prompts, labels = balanced_prompts(dataset, samples, len(train.classes))
-    steps = pipeline.default("num_inference_steps", num_inference_steps)
-    guidance = pipeline.default("guidance_scale", guidance_scale)
 
     start = time.perf_counter()
     generator = torch.Generator().manual_seed(seed)

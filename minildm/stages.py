@@ -104,7 +104,7 @@ def autoencoder_batches(
 def denoiser_batches(
     mean: Tensor,
     std: Tensor,
-    labels: Tensor,
+    caption_of: Tensor,
     caption_ids: list[Tensor],
     empty_ids: Tensor,
     prompt_dropout: float,
@@ -114,7 +114,8 @@ def denoiser_batches(
 ) -> Callable[[int], Batch]:
     """step -> what DenoiserTask takes: latents, noise, timesteps, input_ids.
 
-    mean, std: of every image's scaled z, (N, C, h, w); caption_ids: for every class its phrasings, (P, L);
+    mean, std: of every image's scaled z, (N, C, h, w)
+    caption_ids: sets of phrasings, each (P, L); caption_of: (N,), which of them is each image's
     empty_ids: the prompt "", (L,), which takes the caption's place in a `prompt_dropout` of the cases
     """
 
@@ -126,7 +127,7 @@ def denoiser_batches(
         evenly = (torch.rand((), generator=generator) + torch.arange(batch_size) / batch_size) % 1
         phrasing, dropped = torch.rand(2, batch_size, generator=generator)
         input_ids = torch.stack(
-            [caption_ids[c][int(p * len(caption_ids[c]))] for c, p in zip(labels[index], phrasing, strict=True)]
+            [caption_ids[c][int(p * len(caption_ids[c]))] for c, p in zip(caption_of[index], phrasing, strict=True)]
         )
         input_ids[dropped < prompt_dropout] = empty_ids
         return mean[index] + std[index] * reparameterised, noise, (evenly * num_train_timesteps).long(), input_ids

@@ -39,7 +39,7 @@ def test_an_altered_checkpoint_is_refused_with_the_command_that_mends_it(tmp_pat
 def test_it_draws_what_it_is_asked_for(pipeline):
     result = evaluate(pipeline, 200, progress=False)
     assert result.scores.accuracy >= 0.97
-    assert result.scores.frechet < 2 * result.floor.frechet
+    assert result.scores.frechet < 1.5 * result.floor.frechet
     assert result.scores.precision > 0.7 and result.scores.recall > 0.3
 
 
@@ -60,9 +60,9 @@ def test_its_card_tells_recipe_and_score(pipeline):
 def test_diffusers_draws_the_same_from_it(pipeline):
     theirs = diffusers.StableDiffusionPipeline.from_pretrained(WEIGHTS / "mnist", torch_dtype=torch.float32)
     theirs.set_progress_bar_config(disable=True)
-    latents = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    latents = torch.randn(3, 8, 4, 4, generator=torch.Generator().manual_seed(0))
     prompts = ["a handwritten seven", "the digit 3", "eight"]
-    options = {"num_inference_steps": 15, "guidance_scale": 1.5, "latents": latents}
+    options = {"num_inference_steps": 10, "guidance_scale": 1.75, "latents": latents}
     expected = theirs(prompts, height=32, width=32, output_type="pt", **options).images
     got = pipeline(prompts, progress=False, **options) / 2 + 0.5
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-4)

@@ -17,7 +17,7 @@ from minildm.runs import train, train_examiner
 
 WEIGHTS = Path(__file__).resolve().parent
 RUNS = WEIGHTS.parents[1] / "runs" / "weights"
-STEPS = {"mnist": (300, 2000, 7000)}  # critic, autoencoder, denoiser
+STEPS = {"mnist": (300, 6000, 18000), "scenes": (1200, 3000, 8000)}  # critic, autoencoder, denoiser
 
 
 def main() -> None:

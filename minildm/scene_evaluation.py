@@ -1,0 +1,118 @@
+"""Does a model draw what a caption says, and what no caption of its training ever said? Chapters 09 and 10.
+
+Each kind of prompt is scored alone, beside as many real scenes with the very same captions: what the scorer misreads
+there, no model can be blamed for.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+import torch
+
+from minildm.classifiers import ImageClassifier
+from minildm.data import mnist
+from minildm.pipeline import StableDiffusionPipeline
+from minildm.scene_metrics import SceneScores, score_scenes
+from minildm.scene_text import Attributes, write
+from minildm.scenes import DigitScenes, sample_attributes
+from minildm.schedulers import SAMPLERS
+
+# The kinds of prompt: the split they are drawn from, and how many digits they speak of.
+KINDS = {
+    "one digit": ("seen", 1),
+    "one digit, new colour": ("held_out_colour", 1),
+    "one digit, new place": ("held_out_place", 1),
+    "two digits": ("seen", 2),
+    "two digits, new colour": ("held_out_colour", 2),
+}
+
+
+class SceneEvaluation(NamedTuple):
+    """The scores of each kind of prompt, and all that a reader needs in order to take them again."""
+
+    scores: dict[str, SceneScores]
+    floor: dict[str, SceneScores]
+    """Those of real scenes, painted from the test digits for the same captions."""
+    samples: int
+    """Of each kind."""
+    seed: int
+    sampler: str
+    num_inference_steps: int
+    guidance_scale: float
+    seconds: float
+    """What drawing took, text and decoder included."""
+    device: str
+    parameters: dict[str, int]
+    """Of each network."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers and strings, for a JSON file or a model's card."""
+        tables = {name: {kind: s._asdict() for kind, s in getattr(self, name).items()} for name in ("scores", "floor")}
+        return self._asdict() | tables
+
+    def __str__(self) -> str:
+        names = [name for name in SceneScores._fields if name != "map_iou"]
+        lines = [f"{'':24}" + "".join(f"{name.replace('_', ' '):>11}" for name in names) + f"{'real':>11}"]
+        for kind, scores in self.scores.items():
+            rates = [*(getattr(scores, name) for name in names), self.floor[kind].all_right]
+            lines.append(f"{kind:24}" + "".join(f"{rate:>11.1%}" for rate in rates))
+        counts = ", ".join(f"{name} {count:,}" for name, count in self.parameters.items())
+        return "\n".join([
+            *lines,
+            f"{self.samples} samples of each kind, seed {self.seed}: {self.num_inference_steps} steps of "
+            f"{self.sampler}, guidance {self.guidance_scale:g}, {self.seconds:.1f} s on {self.device}",
+            f"{sum(self.parameters.values()):,} parameters ({counts})",
+        ])  # fmt: skip
+
+
+def scene_prompts(kind: str, samples: int, seed: int) -> tuple[list[str], Attributes]:
+    """`samples` captions of one of the KINDS in the plain phrasing, and the attributes that they ask for."""
+    split, count = KINDS[kind]
+    attributes = sample_attributes(samples, torch.Generator().manual_seed(seed), split, count)
+    return write(attributes), attributes
+
+
+def evaluate_scenes(
+    pipeline: StableDiffusionPipeline,
+    samples: int,
+    seed: int,
+    num_inference_steps: int,
+    guidance_scale: float,
+    examiner: ImageClassifier,
+    progress: bool = True,
+) -> SceneEvaluation:
+    """Draw `samples` // 5 pictures of each of the five KINDS of prompt, and read them. The examiner: MNIST's."""
+    each = samples // len(KINDS)
+    if each < 1 or samples % len(KINDS):
+        raise ValueError(f"expected a number of samples that is a multiple of {len(KINDS)} kinds, got {samples}")
+    real, scores, floor, seconds = DigitScenes(mnist("test")), {}, {}, 0.0
+    generator = torch.Generator().manual_seed(seed)
+    for kind in KINDS:
+        prompts, asked = scene_prompts(kind, each, seed)
+        start = time.perf_counter()
+        images = pipeline(
+            prompts,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            generator=generator,
+            progress=progress,
+        )
+        seconds += time.perf_counter() - start
+        images = ((images.cpu().clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1  # in 8 bits, as they would be saved
+        scores[kind] = score_scenes(examiner, images, asked)
+        floor[kind] = score_scenes(examiner, real.draw(asked, generator).images, asked)
+    networks = {"unet": pipeline.unet, "vae": pipeline.vae, "text_encoder": pipeline.text_encoder}
+    return SceneEvaluation(
+        scores=scores,
+        floor=floor,
+        samples=each,
+        seed=seed,
+        sampler=next(name for name, scheduler in SAMPLERS.items() if type(pipeline.scheduler) is scheduler),
+        num_inference_steps=num_inference_steps,
+        guidance_scale=guidance_scale,
+        seconds=seconds,
+        device=str(pipeline.device),
+        parameters={name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()},
+    )

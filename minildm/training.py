@@ -99,6 +99,7 @@ class Stage:
         ema: float = 0.0,
     ):
         self.name, self.task, self.batch, self.ema = name, task, batch, ema
+        self.seconds = 0.0  # spent on its steps, also on those before an interruption
         self.learning_rate, self.betas, self.weight_decay = learning_rate, betas, weight_decay
 
     def optimiser(self, task: nn.Module) -> torch.optim.AdamW:
@@ -136,12 +137,13 @@ class Stage:
         ema = EMA([p for p in task.parameters() if p.requires_grad], self.ema * steps) if self.ema else None
         losses: list[float] = []
         if folder is not None and (folder / STATE_FILE).is_file():
-            losses = load_state(folder / STATE_FILE, self.name, task, optimiser, ema)
+            losses, self.seconds = load_state(folder / STATE_FILE, self.name, task, optimiser, ema)
         wrapped, backward = task, Tensor.backward
         if accelerator:
             wrapped, optimiser, backward = *accelerator.prepare(task, optimiser), accelerator.backward
 
         saved = time.monotonic()
+        started = saved - self.seconds
         bar = tqdm(range(len(losses), steps), self.name, steps, initial=len(losses), disable=not progress or rank > 0)
         with stop_signal() as stopping, bar:
             for step in bar:
@@ -159,13 +161,15 @@ class Stage:
                     raise ValueError(f"{self.name}: the loss of step {step} is {losses[-1]}; try a lower learning rate")
                 bar.set_postfix(loss=f"{statistics.fmean(losses[-20:]):.4f}", refresh=False)
                 if folder is not None and rank == 0 and (stopping() or time.monotonic() - saved > SAVE_EVERY):
-                    save_state(folder / STATE_FILE, self.name, task, optimiser, ema, losses)
+                    self.seconds = time.monotonic() - started
+                    save_state(folder / STATE_FILE, self.name, task, optimiser, ema, losses, self.seconds)
                     saved = time.monotonic()
                 if stopping():
                     raise KeyboardInterrupt
         if ema:
             ema.copy_to_parameters()
         task.eval()
+        self.seconds = time.monotonic() - started
         return losses
 
 
@@ -205,28 +209,35 @@ def state_tensors(task: nn.Module, optimiser: torch.optim.Optimizer, ema: EMA | 
 
 
 def save_state(
-    file: Path, stage: str, task: nn.Module, optimiser: torch.optim.Optimizer, ema: EMA | None, losses: list[float]
+    file: Path,
+    stage: str,
+    task: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    ema: EMA | None,
+    losses: list[float],
+    seconds: float,
 ) -> None:
     """Write all that `load_state` needs to go on from here."""
-    tensors = state_tensors(task, optimiser, ema) | {"losses": torch.tensor(losses, dtype=torch.float64)}
-    write_tensors(file, tensors, {"stage": stage})
+    past = {"losses": torch.tensor(losses, dtype=torch.float64), "seconds": torch.tensor(seconds, dtype=torch.float64)}
+    write_tensors(file, state_tensors(task, optimiser, ema) | past, {"stage": stage})
 
 
 @torch.no_grad()
 def load_state(
     file: Path, stage: str, task: nn.Module, optimiser: torch.optim.Optimizer, ema: EMA | None
-) -> list[float]:
-    """Fill task, optimiser and average from the file; returns the losses so far: none if it is of another stage."""
+) -> tuple[list[float], float]:
+    """Fill task, optimiser and average from the file; returns the losses so far and the seconds that they took: none
+    if it is of another stage."""
     try:
         with safe_open(file, "pt") as stored:
             if (stored.metadata() or {}).get("stage") != stage:
-                return []
+                return [], 0.0
             tensors = state_tensors(task, optimiser, ema)
-            if set(stored.keys()) != {*tensors, "losses"}:
+            if set(stored.keys()) != {*tensors, "losses", "seconds"}:
                 raise ValueError(f"{file}: expected the training state of this recipe's {stage}, got another's")
             for name, tensor in tensors.items():
                 tensor.copy_(stored.get_tensor(name))
-            return stored.get_tensor("losses").tolist()
+            return stored.get_tensor("losses").tolist(), stored.get_tensor("seconds").item()
     except SafetensorError as error:
         raise ValueError(f"{file}: expected a whole training state, got: {error}; delete it to start again") from None
 

@@ -115,6 +115,13 @@ def test_interrupted_and_resumed_is_uninterrupted_bit_for_bit(tmp_path, ema):
         assert torch.equal(value, resumed.task.state_dict()[name])
 
 
+def test_the_time_before_an_interruption_counts_and_the_pause_does_not(tmp_path):
+    stage = toy_stage(ema=0.0)
+    save_state(tmp_path / STATE_FILE, "toy", stage.task, stage.optimiser(stage.task), None, [1.0] * 29, 1000.0)
+    stage.run(30, tmp_path, progress=False)
+    assert 1000 < stage.seconds < 1010
+
+
 def test_the_state_of_another_stage_is_not_taken_for_ones_own(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "SAVE_EVERY", 0)
@@ -135,7 +142,7 @@ def test_a_truncated_state_says_so(tmp_path):
 def test_a_full_disk_leaves_the_state_before_it_whole(tmp_path, monkeypatch):
     stage = toy_stage()
     optimiser = stage.optimiser(stage.task)
-    save_state(tmp_path / STATE_FILE, "toy", stage.task, optimiser, None, [1.0])
+    save_state(tmp_path / STATE_FILE, "toy", stage.task, optimiser, None, [1.0], 0.5)
     before = (tmp_path / STATE_FILE).read_bytes()
 
     def full(tensors, file, metadata):
@@ -144,7 +151,7 @@ def test_a_full_disk_leaves_the_state_before_it_whole(tmp_path, monkeypatch):
 
     monkeypatch.setattr(training, "save_file", full)
     with pytest.raises(OSError, match="could not be written.*No space left.*is whole"):
-        save_state(tmp_path / STATE_FILE, "toy", stage.task, optimiser, None, [1.0, 2.0])
+        save_state(tmp_path / STATE_FILE, "toy", stage.task, optimiser, None, [1.0, 2.0], 1.0)
     assert (tmp_path / STATE_FILE).read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == [STATE_FILE]
 
@@ -237,7 +244,7 @@ def test_another_recipe_or_seed_does_not_resume_it(trained):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"recipe": "cats"}, "expected a preset of mnist, tiny, got 'cats'"),
+        ({"recipe": "cats"}, "expected a preset of mnist, scenes, tiny, got 'cats'"),
         ({"steps": (1, 0, 1)}, "expected three positive numbers of steps"),
         ({"minutes": 0}, "expected minutes > 0, or steps, got 0"),
         ({"minutes": -1}, "expected minutes > 0, or steps, got -1"),

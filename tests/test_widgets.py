@@ -14,6 +14,7 @@ from minildm.widgets import (
     Films,
     FrameSlider,
     GuidanceSlider,
+    LatentExplorer,
     ScheduleDesigner,
     WordAttentionViewer,
     frame_slider,
@@ -56,7 +57,7 @@ def test_python_moves_the_widget_within_its_frames_only():
 
 
 @pytest.mark.parametrize(
-    "widget", [FieldExplorer, Films, FrameSlider, GuidanceSlider, ScheduleDesigner, WordAttentionViewer]
+    "widget", [FieldExplorer, Films, FrameSlider, GuidanceSlider, LatentExplorer, ScheduleDesigner, WordAttentionViewer]
 )
 def test_the_page_needs_nothing_from_elsewhere(widget):
     addresses = widget._esm + widget._css

@@ -7,6 +7,8 @@ JupyterLab.
 from minildm.widgets.fields import FieldExplorer, field_explorer
 from minildm.widgets.films import Films, sampler_race, trajectory_scrubber
 from minildm.widgets.frames import FrameSlider, frame_slider
+from minildm.widgets.latents import LatentExplorer, latent_explorer
+from minildm.widgets.painter import MapPainter, MapStrip, map_painter
 from minildm.widgets.prompts import (
     GuidanceSlider,
     WordAttentionViewer,
@@ -21,12 +23,17 @@ __all__ = [
     "Films",
     "FrameSlider",
     "GuidanceSlider",
+    "LatentExplorer",
+    "MapPainter",
+    "MapStrip",
     "ScheduleDesigner",
     "WordAttentionViewer",
     "WordMaps",
     "field_explorer",
     "frame_slider",
     "guidance_slider",
+    "latent_explorer",
+    "map_painter",
     "sampler_race",
     "schedule_designer",
     "trajectory_scrubber",

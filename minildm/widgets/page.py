@@ -43,10 +43,10 @@ def style(name: str) -> str:
     return "".join((HERE / file).read_text(encoding="utf-8") for file in ("page.css", name))
 
 
-def as_address(images: Images, ncols: int | None = None) -> str:
+def as_address(images: Images, ncols: int | None = None, gap: int = 2) -> str:
     """The mosaic of some images as a PNG in a data: address, which an <img> shows without a file or a server."""
     file = io.BytesIO()
-    Image.fromarray(mosaic(images, ncols)).save(file, format="PNG")
+    Image.fromarray(mosaic(images, ncols, gap)).save(file, format="PNG")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 

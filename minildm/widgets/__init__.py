@@ -9,6 +9,7 @@ from minildm.widgets.films import Films, sampler_race, trajectory_scrubber
 from minildm.widgets.frames import FrameSlider, frame_slider
 from minildm.widgets.latents import LatentExplorer, latent_explorer
 from minildm.widgets.painter import MapPainter, MapStrip, map_painter
+from minildm.widgets.playground import PromptPlayground, prompt_playground
 from minildm.widgets.prompts import (
     GuidanceSlider,
     WordAttentionViewer,
@@ -26,6 +27,7 @@ __all__ = [
     "LatentExplorer",
     "MapPainter",
     "MapStrip",
+    "PromptPlayground",
     "ScheduleDesigner",
     "WordAttentionViewer",
     "WordMaps",
@@ -34,6 +36,7 @@ __all__ = [
     "guidance_slider",
     "latent_explorer",
     "map_painter",
+    "prompt_playground",
     "sampler_race",
     "schedule_designer",
     "trajectory_scrubber",

@@ -1,4 +1,4 @@
-"""Make the shipped checkpoints again: `make weights`, about an hour and a half on two CPU cores; it can be interrupted.
+"""Make the shipped checkpoints again: `make weights`, about three hours on two CPU cores; it can be interrupted.
 
 The examiner first, then the model whose drawings it scores. Training keeps its state in runs/weights; what is shipped
 is written here in half precision, with its score on 10,000 drawings in its card and the checksum of every file.

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from minildm.data import LOADERS, captions_for, mnist, pad
 from minildm.scene_text import COLOURS, words, write
@@ -29,24 +30,25 @@ class Corpus(NamedTuple):
     texts: list[str]
 
 
-def load_corpus(dataset: str, num_images: int | None = None, size: int = 32) -> Corpus:
+def load_corpus(dataset: str, num_images: int | None = None, size: int = 32, progress: bool = False) -> Corpus:
     """The first `num_images` training pictures of a data set (all if None), padded to `size`, and their captions."""
     if dataset == "scenes":
-        return paint_scenes(num_images or SCENES)
+        return paint_scenes(num_images or SCENES, progress=progress)
     images, labels, classes = LOADERS[dataset]("train")
     images, labels = pad(images[:num_images], size), labels[:num_images]
     captions = [captions_for(dataset, label) for label in range(len(classes))]
     return Corpus(images, labels, captions, caption_of=labels, texts=sum(captions, []))
 
 
-def paint_scenes(number: int, seed: int = 0, chunk: int = 2000) -> Corpus:
+def paint_scenes(number: int, seed: int = 0, chunk: int = 2000, progress: bool = False) -> Corpus:
     """`number` DigitScenes without held-out combinations.
 
     The critic tells them by the first digit and its colour, 60 classes: what it does not look at, the autoencoder that
     it teaches would lose, and a critic of digits alone does not look at colours.
     """
     scenes, generator = DigitScenes(mnist("train")), torch.Generator().manual_seed(seed)
-    painted = [scenes.sample(min(chunk, number - i), generator) for i in range(0, number, chunk)]
+    chunks = tqdm(range(0, number, chunk), "painting scenes", disable=not progress)
+    painted = [scenes.sample(min(chunk, number - i), generator) for i in chunks]
     attributes = [part.attributes for part in painted]
     captions: list[list[str]] = []
     for part in painted:

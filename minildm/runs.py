@@ -150,7 +150,7 @@ class Run:
         if self.log["finished"]:
             return StableDiffusionPipeline.from_pretrained(self.out)
         recipe = self.recipe
-        corpus = load_corpus(recipe.dataset, recipe.num_images, recipe.vae["sample_size"])
+        corpus = load_corpus(recipe.dataset, recipe.num_images, recipe.vae["sample_size"], self.progress)
         images = corpus.images
         self.started = time.monotonic() - sum(self.log["seconds"].values())
 

@@ -1,0 +1,57 @@
+"""What a network costs, counted and not timed: parameters, floating-point operations, memory of a training step.
+Chapter 07.
+
+Everything is counted on the meta device, whose tensors have a shape and no content: a network that fits into no memory
+is counted in a second. A multiplication and an addition are two operations; only matrix products and convolutions are
+counted.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+Call = Callable[..., Tensor]
+
+
+class Cost(NamedTuple):
+    """Of one call of a network with given inputs."""
+
+    parameters: int
+    flops: int
+    """Of the call itself, which is what sampling pays."""
+    training_flops: int
+    """Of the call and its gradients."""
+    kept: int
+    """Bytes that a training step keeps from the way there for the way back, in float32, attention's matrix included."""
+
+
+def cost(model: nn.Module, *inputs: Tensor, call: Call | None = None) -> Cost:
+    """Count `model(*inputs)`, or `call(model, *inputs)`; the model stays untouched and nothing is computed.
+
+    inputs: tensors on any device, of which only shapes and types count: `torch.empty(1, 4, 64, 64, device="meta")`.
+    """
+    model = copy.deepcopy(model).to("meta").requires_grad_()
+    inputs = tuple(x.to("meta") for x in inputs)
+    call = call or (lambda model, *inputs: model(*inputs))
+
+    with FlopCounterMode(display=False) as there, torch.no_grad():
+        call(model, *inputs)
+
+    kept: dict[int, Tensor] = {}  # each storage once, and held, so that no other takes its number
+    own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+
+    def keep(x: Tensor) -> Tensor:
+        kept[x.untyped_storage()._cdata] = x
+        return x
+
+    with FlopCounterMode(display=False) as both, torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        call(model, *inputs).sum().backward()
+    size = sum(x.untyped_storage().nbytes() for key, x in kept.items() if key not in own)
+    parameters = sum(p.numel() for p in model.parameters())
+    return Cost(parameters, there.get_total_flops(), both.get_total_flops(), size)

@@ -1,7 +1,7 @@
 """Make the shipped checkpoints again: `make weights`, about three hours on two CPU cores; it can be interrupted.
 
 The examiner first, then the model whose drawings it scores. Training keeps its state in runs/weights; what is shipped
-is written here in half precision, with its score on 10,000 drawings in its card and the checksum of every file.
+is written here in half precision, with its score on thousands of drawings in its card and the checksum of every file.
 """
 
 import hashlib
@@ -18,18 +18,20 @@ from minildm.runs import train, train_examiner
 WEIGHTS = Path(__file__).resolve().parent
 RUNS = WEIGHTS.parents[1] / "runs" / "weights"
 STEPS = {"mnist": (300, 6000, 18000), "scenes": (1200, 3000, 8000)}  # critic, autoencoder, denoiser
+SAMPLES = {"mnist": 10_000, "scenes": 5_000}  # 1,000 of each kind of scene
+EXAMINER = {"mnist": "mnist", "scenes": "mnist"}  # the digits in a scene are MNIST's
 
 
 def main() -> None:
     """Examiner, training, half precision, score, checksums, for every shipped model."""
     for name, steps in STEPS.items():
-        examiner = WEIGHTS / f"{name}-examiner"
+        examiner = WEIGHTS / f"{EXAMINER[name]}-examiner"
         if not (examiner / "config.json").is_file():
-            train_examiner(examiner, name)
+            train_examiner(examiner, EXAMINER[name])
         trained = train(name, RUNS / name, steps=steps, resume=True, device="cpu")
         trained.save_pretrained(WEIGHTS / name, torch.float16)
         pipeline = StableDiffusionPipeline.from_pretrained(WEIGHTS / name)  # scored as shipped, in half precision
-        scored = evaluate(pipeline, 10_000, examiner=ImageClassifier.from_pretrained(examiner))
+        scored = evaluate(pipeline, SAMPLES[name], examiner=ImageClassifier.from_pretrained(examiner))
         print(scored)
         write_json(WEIGHTS / name / "minildm.json", pipeline.card | {"evaluation": scored.as_dict()})
     write_checksums()

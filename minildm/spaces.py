@@ -34,13 +34,14 @@ class Pixels(nn.Module):
 class BlockPCA(nn.Module):
     """The best linear autoencoder of blocks: each f x f block of a picture becomes its first principal components.
 
-    It is computed, not trained, and every channel of its latent has variance 1. `factor` f and `channels` say how large
-    the latent is, (B, channels, H/f, W/f); with as many channels as a block has numbers nothing is lost.
+    It is computed, not trained. `factor` f and `channels` say how large the latent is, (B, channels, H/f, W/f); with as
+    many channels as a block has numbers nothing is lost. Every channel of the latent has variance 1, or with
+    `whiten=False` all of them together, so that wide components stay wider than narrow ones.
     """
 
     device = torch.device("cpu")
 
-    def __init__(self, images: Tensor, factor: int, channels: int):
+    def __init__(self, images: Tensor, factor: int, channels: int, whiten: bool = True):
         super().__init__()
         most = images.shape[1] * factor**2
         if not 1 <= channels <= most or images.shape[-1] % factor or images.shape[-2] % factor:
@@ -53,6 +54,8 @@ class BlockPCA(nn.Module):
         variances, directions = torch.linalg.eigh(blocks.T.cov().reshape(most, most))
         chosen = slice(most - channels, most)
         deviations = variances[chosen].clamp(min=1e-12).sqrt()
+        if not whiten:
+            deviations = deviations.square().mean().sqrt().expand(channels)
         self.mean = blocks.mean(0).float().reshape(1, -1, 1, 1)
         self.analysis = (directions[:, chosen] / deviations).T.float()[..., None, None].contiguous()
         self.synthesis = (directions[:, chosen] * deviations).float()[..., None, None].contiguous()

@@ -39,6 +39,16 @@ def test_block_components_lose_what_the_dropped_eigenvalues_say_and_nothing_else
         torch.testing.assert_close(lost, expected, rtol=1e-4, atol=1e-6)
 
 
+def test_without_whitening_one_factor_makes_the_variance_1_and_nothing_more_is_lost():
+    images = correlated_images()
+    spaces = [BlockPCA(images, factor=4, channels=5, whiten=whiten) for whiten in (True, False)]
+    (white, _), (plain, _) = (encode_dataset(space, images, progress=False) for space in spaces)
+    torch.testing.assert_close(plain.var((0, 2, 3)).mean(), torch.tensor(1.0), rtol=2e-3, atol=0)
+    ratio = plain / white  # of each channel one number, its deviation
+    torch.testing.assert_close(ratio, ratio[:1, :, :1, :1].expand_as(ratio), rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(spaces[0].decode(white), spaces[1].decode(plain), rtol=1e-4, atol=1e-4)
+
+
 def test_a_place_of_the_block_latent_is_a_block_of_the_picture():
     images = correlated_images()
     space = BlockPCA(images, factor=4, channels=2)

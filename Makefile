@@ -46,6 +46,7 @@ weights: $(INSTALLED) ## train the shipped checkpoints again, from the recorded 
 	rm -rf minildm/weights/*/
 	$(PY) minildm/weights/make.py
 	$(PY) -m minildm.cli sample --prompts-file docs/prompts.txt --num 16 --out docs/digits.png
+	$(PY) -m minildm.cli sample --model scenes --prompts-file docs/scene_prompts.txt --num 9 --out docs/scenes.png
 
 lint: $(INSTALLED) ## ruff over the package, the tests and the notebooks
 	$(PY) -m ruff check .

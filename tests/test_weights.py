@@ -10,6 +10,7 @@ import torch
 from minildm import StableDiffusionPipeline, checkpoints
 from minildm.checkpoints import WEIGHTS, shipped, shipped_models
 from minildm.evaluation import evaluate
+from minildm.scene_evaluation import KINDS
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +58,38 @@ def test_its_card_tells_recipe_and_score(pipeline):
     assert examiner["accuracy"] > 0.995
 
 
-def test_diffusers_draws_the_same_from_it(pipeline):
-    theirs = diffusers.StableDiffusionPipeline.from_pretrained(WEIGHTS / "mnist", torch_dtype=torch.float32)
+@pytest.fixture(scope="module")
+def scenes():
+    return StableDiffusionPipeline.from_pretrained("scenes")
+
+
+def test_scenes_are_what_the_caption_says_also_in_combinations_never_seen(scenes):
+    result = evaluate(scenes, 300, progress=False)
+    for kind, least in (("one digit", 0.7), ("one digit, new colour", 0.7), ("two digits", 0.7)):
+        assert result.scores[kind].all_right >= least, kind
+        assert min(result.scores[kind].colours, result.scores[kind].places, result.scores[kind].ground) >= 0.9, kind
+
+
+def test_the_card_of_the_scenes_tells_its_score_on_seen_and_held_out(scenes):
+    card = scenes.card
+    assert card["dataset"] == "scenes" and set(card["evaluation"]["scores"]) == set(KINDS)
+    assert card["evaluation"]["samples"] == 1000
+    assert card["evaluation"]["guidance_scale"] == card["guidance_scale"]
+
+
+@pytest.mark.parametrize(
+    ("name", "prompts"),
+    [
+        ("mnist", ["a handwritten seven", "the digit 3", "eight"]),
+        ("scenes", ["a small red three above a large blue seven on a white background", "a seven", ""]),
+    ],
+)
+def test_diffusers_draws_the_same_from_it(name, prompts):
+    pipeline = StableDiffusionPipeline.from_pretrained(name)
+    theirs = diffusers.StableDiffusionPipeline.from_pretrained(WEIGHTS / name, torch_dtype=torch.float32)
     theirs.set_progress_bar_config(disable=True)
-    latents = torch.randn(3, 8, 4, 4, generator=torch.Generator().manual_seed(0))
-    prompts = ["a handwritten seven", "the digit 3", "eight"]
-    options = {"num_inference_steps": 10, "guidance_scale": 1.75, "latents": latents}
+    latents = pipeline.starting_noise(3, generator=torch.Generator().manual_seed(0))
+    options = {"num_inference_steps": 10, "guidance_scale": pipeline.card["guidance_scale"], "latents": latents}
     expected = theirs(prompts, height=32, width=32, output_type="pt", **options).images
     got = pipeline(prompts, progress=False, **options) / 2 + 0.5
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-4)

@@ -110,7 +110,7 @@ def compare(got: Named, expected: Named, tolerance: float) -> float:
     counts as less than a tenth of the largest.
     """
     expected_by_name = dict(expected)
-    floor = 0.1 * max(float(tensor.abs().max()) for tensor in expected_by_name.values())
+    floor = 0.1 * max(float(tensor.detach().abs().max()) for tensor in expected_by_name.values())
     worst = 0.0
     for name, tensor in got:
         other = expected_by_name[name]

@@ -116,6 +116,14 @@ def shared_options(norm_num_groups: int, add_attention: bool) -> tuple[dict, dic
     return {"groups": norm_num_groups, "eps": 1e-6}, attention if add_attention else None
 
 
+def check_block_types(model: nn.Module) -> None:
+    """There is one type of block for the way down and one for the way up; a configuration names it for every size."""
+    for key, kind in (("down_block_types", "DownEncoderBlock2D"), ("up_block_types", "UpDecoderBlock2D")):
+        expected = (kind,) * len(model.config.block_out_channels)
+        if model.config[key] != expected:
+            raise ValueError(f"{type(model).__name__}: expected {key} = {expected}, got {model.config[key]}")
+
+
 class DiagonalGaussianDistribution:
     """q(z|x) = N(mean, diag(exp(logvar))) from `parameters` (B, 2·C, h, w): means first, then log-variances.
 
@@ -177,10 +185,7 @@ class AutoencoderKL(ModelMixin, nn.Module):
         mid_block_add_attention: bool = True,
     ):
         super().__init__()
-        for key, kind in (("down_block_types", "DownEncoderBlock2D"), ("up_block_types", "UpDecoderBlock2D")):
-            expected = (kind,) * len(block_out_channels)
-            if self.config[key] != expected:
-                raise ValueError(f"AutoencoderKL: expected {key} = {expected}, got {self.config[key]}")
+        check_block_types(self)
         shape = (block_out_channels, layers_per_block, norm_num_groups, mid_block_add_attention)
         self.encoder = Encoder(in_channels, latent_channels, down_block_types, *shape)
         self.decoder = Decoder(latent_channels, out_channels, up_block_types, *shape)

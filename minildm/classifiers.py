@@ -83,3 +83,16 @@ def jitter(
     rows = torch.stack([angle.cos() * size, -angle.sin() * size, dx, angle.sin() * size, angle.cos() * size, dy], 1)
     grid = nn.functional.affine_grid(rows.view(-1, 2, 3), list(images.shape), align_corners=False)
     return nn.functional.grid_sample(images + 1, grid, align_corners=False) - 1
+
+
+def shift_and_mirror(images: Tensor, generator: torch.Generator, most: int = 4) -> Tensor:
+    """Each image moved by up to `most` pixels, its rim reflected where it leaves the frame, and half of them mirrored:
+    the same photograph, taken once more (He et al. 2016, section 4.2). (B, C, H, W) -> (B, C, H, W)."""
+    count, _, height, width = images.shape
+    top, left = torch.randint(2 * most + 1, (2, count, 1), generator=generator)
+    columns = left + torch.arange(width)
+    mirrored = torch.rand(count, generator=generator) < 0.5
+    columns[mirrored] = columns[mirrored].flip(1)
+    rows = (top + torch.arange(height))[:, :, None]
+    padded = nn.functional.pad(images, [most] * 4, mode="reflect")
+    return padded[torch.arange(count)[:, None, None], :, rows, columns[:, None]].permute(0, 3, 1, 2)

@@ -30,11 +30,16 @@ class Corpus(NamedTuple):
     texts: list[str]
 
 
-def load_corpus(dataset: str, num_images: int | None = None, size: int = 32, progress: bool = False) -> Corpus:
-    """The first `num_images` training pictures of a data set (all if None), padded to `size`, and their captions."""
+def load_corpus(
+    dataset: str, num_images: int | None = None, size: int = 32, progress: bool = False, full: bool = False
+) -> Corpus:
+    """The first `num_images` training pictures of a data set (all if None), padded to `size`, and their captions.
+
+    full: all of CIFAR-10, which is not bundled.
+    """
     if dataset == "scenes":
         return paint_scenes(num_images or SCENES, progress=progress)
-    images, labels, classes = LOADERS[dataset]("train")
+    images, labels, classes = LOADERS[dataset]("train", **({"full": True} if full else {}))
     images, labels = pad(images[:num_images], size), labels[:num_images]
     captions = [captions_for(dataset, label) for label in range(len(classes))]
     return Corpus(images, labels, captions, caption_of=labels, texts=sum(captions, []))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from minildm.resnet import Downsample2D
 from minildm.schedulers import DDPMScheduler
-from minildm.training import Batch, batch_indices, step_generator
+from minildm.training import Batch, batch_indices, spread_timesteps, step_generator
 from minildm.unet import UNet2DModel
 
 BORDER = 2  # pixels of a 28 x 28 digit's rim that are always nearly black
@@ -39,29 +39,29 @@ def enlarge(images: Tensor) -> Tensor:
 # Training
 
 
-class PixelTask(nn.Module):
-    """images, noise (B, C, H, W), timesteps (B,) -> mean squared error of the predicted velocity, ()."""
+class VelocityTask(nn.Module):
+    """x0, noise (B, C, H, W), timesteps (B,), what else the U-Net is told -> mean squared error of the predicted
+    velocity, (). x0: pictures, or latents of any size."""
 
     def __init__(self, unet: UNet2DModel, scheduler: DDPMScheduler):
         super().__init__()
         self.unet, self.scheduler = unet.to(memory_format=torch.channels_last), scheduler
 
-    def forward(self, images: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        xt = self.scheduler.add_noise(images, noise, timesteps).contiguous(memory_format=torch.channels_last)
-        return F.mse_loss(self.unet(xt, timesteps), self.scheduler.get_velocity(images, noise, timesteps))
+    def forward(self, x0: Tensor, noise: Tensor, timesteps: Tensor, *condition: Tensor) -> Tensor:
+        xt = self.scheduler.add_noise(x0, noise, timesteps).contiguous(memory_format=torch.channels_last)
+        return F.mse_loss(self.unet(xt, timesteps, *condition), self.scheduler.get_velocity(x0, noise, timesteps))
 
 
 def pixel_batches(
     images: Tensor, batch_size: int, seed: int, num_train_timesteps: int = 1000
 ) -> Callable[[int], Batch]:
-    """step -> what PixelTask takes: images (B, C, H, W), noise, and timesteps spread evenly over the batch (B,)."""
+    """step -> what VelocityTask takes: images (B, C, H, W), noise, and timesteps spread evenly over the batch (B,)."""
 
     def batch(step: int) -> Batch:
         generator = step_generator(seed, "pixels", step)
         chosen = images[batch_indices(len(images), batch_size, seed, "pixels", step)]
         noise = torch.randn(chosen.shape, generator=generator)
-        evenly = (torch.rand((), generator=generator) + torch.arange(batch_size) / batch_size) % 1
-        return chosen, noise, (evenly * num_train_timesteps).long()
+        return chosen, noise, spread_timesteps(batch_size, generator, num_train_timesteps)
 
     return batch
 
@@ -91,7 +91,7 @@ def error_by_timestep(
 ) -> Tensor:
     """Mean squared error of the velocity, per pixel, at each timestep: (len(timesteps),). Two networks that are asked
     with one seed see the same noise."""
-    task, errors = PixelTask(unet, scheduler), []
+    task, errors = VelocityTask(unet, scheduler), []
     for t in timesteps:
         noise = torch.randn(images.shape, generator=step_generator(seed, "error", int(t)))
         errors.append(task(images, noise, torch.full((len(images),), int(t))))

@@ -1,7 +1,8 @@
 """Diffusion in a space of one's choice, pixels or latents of any size, told which class to draw (Rombach et al. 2022).
 Chapter 07.
 
-A picture is the latent of an autoencoder that does nothing, so one task, one sampler and one set of batches serve both.
+A picture is the latent of an autoencoder that does nothing, so one task (`pixels.VelocityTask`), one sampler and one
+set of batches serve both.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minildm.autoencoder import DiagonalGaussianDistribution
-from minildm.schedulers import DDPMScheduler, Scheduler
-from minildm.training import Batch, batch_indices, step_generator
+from minildm.schedulers import Scheduler
+from minildm.training import Batch, batch_indices, spread_timesteps, step_generator
 from minildm.unet import UNet2DModel
 
 
@@ -70,22 +71,10 @@ class BlockPCA(nn.Module):
         return F.pixel_shuffle(F.conv2d(z, self.synthesis) + self.mean, self.factor)
 
 
-class LabelTask(nn.Module):
-    """latents z, noise (B, C, h, w), timesteps, labels (B,) -> mean squared error of the predicted velocity, ()."""
-
-    def __init__(self, unet: UNet2DModel, scheduler: DDPMScheduler):
-        super().__init__()
-        self.unet, self.scheduler = unet.to(memory_format=torch.channels_last), scheduler
-
-    def forward(self, latents: Tensor, noise: Tensor, timesteps: Tensor, labels: Tensor) -> Tensor:
-        zt = self.scheduler.add_noise(latents, noise, timesteps).contiguous(memory_format=torch.channels_last)
-        return F.mse_loss(self.unet(zt, timesteps, labels), self.scheduler.get_velocity(latents, noise, timesteps))
-
-
 def label_batches(
     mean: Tensor, std: Tensor, labels: Tensor, batch_size: int, seed: int, num_train_timesteps: int = 1000
 ) -> Callable[[int], Batch]:
-    """step -> what LabelTask takes: latents drawn from their bells, noise, timesteps spread evenly, labels.
+    """step -> what VelocityTask takes: latents drawn from their bells, noise, timesteps spread evenly, and labels.
 
     mean, std: of every picture's scaled z, (N, C, h, w), as `encode_dataset` gives them; labels: (N,).
     """
@@ -96,8 +85,8 @@ def label_batches(
         generator = step_generator(seed, "labels", step)
         index = batch_indices(len(mean), batch_size, seed, "labels", step)
         noise, own = torch.randn(2, batch_size, *mean.shape[1:], generator=generator)
-        evenly = (torch.rand((), generator=generator) + torch.arange(batch_size) / batch_size) % 1
-        return mean[index] + std[index] * own, noise, (evenly * num_train_timesteps).long(), labels[index]
+        timesteps = spread_timesteps(batch_size, generator, num_train_timesteps)
+        return mean[index] + std[index] * own, noise, timesteps, labels[index]
 
     return batch
 

@@ -16,12 +16,14 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from minildm.autoencoder import AutoencoderKL
-from minildm.classifiers import ImageClassifier, jitter
+from minildm.classifiers import ImageClassifier
 from minildm.losses import perceptual_loss, reconstruction_loss
 from minildm.schedulers import DDPMScheduler
 from minildm.text import CLIPTextModel
-from minildm.training import Batch, batch_indices, step_generator
+from minildm.training import Batch, batch_indices, spread_timesteps, step_generator
 from minildm.unet import UNet2DConditionModel
+
+Augmentation = Callable[[Tensor, torch.Generator], Tensor]  # of images (B, C, H, W)
 
 
 class ClassifierTask(nn.Module):
@@ -76,13 +78,13 @@ class DenoiserTask(nn.Module):
 
 
 def classifier_batches(
-    name: str, images: Tensor, labels: Tensor, batch_size: int, seed: int, augment: bool = False
+    name: str, images: Tensor, labels: Tensor, batch_size: int, seed: int, augment: Augmentation | None = None
 ) -> Callable[[int], Batch]:
-    """step -> images (B, C, H, W), each turned, scaled and shifted a little if `augment`, and labels (B,)."""
+    """step -> images (B, C, H, W), each changed a little at random if there is an `augment`, and labels (B,)."""
 
     def batch(step: int) -> Batch:
         index = batch_indices(len(images), batch_size, seed, name, step)
-        chosen = jitter(images[index], step_generator(seed, name, step)) if augment else images[index]
+        chosen = augment(images[index], step_generator(seed, name, step)) if augment else images[index]
         return chosen, labels[index]
 
     return batch
@@ -123,14 +125,13 @@ def denoiser_batches(
         generator = step_generator(seed, "denoiser", step)
         index = batch_indices(len(mean), batch_size, seed, "denoiser", step)
         noise, reparameterised = torch.randn(2, batch_size, *mean.shape[1:], generator=generator)
-        # Timesteps evenly spread, not drawn one by one: the same mean, less variance (Kingma et al. 2021, I.1).
-        evenly = (torch.rand((), generator=generator) + torch.arange(batch_size) / batch_size) % 1
+        timesteps = spread_timesteps(batch_size, generator, num_train_timesteps)
         phrasing, dropped = torch.rand(2, batch_size, generator=generator)
         input_ids = torch.stack(
             [caption_ids[c][int(p * len(caption_ids[c]))] for c, p in zip(caption_of[index], phrasing, strict=True)]
         )
         input_ids[dropped < prompt_dropout] = empty_ids
-        return mean[index] + std[index] * reparameterised, noise, (evenly * num_train_timesteps).long(), input_ids
+        return mean[index] + std[index] * reparameterised, noise, timesteps, input_ids
 
     return batch
 

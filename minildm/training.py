@@ -47,6 +47,13 @@ def batch_indices(num_examples: int, batch_size: int, seed: int, stage: str, ste
     return orders[positions - epochs[0] * num_examples]
 
 
+def spread_timesteps(batch_size: int, generator: torch.Generator, num_train_timesteps: int = 1000) -> Tensor:
+    """Timesteps spread evenly over all of them, (batch_size,), not drawn one by one: each is as likely as the others,
+    and a batch's mean loss varies less (Kingma et al. 2021, appendix I.1)."""
+    evenly = (torch.rand((), generator=generator) + torch.arange(batch_size) / batch_size) % 1
+    return (evenly * num_train_timesteps).long()
+
+
 @lru_cache(maxsize=2)
 def _shuffled(num_examples: int, seed: int, stage: str, epoch: int) -> Tensor:
     return torch.randperm(num_examples, generator=step_generator(seed, f"{stage} epoch", epoch))

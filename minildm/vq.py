@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minildm.autoencoder import Decoder, Encoder
+from minildm.autoencoder import Decoder, Encoder, check_block_types
 from minildm.configuration import ModelMixin
 
 
@@ -71,10 +71,7 @@ class VQModel(ModelMixin, nn.Module):
         mid_block_add_attention: bool = True,
     ):
         super().__init__()
-        for key, kind in (("down_block_types", "DownEncoderBlock2D"), ("up_block_types", "UpDecoderBlock2D")):
-            expected = (kind,) * len(block_out_channels)
-            if self.config[key] != expected:
-                raise ValueError(f"VQModel: expected {key} = {expected}, got {self.config[key]}")
+        check_block_types(self)
         shape = (block_out_channels, layers_per_block, norm_num_groups, mid_block_add_attention)
         width = latent_channels if vq_embed_dim is None else vq_embed_dim
         self.encoder = Encoder(in_channels, latent_channels, down_block_types, *shape, double_z=False)

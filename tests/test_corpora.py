@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from minildm.corpora import PHRASINGS, load_corpus, paint_scenes
-from minildm.data import captions_for, mnist, pad
+from minildm.data import LOADERS, captions_for, mnist, pad
 from minildm.scene_text import parse
 from minildm.scenes import held_out
 from minildm.tokenizer import CLIPTokenizer
@@ -49,3 +49,18 @@ def test_a_tokenizer_of_the_texts_knows_every_word_of_the_captions_as_one_token(
     for text in scenes.captions[0] + scenes.captions[-1]:
         assert not tokenizer.unknown_words(text)
         assert len(tokenizer.tokenize(text)) == len(text.split())
+
+
+def test_all_of_cifar10_is_asked_for_by_name(monkeypatch):
+    asked = []
+
+    def cifar10(split, full=False):
+        asked.append((split, full))
+        return bundled
+
+    bundled = LOADERS["cifar10"]("train")
+    monkeypatch.setitem(LOADERS, "cifar10", cifar10)
+    corpus = load_corpus("cifar10", 20)
+    load_corpus("cifar10", 20, full=True)
+    assert asked == [("train", False), ("train", True)]
+    assert corpus.images.shape == (20, 3, 32, 32) and corpus.captions[3][0] == "a photo of a cat"

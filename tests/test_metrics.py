@@ -7,7 +7,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from minildm.classifiers import ImageClassifier, jitter
+from minildm.classifiers import ImageClassifier, jitter, shift_and_mirror
 from minildm.metrics import (
     balanced_subset,
     extract,
@@ -255,3 +255,24 @@ def test_jitter_moves_a_picture_a_little_and_leaves_black_around_it():
     assert (rows - 13.5).abs().max() < 28 * 0.06 + 1
     torch.testing.assert_close(moved, jitter(images, torch.Generator().manual_seed(0)))
     torch.testing.assert_close(jitter(images, torch.Generator(), rotation=0, scale=0, shift=0), images)
+
+
+def test_shift_and_mirror_cuts_a_window_out_of_the_reflected_picture_or_out_of_its_mirror_image():
+    images = torch.randn(64, 3, 8, 6, generator=torch.Generator().manual_seed(0))
+    moved = shift_and_mirror(images, torch.Generator().manual_seed(1), most=2)
+    padded = torch.nn.functional.pad(images, [2] * 4, mode="reflect")
+    seen = set()
+    for image, result in zip(padded, moved, strict=True):
+        windows = {
+            (top, left, mirrored): window.flip(-1) if mirrored else window
+            for top in range(5)
+            for left in range(5)
+            for mirrored in (False, True)
+            for window in [image[:, top : top + 8, left : left + 6]]
+        }
+        found = [where for where, window in windows.items() if torch.equal(window, result)]
+        assert len(found) == 1
+        seen |= set(found)
+    assert {top for top, _, _ in seen} == {left for _, left, _ in seen} == set(range(5))
+    assert 16 < sum(mirrored for *_, mirrored in seen) * 64 / len(seen) < 48
+    assert torch.equal(moved, shift_and_mirror(images, torch.Generator().manual_seed(1), most=2))

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from minildm import DDIMScheduler, DDPMScheduler, UNet2DModel, mnist
 from minildm.pixels import (
-    PixelTask,
+    VelocityTask,
     cut_skips,
     draw,
     enlarge,
@@ -69,7 +69,7 @@ def test_pictures_of_another_size_are_refused(function, size):
 
 def test_the_loss_of_the_true_velocity_is_zero():
     x0, scheduler = picture(), DDPMScheduler(**COSINE)
-    task = PixelTask(Informer(x0, scheduler), scheduler)
+    task = VelocityTask(Informer(x0, scheduler), scheduler)
     loss = task(x0, torch.randn_like(x0), torch.tensor([100, 700]))
     torch.testing.assert_close(loss, torch.zeros(()), atol=1e-8, rtol=0)
 

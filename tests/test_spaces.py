@@ -5,7 +5,8 @@ import torch
 
 from minildm import DDIMScheduler, DDPMScheduler, UNet2DModel
 from minildm.ideal import GaussianDenoiser
-from minildm.spaces import BlockPCA, LabelTask, Pixels, draw_labels, label_batches
+from minildm.pixels import VelocityTask
+from minildm.spaces import BlockPCA, Pixels, draw_labels, label_batches
 from minildm.stages import encode_dataset
 
 SCHEDULE = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}
@@ -119,7 +120,7 @@ def test_the_loss_is_the_squared_error_of_the_velocity():
     scheduler = DDPMScheduler(**SCHEDULE)
     z, noise = torch.randn(2, 4, 1, 8, 8)
     t = torch.tensor([0, 300, 600, 999])
-    task = LabelTask(Zero(block_out_channels=(32,), down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",),
+    task = VelocityTask(Zero(block_out_channels=(32,), down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",),
                           in_channels=1, out_channels=1), scheduler)  # fmt: skip
     remaining = scheduler.alphas_cumprod[t].reshape(-1, 1, 1, 1)
     v = remaining.sqrt() * noise - (1 - remaining).sqrt() * z

@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+import scipy.stats
 import torch
 from safetensors.torch import load_file
 from torch import nn
@@ -20,6 +21,7 @@ from minildm.training import (
     batch_indices,
     learning_rate_at,
     save_state,
+    spread_timesteps,
     step_generator,
     write_tensors,
 )
@@ -66,6 +68,15 @@ def test_every_epoch_sees_every_example_once_each_in_another_order():
 
 def test_a_batch_larger_than_the_data_goes_round_again():
     assert batch_indices(3, 8, 0, "a", 0).bincount().tolist() in ([3, 3, 2], [3, 2, 3], [2, 3, 3])
+
+
+def test_spread_timesteps_come_once_from_every_equal_part_and_all_of_them_come():
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.stack([spread_timesteps(8, generator, 1000) for _ in range(2000)])
+    assert torch.equal((drawn // 125).sort(1).values, torch.arange(8).expand(2000, 8))
+    assert drawn.min() == 0 and drawn.max() == 999
+    counts = drawn.flatten().bincount(minlength=1000)
+    assert scipy.stats.chisquare(counts.view(100, 10).sum(1).numpy()).pvalue > 0.01
 
 
 def test_learning_rate_climbs_to_its_peak_and_falls_to_zero():
@@ -244,7 +255,7 @@ def test_another_recipe_or_seed_does_not_resume_it(trained):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"recipe": "cats"}, "expected a preset of mnist, scenes, tiny, got 'cats'"),
+        ({"recipe": "cats"}, "expected a preset of mnist, scenes, cifar10, tiny, got 'cats'"),
         ({"steps": (1, 0, 1)}, "expected three positive numbers of steps"),
         ({"minutes": 0}, "expected minutes > 0, or steps, got 0"),
         ({"minutes": -1}, "expected minutes > 0, or steps, got -1"),

@@ -5,6 +5,7 @@ is written here in half precision, with its score on thousands of drawings in it
 """
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,10 +14,14 @@ from minildm import StableDiffusionPipeline
 from minildm.checkpoints import write_json
 from minildm.classifiers import ImageClassifier
 from minildm.evaluation import evaluate
+from minildm.recipes import PRESETS
 from minildm.runs import train, train_examiner
 
 WEIGHTS = Path(__file__).resolve().parent
 RUNS = WEIGHTS.parents[1] / "runs" / "weights"
+# With hours instead of minutes, a wider U-Net than the preset's draws better digits.
+WIDE = {"unet": {**PRESETS["mnist"].unet, "block_out_channels": (64, 128)}}
+RECIPES = PRESETS | {"mnist": replace(PRESETS["mnist"], **WIDE)}
 STEPS = {"mnist": (300, 6000, 18000), "scenes": (1200, 3000, 8000)}  # critic, autoencoder, denoiser
 SAMPLES = {"mnist": 10_000, "scenes": 5_000}  # 1,000 of each kind of scene
 EXAMINER = {"mnist": "mnist", "scenes": "mnist"}  # the digits in a scene are MNIST's
@@ -28,7 +33,7 @@ def main() -> None:
         examiner = WEIGHTS / f"{EXAMINER[name]}-examiner"
         if not (examiner / "config.json").is_file():
             train_examiner(examiner, EXAMINER[name])
-        trained = train(name, RUNS / name, steps=steps, resume=True, device="cpu")
+        trained = train(RECIPES[name], RUNS / name, steps=steps, resume=True, device="cpu")
         trained.save_pretrained(WEIGHTS / name, torch.float16)
         pipeline = StableDiffusionPipeline.from_pretrained(WEIGHTS / name)  # scored as shipped, in half precision
         scored = evaluate(pipeline, SAMPLES[name], examiner=ImageClassifier.from_pretrained(examiner))

@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 
 from minildm import CLIPTextModel, CLIPTokenizer, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel, mnist
-from minildm.checkpoints import read_json, shipped, write_json
+from minildm.cells import Cells
+from minildm.checkpoints import shipped, write_json
 from minildm.classifiers import ImageClassifier
 from minildm.conditioning import NOTHING, ClassContext, PooledContext, class_rows, draw_with
 from minildm.corpora import paint_scenes
@@ -196,28 +197,22 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/conditioning"))
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
-    options.runs.mkdir(parents=True, exist_ok=True)
 
     bench = Bench(options.model)
     surroundings = {**SETTINGS, "vae": digest(bench.pipeline.vae)}
-    settings = options.runs / "settings.json"
-    if settings.is_file() and read_json(settings, "the settings of these runs") != surroundings:
-        parser.error(f"{options.runs} has cells of other settings; give another --runs")
-    write_json(settings, surroundings)
-
-    def cell(variant: str, seed: int) -> Path:
-        return options.runs / f"{variant.replace(' ', '-')}-{seed}.json"
+    try:
+        cells = Cells(options.runs, surroundings)
+    except ValueError as error:
+        parser.error(str(error))
 
     for seed, variant in itertools.product(options.seeds, SETTINGS["variants"]):
-        if not cell(variant, seed).is_file():
-            write_json(cell(variant, seed), measure(bench, variant, seed))
-        print(f"{variant}, seed {seed}: done", flush=True)
+        cells.measure(f"{variant} {seed}", lambda v=variant, s=seed: measure(bench, v, s))
 
-    files = [cell(variant, seed) for seed, variant in itertools.product(SETTINGS["seeds"], SETTINGS["variants"])]
-    if missing := [file.stem for file in files if not file.is_file()]:
+    names = [f"{variant} {seed}" for seed, variant in itertools.product(SETTINGS["seeds"], SETTINGS["variants"])]
+    if missing := cells.missing(names):
         print(f"{options.out} is not written: {len(missing)} cells to come, {missing[0]} first")
         return
-    cells = [read_json(file, "a finished cell") for file in files]
+    measured = cells.read(names)
     made = {
         "command": "python benchmarks/conditioning.py",
         "vae": surroundings["vae"],
@@ -225,8 +220,8 @@ def main() -> None:
         "hardware": hardware(torch.device("cpu")),
         "threads": torch.get_num_threads(),
     }
-    write_json(options.out, {"settings": SETTINGS, **made, "floor": floor(bench), "cells": cells})
-    print(table(cells))
+    write_json(options.out, {"settings": SETTINGS, **made, "floor": floor(bench), "cells": measured})
+    print(table(measured))
 
 
 if __name__ == "__main__":

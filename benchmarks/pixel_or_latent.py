@@ -18,13 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from minildm import DDPMScheduler, DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DModel, mnist
-from minildm.checkpoints import read_json, shipped, write_json
+from minildm.cells import Cells
+from minildm.checkpoints import shipped, write_json
 from minildm.classifiers import ImageClassifier
 from minildm.costs import cost
 from minildm.data import ImageData, crop
 from minildm.metrics import extract, frechet_distance
+from minildm.pixels import VelocityTask
 from minildm.runs import hardware
-from minildm.spaces import BlockPCA, LabelTask, Pixels, draw_labels, label_batches
+from minildm.spaces import BlockPCA, Pixels, draw_labels, label_batches
 from minildm.stages import encode_dataset
 from minildm.training import Stage
 
@@ -121,7 +123,7 @@ def measure(
 
     shape, seed, count = tuple(mean.shape[1:]), SETTINGS["seed"], SETTINGS["samples"]
     unet = new_unet(shape, widths)
-    task = LabelTask(unet, DDPMScheduler(**SETTINGS["scheduler"]))
+    task = VelocityTask(unet, DDPMScheduler(**SETTINGS["scheduler"]))
     batches = label_batches(mean * factor, std * factor, labels, SETTINGS["batch_size"], seed)
     start = time.process_time()
     stage = Stage(name_of(name, widths, steps), task, batches, SETTINGS["learning_rate"], ema=SETTINGS["ema"])
@@ -177,32 +179,29 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.cells) - set(names):
         parser.error(f"expected cells of {', '.join(names)}, got {', '.join(sorted(unknown))}")
-    options.runs.mkdir(parents=True, exist_ok=True)
 
-    settings = options.runs / "settings.json"
-    if settings.is_file() and read_json(settings, "the settings of these runs") != SETTINGS:
-        parser.error(f"{options.runs} has cells of other settings; give another --runs")
-    write_json(settings, SETTINGS)
+    try:
+        cells = Cells(options.runs, SETTINGS)
+    except ValueError as error:
+        parser.error(str(error))
     train, test = (mnist(split, size=32) for split in ("train", "test"))
     examiner = Examiner()
 
-    files = {name: options.runs / f"{name}.json" for name in names}
-    for name, (space, widths, steps) in zip(names, CELLS, strict=True):
-        if name in (options.cells or names) and not files[name].is_file():
-            write_json(files[name], measure(space, widths, steps, train, test, examiner))
-        print(f"{name}: {'done' if files[name].is_file() else 'to come'}", flush=True)
-    if missing := [name for name, file in files.items() if not file.is_file()]:
+    for name, cell in zip(names, CELLS, strict=True):
+        if name in (options.cells or names):
+            cells.measure(name, lambda c=cell: measure(*c, train, test, examiner))
+    if missing := cells.missing(names):
         print(f"{options.out} is not written: {len(missing)} cells to come, {missing[0]} first")
         return
 
-    cells = [read_json(file, "a finished cell") for file in files.values()]
+    measured = cells.read(names)
     card = StableDiffusionPipeline.from_pretrained("mnist").card  # of the autoencoder called "learned"
     learned = {key: card[key]["autoencoder"] for key in ("steps", "seconds")}
     count = SETTINGS["samples"]
     floor = examiner.score(train.images[:count], train.labels[:count])
-    surroundings = {"hardware": hardware(torch.device("cpu")), "threads": torch.get_num_threads()}
-    write_json(options.out, {"settings": SETTINGS, **surroundings, "floor": floor, "learned": learned, "cells": cells})
-    print(table(cells))
+    surroundings = {"hardware": hardware(torch.device("cpu")), "threads": torch.get_num_threads(), "floor": floor}
+    write_json(options.out, {"settings": SETTINGS, **surroundings, "learned": learned, "cells": measured})
+    print(table(measured))
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ import torch
 from minildm import StableDiffusionPipeline
 from minildm.checkpoints import shipped
 from minildm.classifiers import ImageClassifier
-from minildm.data import LOADERS
-from minildm.evaluation import balanced_prompts, from_pixels, to_pixels
+from minildm.data import LOADERS, from_pixels, to_pixels
+from minildm.evaluation import balanced_prompts
 from minildm.metrics import balanced_subset, extract, frechet_distance, kernel_distance
 
 COLUMNS = ("sampler", "spacing", "steps", "evaluations", "samples", "seed", "ms", "accuracy", "frechet", "kernel")

@@ -17,11 +17,12 @@ from pathlib import Path
 import torch
 
 from minildm import DDPMScheduler, DPMSolverMultistepScheduler, UNet2DModel, mnist
-from minildm.checkpoints import read_json, shipped, write_json
+from minildm.cells import Cells
+from minildm.checkpoints import shipped, write_json
 from minildm.classifiers import ImageClassifier
 from minildm.metrics import extract, frechet_distance
 from minildm.pixels import (
-    PixelTask,
+    VelocityTask,
     cut_skips,
     draw,
     enlarge,
@@ -76,7 +77,7 @@ def measure(variant: str, seed: int, digits: torch.Tensor, test: torch.Tensor, e
     scheduler = DDPMScheduler(**SETTINGS["scheduler"])
     start = time.process_time()
     batches = pixel_batches(digits, SETTINGS["batch_size"], seed)
-    Stage(variant, PixelTask(unet, scheduler), batches, SETTINGS["learning_rate"], ema=SETTINGS["ema"]).run(
+    Stage(variant, VelocityTask(unet, scheduler), batches, SETTINGS["learning_rate"], ema=SETTINGS["ema"]).run(
         SETTINGS["steps"], progress=False
     )
     seconds = time.process_time() - start
@@ -134,30 +135,24 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/skip_ablation"))
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
-    options.runs.mkdir(parents=True, exist_ok=True)
 
-    settings = options.runs / "settings.json"
-    if settings.is_file() and read_json(settings, "the settings of these runs") != SETTINGS:
-        parser.error(f"{options.runs} has cells of other settings; give another --runs")
-    write_json(settings, SETTINGS)
+    try:
+        cells = Cells(options.runs, SETTINGS)
+    except ValueError as error:
+        parser.error(str(error))
     digits, test = (shrink(mnist(split).images) for split in ("train", "test"))
     examiner = ImageClassifier.from_pretrained(shipped("mnist-examiner")).eval().requires_grad_(False)
 
-    def cell(variant: str, seed: int) -> Path:
-        return options.runs / f"{variant.replace(' ', '-')}-{seed}.json"
-
     for seed, variant in itertools.product(options.seeds, VARIANTS):
-        if not cell(variant, seed).is_file():
-            write_json(cell(variant, seed), measure(variant, seed, digits, test, examiner))
-        print(f"{variant}, seed {seed}: done", flush=True)
+        cells.measure(f"{variant} {seed}", lambda v=variant, s=seed: measure(v, s, digits, test, examiner))
 
-    files = [cell(variant, seed) for seed, variant in itertools.product(SETTINGS["seeds"], VARIANTS)]
-    if missing := [file.stem for file in files if not file.is_file()]:
+    names = [f"{variant} {seed}" for seed, variant in itertools.product(SETTINGS["seeds"], VARIANTS)]
+    if missing := cells.missing(names):
         print(f"{options.out} is not written: {len(missing)} cells to come, {missing[0]} first")
         return
-    cells = [read_json(file, "a finished cell") for file in files]
-    write_json(options.out, {"settings": SETTINGS, "floor": floor(digits, test, examiner), "cells": cells})
-    print(table(cells))
+    measured = cells.read(names)
+    write_json(options.out, {"settings": SETTINGS, "floor": floor(digits, test, examiner), "cells": measured})
+    print(table(measured))
 
 
 if __name__ == "__main__":

@@ -151,7 +151,7 @@ def sample(
     import torch
     from PIL import Image
 
-    from minildm.evaluation import to_pixels
+    from minildm.data import to_pixels
     from minildm.plots import mosaic
 
     pipeline = open_model(model, sampler, device)

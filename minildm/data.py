@@ -122,6 +122,19 @@ def crop(images: torch.Tensor, size: int = 28) -> torch.Tensor:
     return images[..., border // 2 : border // 2 + size, border // 2 : border // 2 + size]
 
 
+def to_pixels(images: torch.Tensor, size: int | None = None) -> np.ndarray:
+    """(N, 1 or 3, H, W) in [-1, 1] -> uint8 (N, H, W) or (N, H, W, 3), the central `size` x `size` if given."""
+    images = images if size is None else crop(images, size)
+    pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().to("cpu", torch.uint8).permute(0, 2, 3, 1).numpy()
+    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+
+
+def from_pixels(pixels: np.ndarray) -> torch.Tensor:
+    """The inverse of `to_pixels`: uint8 (N, H, W) or (N, H, W, 3) -> (N, 1 or 3, H, W) in [-1, 1]."""
+    images = torch.from_numpy(pixels if pixels.ndim == 4 else pixels[..., None]).permute(0, 3, 1, 2)
+    return images.float() / 127.5 - 1
+
+
 def balanced(labels: torch.Tensor, per_class: int, generator: torch.Generator | None = None) -> torch.Tensor:
     """Ascending indices of `per_class` examples of every class: the first ones, or random ones with a generator."""
     order = torch.arange(len(labels)) if generator is None else torch.randperm(len(labels), generator=generator)

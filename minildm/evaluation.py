@@ -6,20 +6,18 @@ Prompts are balanced over the classes and go through all phrasings; the pictures
 
 from __future__ import annotations
 
-import time
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from minildm.checkpoints import shipped
 from minildm.classifiers import ImageClassifier
-from minildm.data import LOADERS, captions_for, crop
+from minildm.data import LOADERS, captions_for
+from minildm.drawings import draw_as_saved, footer, provenance
 from minildm.metrics import Scores, balanced_subset, extract, score
 from minildm.pipeline import StableDiffusionPipeline
 from minildm.scene_evaluation import SceneEvaluation, evaluate_scenes
-from minildm.schedulers import SAMPLERS
 
 # What a table calls each score, how it is written, and whether it is one of a floor's multiples.
 ROWS = {
@@ -58,13 +56,7 @@ class Evaluation(NamedTuple):
             drawn, real = getattr(self.scores, key), getattr(self.floor, key)
             ratio = f"{drawn / real:.2f} x" if key == "frechet" and real else ""
             lines.append(f"{name:18}{form.format(drawn):>12}{form.format(real):>14}{ratio:>9}")
-        counts = ", ".join(f"{name} {count:,}" for name, count in self.parameters.items())
-        return "\n".join([
-            *lines,
-            f"{self.samples} samples, seed {self.seed}: {self.num_inference_steps} steps of {self.sampler}, "
-            f"guidance {self.guidance_scale:g}, {self.seconds:.1f} s on {self.device}",
-            f"{sum(self.parameters.values()):,} parameters ({counts})",
-        ])  # fmt: skip
+        return "\n".join([*lines, *footer(self)])
 
 
 def evaluate(
@@ -96,28 +88,19 @@ def evaluate(
     train, test = LOADERS[dataset]("train"), LOADERS[dataset]("test")
     chosen = balanced_subset(train.labels, samples, len(train.classes))
     prompts, labels = balanced_prompts(dataset, samples, len(train.classes))
-
-    start = time.perf_counter()
     generator = torch.Generator().manual_seed(seed)
-    images = pipeline(
-        prompts, num_inference_steps=steps, guidance_scale=guidance, generator=generator, progress=progress
-    )
-    seconds = time.perf_counter() - start
-
-    images = from_pixels(to_pixels(images, train.images.shape[-1]))
+    size = train.images.shape[-1]
+    images, seconds = draw_as_saved(pipeline, prompts, steps, guidance, generator, progress, size)
     reference, _ = extract(examiner, test.images)
-    networks = {"unet": pipeline.unet, "vae": pipeline.vae, "text_encoder": pipeline.text_encoder}
     return Evaluation(
         scores=score(examiner, images, labels, reference),
         floor=score(examiner, train.images[chosen], train.labels[chosen], reference),
         samples=samples,
         seed=seed,
-        sampler=next(name for name, scheduler in SAMPLERS.items() if type(pipeline.scheduler) is scheduler),
         num_inference_steps=steps,
         guidance_scale=guidance,
         seconds=seconds,
-        device=str(pipeline.device),
-        parameters={name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()},
+        **provenance(pipeline),
     )
 
 
@@ -129,16 +112,3 @@ def balanced_prompts(dataset: str, samples: int, num_classes: int = 10) -> tuple
     labels = torch.arange(samples) % num_classes
     prompts = [phrasings[c][i // num_classes % len(phrasings[c])] for i, c in enumerate(labels.tolist())]
     return prompts, labels
-
-
-def to_pixels(images: Tensor, size: int | None = None) -> np.ndarray:
-    """(N, 1 or 3, H, W) in [-1, 1] -> uint8 (N, H, W) or (N, H, W, 3), the central `size` x `size` if given."""
-    images = images if size is None else crop(images, size)
-    pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().to("cpu", torch.uint8).permute(0, 2, 3, 1).numpy()
-    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-
-
-def from_pixels(pixels: np.ndarray) -> Tensor:
-    """The inverse of `to_pixels`: uint8 (N, H, W) or (N, H, W, 3) -> (N, 1 or 3, H, W) in [-1, 1]."""
-    images = torch.from_numpy(pixels if pixels.ndim == 4 else pixels[..., None]).permute(0, 3, 1, 2)
-    return images.float() / 127.5 - 1

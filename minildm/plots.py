@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minildm.evaluation import to_pixels
+from minildm.data import to_pixels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

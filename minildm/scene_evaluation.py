@@ -6,18 +6,17 @@ there, no model can be blamed for.
 
 from __future__ import annotations
 
-import time
 from typing import Any, NamedTuple
 
 import torch
 
 from minildm.classifiers import ImageClassifier
 from minildm.data import mnist
+from minildm.drawings import draw_as_saved, footer, provenance
 from minildm.pipeline import StableDiffusionPipeline
 from minildm.scene_metrics import SceneScores, score_scenes
 from minildm.scene_text import Attributes, write
 from minildm.scenes import DigitScenes, sample_attributes
-from minildm.schedulers import SAMPLERS
 
 # The kinds of prompt: the split they are drawn from, and how many digits they speak of.
 KINDS = {
@@ -58,13 +57,7 @@ class SceneEvaluation(NamedTuple):
         for kind, scores in self.scores.items():
             rates = [*(getattr(scores, name) for name in names), self.floor[kind].all_right]
             lines.append(f"{kind:24}" + "".join(f"{rate:>11.1%}" for rate in rates))
-        counts = ", ".join(f"{name} {count:,}" for name, count in self.parameters.items())
-        return "\n".join([
-            *lines,
-            f"{self.samples} samples of each kind, seed {self.seed}: {self.num_inference_steps} steps of "
-            f"{self.sampler}, guidance {self.guidance_scale:g}, {self.seconds:.1f} s on {self.device}",
-            f"{sum(self.parameters.values()):,} parameters ({counts})",
-        ])  # fmt: skip
+        return "\n".join([*lines, *footer(self, "samples of each kind")])
 
 
 def scene_prompts(kind: str, samples: int, seed: int) -> tuple[list[str], Attributes]:
@@ -91,28 +84,17 @@ def evaluate_scenes(
     generator = torch.Generator().manual_seed(seed)
     for kind in KINDS:
         prompts, asked = scene_prompts(kind, each, seed)
-        start = time.perf_counter()
-        images = pipeline(
-            prompts,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            generator=generator,
-            progress=progress,
-        )
-        seconds += time.perf_counter() - start
-        images = ((images.cpu().clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1  # in 8 bits, as they would be saved
+        images, took = draw_as_saved(pipeline, prompts, num_inference_steps, guidance_scale, generator, progress)
+        seconds += took
         scores[kind] = score_scenes(examiner, images, asked)
         floor[kind] = score_scenes(examiner, real.draw(asked, generator).images, asked)
-    networks = {"unet": pipeline.unet, "vae": pipeline.vae, "text_encoder": pipeline.text_encoder}
     return SceneEvaluation(
         scores=scores,
         floor=floor,
         samples=each,
         seed=seed,
-        sampler=next(name for name, scheduler in SAMPLERS.items() if type(pipeline.scheduler) is scheduler),
         num_inference_steps=num_inference_steps,
         guidance_scale=guidance_scale,
         seconds=seconds,
-        device=str(pipeline.device),
-        parameters={name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()},
+        **provenance(pipeline),
     )

@@ -16,8 +16,7 @@ from typer.testing import CliRunner
 
 from minildm import evaluation, runs
 from minildm.cli import app, pick_device
-from minildm.data import CLASSES, ImageData
-from minildm.evaluation import to_pixels
+from minildm.data import CLASSES, ImageData, to_pixels
 from minildm.pipeline import StableDiffusionPipeline
 from minildm.schedulers import SAMPLERS
 

@@ -1,11 +1,10 @@
 """benchmarks/conditioning.py: fair variants, work that is kept, and a result that belongs to the script."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 import torch
+from scripts import FOLDER, load, run
 from tiny import tiny_pipeline
 
 from minildm.checkpoints import shipped_models
@@ -14,15 +13,10 @@ from minildm.scene_text import words, write
 from minildm.scenes import held_out
 from minildm.tokenizer import CLIPTokenizer
 
-FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
-
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("conditioning_benchmark", FOLDER / "conditioning.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("conditioning")
 
 
 @pytest.fixture
@@ -53,12 +47,6 @@ def without_training(script, monkeypatch):
     monkeypatch.setattr(script, "Bench", lambda model: type("Bench", (), {"pipeline": tiny_pipeline()}))
     monkeypatch.setattr(script, "floor", lambda bench: {})
     return made
-
-
-def run(script, monkeypatch, folder, *arguments):
-    command = ["conditioning.py", "--runs", str(folder / "runs"), "--out", str(folder / "out.json"), *arguments]
-    monkeypatch.setattr("sys.argv", command)
-    script.main()
 
 
 def test_the_u_nets_of_all_variants_begin_with_the_same_weights(script, bench):

@@ -13,8 +13,8 @@ import transformers
 from minildm import evaluation
 from minildm.checkpoints import shipped, shipped_models
 from minildm.classifiers import ImageClassifier
-from minildm.data import CLASSES, ImageData
-from minildm.evaluation import balanced_prompts, evaluate, from_pixels, to_pixels
+from minildm.data import CLASSES, ImageData, from_pixels, to_pixels
+from minildm.evaluation import balanced_prompts, evaluate
 from minildm.metrics import extract, score
 from minildm.pipeline import StableDiffusionPipeline
 from minildm.schedulers import SAMPLERS

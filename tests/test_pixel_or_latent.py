@@ -1,24 +1,18 @@
 """benchmarks/pixel_or_latent.py: equal work in each group, work that is kept, a result that belongs to the script."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 import torch
+from scripts import FOLDER, load, run
 
 from minildm.costs import cost
 from minildm.data import ImageData
 
-FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
-
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("pixel_or_latent", FOLDER / "pixel_or_latent.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("pixel_or_latent")
 
 
 @pytest.fixture
@@ -39,12 +33,6 @@ def without_training(script, monkeypatch):
     monkeypatch.setattr(script, "Examiner", Examiner)
     monkeypatch.setattr(script, "mnist", lambda split, size: ImageData(torch.zeros(2, 1, 32, 32), torch.zeros(2), ()))
     return made
-
-
-def run(script, monkeypatch, folder, *arguments):
-    command = ["pixel_or_latent.py", "--runs", str(folder / "runs"), "--out", str(folder / "out.json"), *arguments]
-    monkeypatch.setattr("sys.argv", command)
-    script.main()
 
 
 def test_no_latent_gets_much_more_work_than_the_pixels_of_its_group(script):

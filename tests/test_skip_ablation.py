@@ -1,23 +1,17 @@
 """benchmarks/skip_ablation.py: fair variants, work that is kept, and a result that belongs to the script."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 import torch
+from scripts import FOLDER, load, run
 
 from minildm import UNet2DModel
-
-FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("skip_ablation", FOLDER / "skip_ablation.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("skip_ablation")
 
 
 @pytest.fixture
@@ -33,12 +27,6 @@ def without_training(script, monkeypatch):
     monkeypatch.setattr(script, "mnist", lambda split: type("Data", (), {"images": torch.zeros(2, 1, 28, 28)}))
     monkeypatch.setattr(script, "floor", lambda *data: {"frechet": 1.0})
     return made
-
-
-def run(script, monkeypatch, folder, *arguments):
-    command = ["skip_ablation.py", "--runs", str(folder / "runs"), "--out", str(folder / "out.json"), *arguments]
-    monkeypatch.setattr("sys.argv", command)
-    script.main()
 
 
 def test_every_variant_has_the_parameters_of_the_intact_network(script):

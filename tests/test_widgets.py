@@ -1,12 +1,9 @@
 """The frame slider: what travels to the browser, and what it refuses; and what holds for all widgets."""
 
-import base64
-import io
-
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from pages import decoded
 
 from minildm.plots import mosaic
 from minildm.widgets import (
@@ -23,12 +20,6 @@ from minildm.widgets.page import HERE
 
 STRIPS = {"a": torch.linspace(-1, 1, 3 * 16).reshape(3, 1, 4, 4), "b": torch.zeros(3, 1, 4, 4)}
 CAPTIONS = {"a": ["a0", "a1", "a2"], "b": ["b0", "b1", "b2"]}
-
-
-def decoded(address: str) -> np.ndarray:
-    start, data = address.split(",")
-    assert start == "data:image/png;base64"
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
 
 
 def test_every_frame_travels_with_the_widget_as_a_lossless_picture():

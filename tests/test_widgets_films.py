@@ -1,12 +1,9 @@
 """The trajectory scrubber and the sampler race: what travels to the browser, and what they refuse."""
 
-import base64
-import io
-
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from pages import decoded
 
 from minildm.plots import mosaic
 from minildm.widgets import sampler_race, trajectory_scrubber
@@ -15,10 +12,6 @@ XTS = torch.linspace(-1, 1, 3 * 4 * 16).reshape(3, 4, 1, 4, 4)
 X0S = -XTS
 STOPS = ["t = 9", "t = 5", "t = 0"]
 PICTURES = {"slow": list(XTS[:2]), "fast": list(X0S[:2])}
-
-
-def decoded(address: str) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))))
 
 
 def test_a_run_travels_as_two_films_of_its_steps_in_order():

@@ -1,13 +1,9 @@
 """The latent explorer: which picture of the grid the page shows, what a kernel draws, and what is refused."""
 
-import base64
-import io
-
-import numpy as np
 import pytest
 import torch
 from javascript import JavaScript
-from PIL import Image
+from pages import decoded
 
 from minildm.widgets import latent_explorer
 
@@ -19,10 +15,6 @@ def decode(places):
     """One pixel for each place: dark to light from left to right and, a tenth of that, from bottom to top."""
     value = (places[:, 0] + 0.1 * places[:, 1]) / (1.1 * EXTENT)
     return value[:, None, None, None]
-
-
-def grey(address):
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.split(",")[1]))))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +33,7 @@ def test_the_page_shows_the_picture_of_the_grid_that_is_nearest_to_the_point(pag
     axis = torch.linspace(-EXTENT, EXTENT, GRID)
     nearest = torch.stack([axis[(axis - value).abs().argmin()] for value in place])
     expected = (decode(nearest[None]).item() + 1) * 127.5
-    assert abs(int(grey(widget.sheet)[row, column]) - expected) <= 1
+    assert abs(int(decoded(widget.sheet)[row, column]) - expected) <= 1
 
 
 def test_the_labels_have_hues_of_their_own(page):
@@ -55,7 +47,7 @@ def test_a_kernel_draws_the_very_point_once(widget):
     with widget.hold_trait_notifications():  # as when the page sends both
         widget.x, widget.y = 0.25, -1.5
     assert asked == [[[0.25, -1.5]]] and widget.exact[:2] == [0.25, -1.5]
-    assert abs(int(grey(widget.exact[2]).item()) - (decode(torch.tensor([[0.25, -1.5]])).item() + 1) * 127.5) <= 1
+    assert abs(int(decoded(widget.exact[2]).item()) - (decode(torch.tensor([[0.25, -1.5]])).item() + 1) * 127.5) <= 1
 
 
 def test_the_plane_is_wide_enough_for_all_points_and_python_moves_within_it():

@@ -1,13 +1,10 @@
 """The map painter: what travels to the browser, what the brush does, what a kernel answers, what it refuses."""
 
-import base64
-import io
-
 import numpy as np
 import pytest
 import torch
 from javascript import JavaScript
-from PIL import Image
+from pages import decoded, heard
 
 from minildm.plots import mosaic
 from minildm.widgets.painter import PAINTED, MapStrip, as_text, from_text, map_painter
@@ -16,18 +13,6 @@ GENERATOR = torch.Generator().manual_seed(0)
 MAPS = torch.randint(11, (3, 4, 4), generator=GENERATOR)
 PICTURES = torch.rand(3, 3, 8, 8, generator=GENERATOR) * 2 - 1
 STRIP = MapStrip(MAPS, PICTURES, ["a", "b", "c"])
-
-
-def decoded(address: str) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))))
-
-
-def heard(widget, monkeypatch, message):
-    """What the kernel sends back when the page sends `message`."""
-    sent = []
-    monkeypatch.setattr(widget, "send", lambda content, buffers=None: sent.append(content))
-    widget._handle_custom_msg(message, [])
-    return sent
 
 
 def test_every_map_travels_with_its_picture_and_its_caption():

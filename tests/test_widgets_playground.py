@@ -1,13 +1,9 @@
 """The prompt playground: every drawing lies where the page looks for it, a kernel draws what is typed."""
 
-import base64
-import io
-
-import numpy as np
 import pytest
 import torch
 from javascript import JavaScript
-from PIL import Image
+from pages import decoded
 
 from minildm.widgets import PromptPlayground, prompt_playground
 
@@ -33,10 +29,6 @@ def draw(prompts, negative, guidance, steps, seed):
     return torch.tensor([shade(prompt, negative, guidance, steps, seed) for prompt in prompts])[:, None, None, None]
 
 
-def greys(address):
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.split(",")[1]))))
-
-
 @pytest.fixture
 def widget():
     return prompt_playground(draw, **OPTIONS)
@@ -47,11 +39,11 @@ def test_the_page_finds_the_drawing_of_the_settings(widget, place):
     row = JavaScript("rows.js")("row", list(place), [len(values) for values in OPTIONS.values()])
     settings = [values[i] for values, i in zip(OPTIONS.values(), place, strict=True)]
     expected = round((shade(*settings) + 1) * 127.5)
-    assert abs(int(greys(widget.sheets[place[0]])[row, place[4]]) - expected) <= 1
+    assert abs(int(decoded(widget.sheets[place[0]])[row, place[4]]) - expected) <= 1
 
 
 def test_it_holds_every_combination(widget):
-    assert sum(greys(sheet).size for sheet in widget.sheets) == 2 * 2 * 3 * 2 * 4
+    assert sum(decoded(sheet).size for sheet in widget.sheets) == 2 * 2 * 3 * 2 * 4
 
 
 def test_a_kernel_draws_the_readers_prompt_with_the_settings_on_show(widget):

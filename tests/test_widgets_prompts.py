@@ -1,14 +1,11 @@
 """The word-attention viewer and the guidance slider: what travels to the browser, what a kernel answers, what they
 refuse."""
 
-import base64
-import io
-
 import numpy as np
 import pytest
 import torch
 from javascript import JavaScript
-from PIL import Image
+from pages import decoded, heard
 from py_mini_racer import MiniRacer
 
 from minildm.plots import mosaic
@@ -23,18 +20,6 @@ MAPS = torch.rand(2, 3, 4, 4, generator=GENERATOR) / 10
 DRAWN = WordMaps(WORDS, PICTURES, MAPS, STOPS)
 LOTS = [torch.rand(4, 3, 4, 4, generator=GENERATOR) * 2 - 1 for _ in range(3)]
 CURVES = {"accuracy": ([1, 8], [0.5, 0.9])}
-
-
-def decoded(address: str) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))))
-
-
-def heard(widget, monkeypatch, message):
-    """What the kernel sends back when the page sends `message`."""
-    sent = []
-    monkeypatch.setattr(widget, "send", lambda content, buffers=None: sent.append(content))
-    widget._handle_custom_msg(message, [])
-    return sent
 
 
 def test_every_word_travels_with_every_step_laid_over_that_steps_picture():

@@ -13,7 +13,7 @@ function render({ model, el }) {
   const image = node("img", {}, stage);
   const charts = node("div", { class: "charts" }, stage);
   const marks = curves.map(([name, [xs, ys]]) => chart(name, xs, ys, scales, charts));
-  const silent = asking(model, widget);
+  const question = asking(model, widget);
   bind(which, model, "choice");
   bind(where, model, "index");
   const still = follow(model, ["choice", "index", "names"], () => {
@@ -31,7 +31,7 @@ function render({ model, el }) {
     const measured = marks.map((mark) => mark(scales[i]));
     where.setAttribute("aria-valuetext", [stop.textContent, ...measured].join(", "));
   });
-  return () => { still(); silent(); };
+  return () => { still(); question.end(); };
 }
 
 export default { render };

@@ -35,7 +35,7 @@ function render({ model, el }) {
   const clear = node("button", { type: "button" }, row);
   clear.textContent = "Clear";
   press();
-  const silent = asking(model, tools);
+  const question = asking(model, tools);
 
   const paint = (map) => { model.set("painted", map); model.save_changes(); };
   const place = (event) => {
@@ -112,7 +112,7 @@ function render({ model, el }) {
     model.save_changes();
   });
   bind(where, model, "index");
-  const endings = [follow(model, ["choice", "index", "names", "maps"], turn), follow(model, ["painted"], show), silent];
+  const endings = [follow(model, ["choice", "index", "names", "maps"], turn), follow(model, ["painted"], show), question.end];
   return () => { model.off("msg:custom", welcome); endings.forEach((end) => end()); };
 }
 

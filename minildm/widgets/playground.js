@@ -1,4 +1,5 @@
 import { box, follow, menu, node, slider } from "./page.js";
+import { asking } from "./ask.js";
 import { row } from "./rows.js";
 
 const NAMES = ["prompt", "away from", "guidance", "steps", "seed"];
@@ -25,33 +26,14 @@ function render({ model, el }) {
       model.set("place", place);
       model.save_changes();
       if (k < 2) mine = null;
-      if (mine !== null) ask();
+      if (mine !== null) question.ask(mine);
       show();
     });
     return { input, name, words };
   });
 
-  const form = node("form", { hidden: "" }, controls);
-  const [text, away] = ["your own prompt", "away from"].map((words) =>
-    node("input", { type: "text", "aria-label": words, placeholder: words }, form));
-  const button = node("button", { type: "submit" }, form);
-  button.textContent = "Draw";
-  const news = node("span", { class: "caption", "aria-live": "polite" }, form);
-
-  const ask = () => {
-    button.disabled = true;
-    news.textContent = "drawing …";
-    model.set("away", away.value);
-    model.save_changes();
-    model.send({ kind: "ask", prompt: mine });
-  };
-  form.addEventListener("submit", (event) => { event.preventDefault(); mine = text.value; ask(); });
-  const hear = (message) => {
-    if (message.kind === "here") form.hidden = false;
-    if (message.kind === "done") { button.disabled = false; news.textContent = message.text; }
-  };
-  model.on("msg:custom", hear);
-  try { model.send({ kind: "hello" }); } catch { /* a page without a kernel */ }
+  const asked = (prompt) => { mine = prompt; };
+  const question = asking(model, controls, { fields: { away: "away from" }, asked });
 
   const show = () => {
     const place = model.get("place"), counts = options.map((values) => values.length);
@@ -72,7 +54,7 @@ function render({ model, el }) {
     picture.setAttribute("aria-label", words.map((word, k) => `${NAMES[k]} ${word}`).join(", "));
   };
   const end = follow(model, ["place", "own"], show);
-  return () => { end(); model.off("msg:custom", hear); };
+  return () => { end(); question.end(); };
 }
 
 export default { render };

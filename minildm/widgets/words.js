@@ -15,7 +15,7 @@ function render({ model, el }) {
     return node("img", {}, figure);
   });
   const caption = node("div", { class: "caption", "aria-live": "polite" }, widget);
-  const silent = asking(model, widget);
+  const question = asking(model, widget);
 
   const set = (values) => {
     for (const [trait, value] of Object.entries(values)) model.set(trait, value);
@@ -56,7 +56,7 @@ function render({ model, el }) {
     views[1].src = model.get("overlays")[choice][i][word];
     views[1].alt = caption.textContent = `“${words[word]}”, ${stops[i]}: ${model.get("shares")[choice][i][word]}`;
   });
-  return () => { still(); silent(); };
+  return () => { still(); question.end(); };
 }
 
 export default { render };

@@ -112,7 +112,9 @@ function render({ model, el }) {
     model.save_changes();
   });
   bind(where, model, "index");
-  const endings = [follow(model, ["choice", "index", "names", "maps"], turn), follow(model, ["painted"], show), question.end];
+  const endings = [
+    follow(model, ["choice", "index", "names", "maps"], turn), follow(model, ["painted"], show), question.end,
+  ];
   return () => { model.off("msg:custom", welcome); endings.forEach((end) => end()); };
 }
 

@@ -25,11 +25,11 @@ VARIANTS = {
             "block_out_channels": (8, 16, 32),
             "latent_channels": 4,
         },
-        unet={**BASE.unet, "sample_size": 8, "block_out_channels": (48, 96)},
+        unet={**BASE.unet, "sample_size": 8},
     ),
     "latents-4x4x16": replace(BASE, vae={**BASE.vae, "latent_channels": 16}),
-    "wider": replace(BASE, unet={**BASE.unet, "block_out_channels": (96, 192)}),
-    "narrower": replace(BASE, unet={**BASE.unet, "block_out_channels": (48, 96)}),
+    "wider": replace(BASE, unet={**BASE.unet, "block_out_channels": (64, 128)}),
+    "narrower": replace(BASE, unet={**BASE.unet, "block_out_channels": (32, 64)}),
     "attention-everywhere": replace(
         BASE,
         unet={

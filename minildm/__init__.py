@@ -15,9 +15,11 @@ _MODULE_OF = {
     "DDIMScheduler": "schedulers",
     "DDPMScheduler": "schedulers",
     "DPMSolverMultistepScheduler": "schedulers",
+    "EulerAncestralDiscreteScheduler": "schedulers",
     "EulerDiscreteScheduler": "schedulers",
     "FlowMatchEulerDiscreteScheduler": "schedulers",
     "HeunDiscreteScheduler": "schedulers",
+    "LCMScheduler": "schedulers",
     "PNDMScheduler": "schedulers",
     "StableDiffusionPipeline": "pipeline",
     "UNet2DConditionModel": "unet",
@@ -38,9 +40,11 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from .schedulers import DDIMScheduler as DDIMScheduler
     from .schedulers import DDPMScheduler as DDPMScheduler
     from .schedulers import DPMSolverMultistepScheduler as DPMSolverMultistepScheduler
+    from .schedulers import EulerAncestralDiscreteScheduler as EulerAncestralDiscreteScheduler
     from .schedulers import EulerDiscreteScheduler as EulerDiscreteScheduler
     from .schedulers import FlowMatchEulerDiscreteScheduler as FlowMatchEulerDiscreteScheduler
     from .schedulers import HeunDiscreteScheduler as HeunDiscreteScheduler
+    from .schedulers import LCMScheduler as LCMScheduler
     from .schedulers import PNDMScheduler as PNDMScheduler
     from .text import CLIPTextModel as CLIPTextModel
     from .tokenizer import CLIPTokenizer as CLIPTokenizer

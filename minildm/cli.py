@@ -85,7 +85,11 @@ app = typer.Typer(
 
 Model = Annotated[str, Option(help="A shipped model's name, or a folder in diffusers' layout.", metavar="NAME|FOLDER")]
 Sampler = Annotated[
-    str | None, Option(help="ddpm, ddim, pndm, euler, heun, dpmpp_2m or flow_euler; by default the model's.")
+    str | None,
+    Option(
+        help="ddpm, ddim, pndm, euler, euler_a, heun, dpmpp_2m, lcm (for models distilled so) or flow_euler; euler, "
+        "heun and dpmpp_2m also with _karras or _exponential after the name; by default the model's."
+    ),
 ]
 Steps = Annotated[int | None, Option(help="Denoising steps; by default the model's.", parser=integer, metavar="INT")]
 Guidance = Annotated[float | None, Option(help="Guidance scale, 1 or less for none; by default the model's.")]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from minildm.data import from_pixels, to_pixels
 from minildm.pipeline import StableDiffusionPipeline
-from minildm.schedulers import SAMPLERS
+from minildm.schedulers import sampler_name
 
 
 def draw_as_saved(
@@ -40,7 +40,7 @@ def provenance(pipeline: StableDiffusionPipeline) -> dict[str, Any]:
     """Its sampler's name, its device, and the parameters of each network."""
     networks = {"unet": pipeline.unet, "vae": pipeline.vae, "text_encoder": pipeline.text_encoder}
     return {
-        "sampler": next(name for name, scheduler in SAMPLERS.items() if type(pipeline.scheduler) is scheduler),
+        "sampler": sampler_name(pipeline.scheduler),
         "device": str(pipeline.device),
         "parameters": {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()},
     }

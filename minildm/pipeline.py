@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from minildm.autoencoder import AutoencoderKL
 from minildm.checkpoints import COMPONENTS, find_model, load_parts, save_parts
-from minildm.schedulers import SAMPLERS, Scheduler
+from minildm.schedulers import SAMPLERS, SPACED_SAMPLERS, Scheduler
 from minildm.text import CLIPTextModel
 from minildm.tokenizer import CLIPTokenizer
 from minildm.unet import UNet2DConditionModel
@@ -128,10 +128,13 @@ class StableDiffusionPipeline:
         """The loop: from noise (N, C, h, w) step by step to a clean latent of that shape. context: see `predict`."""
         self.scheduler.set_timesteps(num_inference_steps)  # also forgets the steps of a former batch
         timesteps = self.scheduler.timesteps
+        self.scheduler.set_begin_index(0)
         x = noise * self.scheduler.init_noise_sigma
         if start is not None and (start.strength < 1 or start.mask is None):  # a mask keeps the image by itself
             skipped = num_inference_steps - int(num_inference_steps * start.strength)
-            timesteps = timesteps[skipped * self.scheduler.order :]
+            begin = skipped * self.scheduler.order
+            timesteps = timesteps[begin:]
+            self.scheduler.set_begin_index(begin)
             x = self.scheduler.noised(start.latents, noise, timesteps[0])
         for i, t in enumerate(timesteps):
             prediction = self.predict(x, t, context, guidance_scale)
@@ -290,9 +293,10 @@ def check_fit(vae: AutoencoderKL, text_encoder: CLIPTextModel, tokenizer: CLIPTo
 
 def sampler_like(scheduler: Scheduler, name: str) -> Scheduler:
     """The sampler called `name` for a model that was trained for `scheduler`; ValueError if it does not fit."""
+    name, rule = SPACED_SAMPLERS.get(name, (name, None))
     if name not in SAMPLERS:
-        raise ValueError(f"expected a sampler of {', '.join(SAMPLERS)}, got {name!r}")
-    config = dict(scheduler.config)
+        raise ValueError(f"expected a sampler of {', '.join([*SAMPLERS, *SPACED_SAMPLERS])}, got {name!r}")
+    config = {**scheduler.config, **{f"use_{each}_sigmas": each == rule for each in ("karras", "exponential")}}
     flow = "shift" in config or config.get("use_flow_sigmas", False)
     fitting = ["dpmpp_2m", "flow_euler"] if flow else [key for key in SAMPLERS if key != "flow_euler"]
     if config.get("rescale_betas_zero_snr"):

@@ -17,7 +17,7 @@ from minildm.data import CLASSES, ImageData, from_pixels, to_pixels
 from minildm.evaluation import balanced_prompts, evaluate
 from minildm.metrics import extract, score
 from minildm.pipeline import StableDiffusionPipeline
-from minildm.schedulers import SAMPLERS
+from minildm.schedulers import SAMPLERS, SPACED_SAMPLERS, sampler_name
 from minildm.testing import randomise_
 
 pytest_plugins = ["tiny"]
@@ -43,7 +43,9 @@ def difference(ours, theirs):
 
 
 @pytest.mark.parametrize("guidance", [1.0, 4.0])
-@pytest.mark.parametrize("sampler", ["dpmpp_2m", "ddim", "euler", "pndm", "heun"])
+@pytest.mark.parametrize(
+    "sampler", ["dpmpp_2m", "ddim", "euler", "pndm", "heun", "dpmpp_2m_karras", "euler_exponential"]
+)
 def test_diffusers_draws_the_same_from_our_folder(tiny, tmp_path, sampler, guidance):
     tiny.use_sampler(sampler).save_pretrained(tmp_path)
     theirs = diffusers.StableDiffusionPipeline.from_pretrained(tmp_path)
@@ -53,6 +55,17 @@ def test_diffusers_draws_the_same_from_our_folder(tiny, tmp_path, sampler, guida
     expected = theirs(PROMPTS, output_type="np", **options).images
     got = tiny(PROMPTS, progress=False, **options)
     assert got.shape == (2, 1, 32, 32) and got.std() > 0.1
+    assert difference(got, expected) < 1e-4
+
+
+@pytest.mark.parametrize("sampler", ["euler_a", "lcm"])
+def test_diffusers_draws_the_same_from_the_same_noise_on_the_way(tiny, tmp_path, sampler):
+    tiny.use_sampler(sampler).save_pretrained(tmp_path)
+    theirs = diffusers.StableDiffusionPipeline.from_pretrained(tmp_path)
+    theirs.set_progress_bar_config(disable=True)
+    options = {"num_inference_steps": 5, "guidance_scale": 2.0, "latents": starting_noise()}
+    expected = theirs(PROMPTS, generator=torch.Generator().manual_seed(3), output_type="np", **options).images
+    got = tiny(PROMPTS, generator=torch.Generator().manual_seed(3), progress=False, **options)
     assert difference(got, expected) < 1e-4
 
 
@@ -276,10 +289,18 @@ def test_flow_samplers_stand_in_for_each_other(tiny):
 
 
 def test_a_sampler_keeps_the_noise_schedule_of_the_model(tiny):
-    for name in ("ddim", "pndm", "euler", "heun", "ddpm", "dpmpp_2m"):
+    for name in ("ddim", "pndm", "euler", "lcm", "heun", "euler_a", "ddpm", "dpmpp_2m"):
         betas = tiny.scheduler.betas
         torch.testing.assert_close(tiny.use_sampler(name).scheduler.betas, betas)
-        assert type(tiny.scheduler) is SAMPLERS[name]
+        assert type(tiny.scheduler) is SAMPLERS[name] and sampler_name(tiny.scheduler) == name
+
+
+def test_a_samplers_name_says_how_its_sigmas_are_spaced(tiny):
+    for name, (plain, rule) in SPACED_SAMPLERS.items():
+        config = tiny.use_sampler(name).scheduler.config
+        assert [config.use_karras_sigmas, config.use_exponential_sigmas] == [rule == "karras", rule == "exponential"]
+        assert sampler_name(tiny.scheduler) == name
+        assert sampler_name(tiny.use_sampler(plain).scheduler) == plain
 
 
 # ----------------------------------------------------------------------------------------------------- what it refuses
@@ -311,19 +332,21 @@ def test_bad_arguments_are_refused_with_what_was_expected_and_what_came(tiny, op
 
 
 def test_unknown_sampler_is_refused_with_the_known_ones(tiny):
-    with pytest.raises(ValueError, match="ddpm, ddim, pndm, euler, heun, dpmpp_2m, flow_euler, got 'magic'"):
+    with pytest.raises(
+        ValueError, match="ddpm, ddim, pndm, euler, .*, flow_euler, .*dpmpp_2m_exponential, got 'magic'"
+    ):
         tiny.use_sampler("magic")
 
 
 def test_a_sampler_that_does_not_fit_the_models_training_is_refused(tiny):
     """It would draw, but nonsense."""
-    with pytest.raises(ValueError, match="one of ddpm, ddim, pndm, euler, heun, dpmpp_2m, got 'flow_euler'"):
+    with pytest.raises(ValueError, match="one of ddpm, .*dpmpp_2m, lcm, got 'flow_euler'"):
         tiny.use_sampler("flow_euler")
     tiny.scheduler = SAMPLERS["flow_euler"](shift=2.0)
     with pytest.raises(ValueError, match="one of dpmpp_2m, flow_euler, got 'ddim'"):
         tiny.use_sampler("ddim")
     tiny.scheduler = SAMPLERS["ddim"](prediction_type="v_prediction", rescale_betas_zero_snr=True)
-    with pytest.raises(ValueError, match="one of ddpm, ddim, euler, dpmpp_2m, got 'heun'"):
+    with pytest.raises(ValueError, match="one of ddpm, ddim, euler, euler_a, dpmpp_2m, lcm, got 'heun'"):
         tiny.use_sampler("heun")
 
 
@@ -535,7 +558,7 @@ def theirs_from(class_, folder):
 
 
 @pytest.mark.parametrize("strength", [0.3, 0.75, 1.0])
-@pytest.mark.parametrize("sampler", ["dpmpp_2m", "ddim", "euler", "heun"])
+@pytest.mark.parametrize("sampler", ["dpmpp_2m", "ddim", "euler", "heun", "heun_karras", "euler_a", "lcm"])
 def test_diffusers_changes_an_image_to_the_same(tiny, tmp_path, sampler, strength):
     tiny.use_sampler(sampler).save_pretrained(tmp_path)
     theirs = theirs_from(diffusers.StableDiffusionImg2ImgPipeline, tmp_path)

@@ -7,13 +7,18 @@ import torch
 import minildm
 from minildm.schedulers import SAMPLERS, Scheduler
 from minildm.schedulers.base import SPACINGS
+from minildm.schedulers.lcm import boundary_scalings
+from minildm.schedulers.sigmas import exponential_sigmas, karras_sigmas
 from minildm.schedules import BETA_SCHEDULES
 
 NAMES = [sampler.__name__ for sampler in SAMPLERS.values()]
 DIFFUSION = [name for name in NAMES if not name.startswith("Flow")]
 # What diffusers' class of that name lacks.
 NO_SIGMOID = set(NAMES) - {"DDPMScheduler"}
+NO_SAMPLE = {"EulerAncestralDiscreteScheduler"}
 NO_ZERO_SNR = {"PNDMScheduler", "HeunDiscreteScheduler"}
+STOCHASTIC = {"DDPMScheduler", "EulerAncestralDiscreteScheduler", "LCMScheduler"}
+SPACE_SIGMAS = ["EulerDiscreteScheduler", "HeunDiscreteScheduler", "DPMSolverMultistepScheduler"]
 
 
 def network(x, t):
@@ -25,10 +30,12 @@ def sample(scheduler, steps, seed=0):
     """The whole loop, as a pipeline runs it, for either library; all intermediate samples."""
     generator = torch.Generator().manual_seed(seed)
     scheduler.set_timesteps(steps)
+    if getattr(scheduler, "begin_index", 0) is None:
+        scheduler.set_begin_index(0)  # else diffusers takes the second of equal timesteps for the first
     x = torch.randn(2, 3, 5, 4, generator=generator) * scheduler.init_noise_sigma
     xs = [x]
     theirs = not isinstance(scheduler, Scheduler)
-    stochastic = {"generator": generator} if not theirs or "DDPM" in type(scheduler).__name__ else {}
+    stochastic = {"generator": generator} if not theirs or type(scheduler).__name__ in STOCHASTIC else {}
     for t in scheduler.timesteps:
         shown = scheduler.scale_model_input(x, t)
         x = scheduler.step(network(shown, t), t, x, **stochastic)
@@ -45,7 +52,7 @@ def combinations():
             continue
         if zero_snr and (prediction == "epsilon" or name in NO_ZERO_SNR):
             continue
-        if prediction not in getattr(minildm, name).prediction_types:
+        if prediction not in getattr(minildm, name).prediction_types or (prediction == "sample" and name in NO_SAMPLE):
             continue
         config = {"beta_schedule": beta_schedule, "prediction_type": prediction, "timestep_spacing": spacing}
         if beta_schedule == "scaled_linear":
@@ -81,6 +88,10 @@ def test_sampling_loops_are_those_of_diffusers(name, config):
         ("PNDMScheduler", {"prediction_type": "v_prediction", "set_alpha_to_one": True}),
         ("EulerDiscreteScheduler", {"final_sigmas_type": "sigma_min"}),
         ("HeunDiscreteScheduler", {"clip_sample": True}),
+        ("LCMScheduler", {"original_inference_steps": 100, "timestep_scaling": 1.0}),
+        ("LCMScheduler", {"clip_sample": True, "num_train_timesteps": 300, "original_inference_steps": 40}),
+        ("EulerDiscreteScheduler", {"use_karras_sigmas": True, "final_sigmas_type": "sigma_min"}),
+        ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True, "final_sigmas_type": "sigma_min"}),
         ("DPMSolverMultistepScheduler", {"solver_order": 1}),
         ("DPMSolverMultistepScheduler", {"lower_order_final": False}),
         ("DPMSolverMultistepScheduler", {"final_sigmas_type": "sigma_min"}),
@@ -104,6 +115,89 @@ def test_other_options_are_those_of_diffusers(name, config):
         torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5 * expected.abs().amax().item())
 
 
+@pytest.mark.parametrize("name, beta_schedule, spacing, rule, prediction", [
+    pytest.param(*case, id="-".join(case)) for case in itertools.product(
+        SPACE_SIGMAS, ("scaled_linear", "squaredcos_cap_v2"), SPACINGS, ("karras", "exponential"),
+        ("epsilon", "sample", "v_prediction"),
+    )
+])  # fmt: skip
+def test_spaced_sigmas_are_those_of_diffusers(name, beta_schedule, spacing, rule, prediction):
+    config = {"beta_schedule": beta_schedule, "timestep_spacing": spacing, "prediction_type": prediction}
+    config |= {f"use_{rule}_sigmas": True, "steps_offset": 1, "beta_start": 0.00085, "beta_end": 0.012}
+    ours, theirs = getattr(minildm, name)(**config), getattr(diffusers, name)(**config)
+    for steps in (1, 2, 5, 20):
+        expected, got = sample(theirs, steps), sample(ours, steps)
+        torch.testing.assert_close(ours.sigmas, theirs.sigmas, rtol=1e-6, atol=0)
+        torch.testing.assert_close(ours.timesteps, theirs.timesteps, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5 * expected.abs().amax().item())
+
+
+def test_karras_sigmas_take_short_steps_at_the_end_and_exponential_ones_equal_ratios():
+    """Karras et al. 2022, eq. 5, at its ends and in the middle; the rule for a large rho."""
+    karras, exponential = karras_sigmas(80, 0.002, 9), exponential_sigmas(80, 0.002, 9)
+    for sigmas in (karras, exponential):
+        assert sigmas[[0, -1]] == pytest.approx([80, 0.002]) and (sigmas[1:] < sigmas[:-1]).all()
+    assert karras[4] == pytest.approx(((80 ** (1 / 7) + 0.002 ** (1 / 7)) / 2) ** 7)
+    assert exponential[1:] / exponential[:-1] == pytest.approx([(0.002 / 80) ** (1 / 8)] * 8)
+    assert karras_sigmas(80, 0.002, 9, rho=1e6) == pytest.approx(exponential, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", SPACE_SIGMAS)
+def test_two_spacings_of_sigmas_at_once_are_refused(name):
+    with pytest.raises(ValueError, match="got both"):
+        getattr(minildm, name)(use_karras_sigmas=True, use_exponential_sigmas=True)
+    with pytest.raises(ValueError, match="got both"):
+        flow = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+        minildm.DPMSolverMultistepScheduler(**flow, use_karras_sigmas=True)
+
+
+@pytest.mark.parametrize("schedule", ["scaled_linear", "squaredcos_cap_v2"])
+def test_a_loop_begun_in_the_middle_is_the_rest_of_the_whole_one(schedule):
+    """By Karras's rule the cosine schedule's first timestep comes several times: one has to say which is meant."""
+    config = {"use_karras_sigmas": True, "beta_schedule": schedule, "prediction_type": "v_prediction"}
+    for name in SPACE_SIGMAS:
+        scheduler = getattr(minildm, name)(**config, **({"solver_order": 1} if "DPM" in name else {}))
+        expected = sample(scheduler, 8)
+        for begin in (0, scheduler.order, 3 * scheduler.order):
+            scheduler.set_timesteps(8)
+            scheduler.set_begin_index(begin)
+            x = expected[begin]
+            for t in scheduler.timesteps[begin:]:
+                x = scheduler.step(network(scheduler.scale_model_input(x, t), t), t, x)
+            torch.testing.assert_close(x, expected[-1], rtol=0, atol=0)
+
+
+def test_ancestral_euler_is_ddpm_on_another_scale():
+    """The same posterior (DDPM eq. 7), written in sigmas: from the same noise the same pictures, step by step."""
+    config = {"timestep_spacing": "leading", "prediction_type": "v_prediction", "num_train_timesteps": 100}
+    ddpm, ancestral = minildm.DDPMScheduler(**config, clip_sample=False), Ancestral(**config)
+    expected, got = sample(ddpm, 10), sample(ancestral, 10)
+    kept = 1 / (1 + ancestral.sigmas**2)
+    torch.testing.assert_close(got[1:] * kept[1:, None, None, None, None].sqrt(), expected[1:], rtol=1e-4, atol=1e-4)
+
+
+def test_a_consistency_function_is_the_identity_at_time_0():
+    assert boundary_scalings(0.0) == (1, 0)
+    skip, out = boundary_scalings(19)  # the first timestep that it is distilled on, as a rule
+    assert skip < 1e-5 and out > 0.99999
+
+
+def test_the_last_step_of_lcm_is_the_networks_x0_and_the_others_noise_it_again():
+    scheduler = minildm.LCMScheduler(prediction_type="sample")
+    scheduler.set_timesteps(4)
+    assert scheduler.timesteps.tolist() == [999, 759, 499, 259]  # of 999, 979, ... , 19
+    x, x0 = torch.randn(2, 1, 4, 64, 64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(scheduler.step(x0, 259, x), x0, rtol=0, atol=1e-5)
+    left = scheduler.step(x0, 999, x, torch.Generator().manual_seed(1)) - scheduler.alphas_cumprod[759].sqrt() * x0
+    assert left.std().item() == pytest.approx((1 - scheduler.alphas_cumprod[759]).sqrt().item(), rel=0.02)
+
+
+@pytest.mark.parametrize("steps", [0, 1001])
+def test_lcm_refuses_to_be_distilled_on_an_impossible_number_of_timesteps(steps):
+    with pytest.raises(ValueError, match=f"expected original_inference_steps from 1 to 1000, got {steps}"):
+        minildm.LCMScheduler(original_inference_steps=steps)
+
+
 @pytest.mark.parametrize("eta", [0.5, 1.0])
 def test_ddim_with_noise_is_that_of_diffusers(eta):
     ours, theirs = minildm.DDIMScheduler(), diffusers.DDIMScheduler()
@@ -120,7 +214,7 @@ def test_ddim_with_noise_is_that_of_diffusers(eta):
 def test_the_forward_process_is_that_of_diffusers(name):
     if name == "PNDMScheduler":  # diffusers' has no get_velocity
         ours, theirs = minildm.PNDMScheduler(), diffusers.DDPMScheduler()
-    elif name in ("EulerDiscreteScheduler", "HeunDiscreteScheduler", "DPMSolverMultistepScheduler"):
+    elif name in (*SPACE_SIGMAS, "EulerAncestralDiscreteScheduler", "LCMScheduler"):
         # Diffusers' sigma schedulers add noise on the scale of the sigmas they sample at; ours always as in training.
         ours, theirs = getattr(minildm, name)(), diffusers.DDPMScheduler(**_betas(getattr(minildm, name)()))
     else:
@@ -157,7 +251,7 @@ def test_x0_of_the_true_output_for_noised_x0_is_x0_all_along_the_way(name):
         torch.testing.assert_close(scheduler.predict_epsilon(output, t, xt), noise, rtol=0, atol=1e-4)
 
 
-Flow = minildm.FlowMatchEulerDiscreteScheduler
+Flow, Ancestral = minildm.FlowMatchEulerDiscreteScheduler, minildm.EulerAncestralDiscreteScheduler
 
 # Data that is Gaussian with standard deviation S: the ideal network and the exact path are known.
 S = 0.5
@@ -235,8 +329,8 @@ def test_a_key_that_no_scheduler_knows_is_named():
 
 
 def test_a_setting_that_is_not_there_is_named():
-    with pytest.raises(ValueError, match="supports only use_karras_sigmas = False"):
-        minildm.EulerDiscreteScheduler.from_config({"use_karras_sigmas": True})
+    with pytest.raises(ValueError, match="supports only use_beta_sigmas = False"):
+        minildm.EulerDiscreteScheduler.from_config({"use_beta_sigmas": True})
 
 
 @pytest.mark.parametrize("name", [name for name in DIFFUSION if name not in NO_ZERO_SNR])
@@ -248,7 +342,8 @@ def test_zero_terminal_snr_with_epsilon_is_refused(name):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("steps", [0, -3, 1001])
 def test_impossible_numbers_of_steps_are_refused(name, steps):
-    with pytest.raises(ValueError, match=f"expected num_inference_steps from 1 to 1000, got {steps}"):
+    most = 50 if name == "LCMScheduler" else 1000
+    with pytest.raises(ValueError, match=f"expected num_inference_steps from 1 to {most}, got {steps}"):
         getattr(minildm, name)().set_timesteps(steps)
 
 

@@ -5,8 +5,10 @@ from minildm.schedulers.ddim import DDIMScheduler
 from minildm.schedulers.ddpm import DDPMScheduler
 from minildm.schedulers.dpm_solver import DPMSolverMultistepScheduler
 from minildm.schedulers.euler import EulerDiscreteScheduler
+from minildm.schedulers.euler_ancestral import EulerAncestralDiscreteScheduler
 from minildm.schedulers.flow_match_euler import FlowMatchEulerDiscreteScheduler
 from minildm.schedulers.heun import HeunDiscreteScheduler
+from minildm.schedulers.lcm import LCMScheduler
 from minildm.schedulers.pndm import PNDMScheduler
 
 SAMPLERS = {
@@ -14,9 +16,30 @@ SAMPLERS = {
     "ddim": DDIMScheduler,
     "pndm": PNDMScheduler,
     "euler": EulerDiscreteScheduler,
+    "euler_a": EulerAncestralDiscreteScheduler,
     "heun": HeunDiscreteScheduler,
     "dpmpp_2m": DPMSolverMultistepScheduler,
+    "lcm": LCMScheduler,
     "flow_euler": FlowMatchEulerDiscreteScheduler,
 }
 
-__all__ = ["SAMPLERS", "Scheduler", *sorted(scheduler.__name__ for scheduler in SAMPLERS.values())]
+SPACED_SAMPLERS = {
+    f"{name}_{rule}": (name, rule) for name in ("euler", "heun", "dpmpp_2m") for rule in ("karras", "exponential")
+}
+"""Those that can space their sigmas by a rule, as in "dpmpp_2m_karras" -> the name without it, and the rule."""
+
+
+def sampler_name(scheduler: Scheduler) -> str:
+    """What a scheduler is called among `SAMPLERS` or, if its sigmas are spaced by a rule, `SPACED_SAMPLERS`."""
+    name = next(name for name, class_ in SAMPLERS.items() if type(scheduler) is class_)
+    rules = [rule for rule in ("karras", "exponential") if scheduler.config.get(f"use_{rule}_sigmas")]
+    return "_".join([name, *rules])
+
+
+__all__ = [
+    "SAMPLERS",
+    "SPACED_SAMPLERS",
+    "Scheduler",
+    "sampler_name",
+    *sorted(scheduler.__name__ for scheduler in SAMPLERS.values()),
+]

@@ -94,11 +94,19 @@ class Scheduler(ConfigMixin):
         timesteps = self.spaced(num_inference_steps)
         self.timesteps = torch.from_numpy(timesteps.round().astype(np.int64)).to(device)
 
+    @property
+    def most_steps(self) -> int:
+        """How many steps there can be."""
+        return self.config.num_train_timesteps
+
     def check_steps(self, num_inference_steps: int) -> None:
-        most = self.config.num_train_timesteps
+        most = self.most_steps
         if not 1 <= num_inference_steps <= most:
             raise ValueError(f"expected num_inference_steps from 1 to {most}, got {num_inference_steps}")
         self.num_inference_steps = num_inference_steps
+
+    def set_begin_index(self, begin_index: int = 0) -> None:
+        """Begin at this place of `timesteps`, as one does from an image; only samplers that count need to be told."""
 
     def spaced(self, count: int) -> np.ndarray:
         """`count` timesteps, falling; Lin et al. 2023, table 2. "leading" never visits the noisiest timestep,
@@ -158,6 +166,12 @@ def to_epsilon(prediction_type: str, model_output: Tensor, sample: Tensor, alpha
     if prediction_type == "sample":
         return (sample - alpha * model_output) / sigma
     return model_output if prediction_type == "epsilon" else alpha * model_output + sigma * sample
+
+
+def fresh_noise(sample: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Standard normal noise of the sample's shape, drawn where the generator is."""
+    device = generator.device if generator else sample.device
+    return torch.randn(sample.shape, generator=generator, dtype=sample.dtype, device=device).to(sample.device)
 
 
 def _known_keys(cls: type) -> set[str]:

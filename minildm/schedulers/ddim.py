@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from minildm.schedulers.base import Scheduler
+from minildm.schedulers.base import Scheduler, fresh_noise
 
 
 def ddim_step(x0: Tensor, epsilon: Tensor, remaining_prev: Tensor, std: Tensor | float = 0.0) -> Tensor:
@@ -59,6 +59,4 @@ class DDIMScheduler(Scheduler):
         mean = ddim_step(x0, epsilon, remaining_prev, std)
         if eta == 0:
             return mean
-        device = generator.device if generator else sample.device
-        noise = torch.randn(sample.shape, generator=generator, dtype=sample.dtype, device=device).to(sample.device)
-        return mean + std * noise
+        return mean + std * fresh_noise(sample, generator)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from minildm.schedulers.base import Scheduler
+from minildm.schedulers.base import Scheduler, fresh_noise
 
 
 def ddpm_posterior(
@@ -65,6 +65,4 @@ class DDPMScheduler(Scheduler):
             return mean
         if self.config.variance_type == "fixed_large":
             variance = 1 - remaining / remaining_prev
-        device = generator.device if generator else sample.device
-        noise = torch.randn(sample.shape, generator=generator, dtype=sample.dtype, device=device).to(sample.device)
-        return mean + variance.clamp(min=1e-20).sqrt() * noise
+        return mean + variance.clamp(min=1e-20).sqrt() * fresh_noise(sample, generator)

@@ -39,8 +39,6 @@ class DPMSolverMultistepScheduler(SigmaScheduler):
         "sample_max_value": ...,
         "algorithm_type": "dpmsolver++",
         "solver_type": "midpoint",
-        "use_karras_sigmas": (False, None),
-        "use_exponential_sigmas": (False, None),
         "use_beta_sigmas": (False, None),
         "use_lu_lambdas": (False, None),
         "lambda_min_clipped": (-float("inf"), "-Infinity"),
@@ -60,6 +58,8 @@ class DPMSolverMultistepScheduler(SigmaScheduler):
         prediction_type: str = "epsilon",
         lower_order_final: bool = True,
         euler_at_final: bool = False,
+        use_karras_sigmas: bool | None = False,
+        use_exponential_sigmas: bool | None = False,
         use_flow_sigmas: bool = False,
         flow_shift: float = 1.0,
         final_sigmas_type: str = "zero",
@@ -73,6 +73,8 @@ class DPMSolverMultistepScheduler(SigmaScheduler):
             raise ValueError(
                 f"expected use_flow_sigmas and flow_prediction together, got {use_flow_sigmas} and {prediction_type!r}"
             )
+        if use_flow_sigmas and (use_karras_sigmas or use_exponential_sigmas):
+            raise ValueError("expected use_flow_sigmas or one of the two other spacings of sigmas, got both")
         self.prepare()
 
     def set_timesteps(self, num_inference_steps: int, device: torch.device | str | None = None) -> None:
@@ -83,8 +85,10 @@ class DPMSolverMultistepScheduler(SigmaScheduler):
             sigmas = (shift * rising / (1 + (shift - 1) * rising))[:0:-1]
             timesteps = sigmas * self.config.num_train_timesteps
         else:
-            timesteps = self.spaced(num_inference_steps).round()
-            sigmas = self.sigmas_at(timesteps)
+            ends = self.sigmas_at(np.array([self.config.num_train_timesteps - 1, 0]))
+            timesteps, sigmas = self.respaced(self.spaced(num_inference_steps).round(), *ends)
+            if self.config.use_karras_sigmas and self.config.beta_schedule != "squaredcos_cap_v2":
+                timesteps = timesteps.round()  # the others are cut off, as in diffusers
         self.set_sigmas(timesteps.astype(np.int64), sigmas, device)
         self.x0_before: Tensor | None = None
 

@@ -18,8 +18,6 @@ class EulerDiscreteScheduler(SigmaScheduler):
 
     unsupported = {
         "interpolation_type": "linear",
-        "use_karras_sigmas": (False, None),
-        "use_exponential_sigmas": (False, None),
         "use_beta_sigmas": (False, None),
         "sigma_min": None,
         "sigma_max": None,
@@ -34,6 +32,8 @@ class EulerDiscreteScheduler(SigmaScheduler):
         beta_schedule: str = "linear",
         trained_betas: tuple[float, ...] | None = None,
         prediction_type: str = "epsilon",
+        use_karras_sigmas: bool | None = False,
+        use_exponential_sigmas: bool | None = False,
         timestep_spacing: str = "linspace",
         steps_offset: int = 0,
         rescale_betas_zero_snr: bool = False,
@@ -44,7 +44,8 @@ class EulerDiscreteScheduler(SigmaScheduler):
     def set_timesteps(self, num_inference_steps: int, device: torch.device | str | None = None) -> None:
         self.check_steps(num_inference_steps)
         timesteps = self.spaced(num_inference_steps)
-        self.set_sigmas(timesteps.astype("float32"), self.sigmas_at(timesteps), device)
+        timesteps, sigmas = self.respaced(timesteps, *self.sigmas_at(timesteps[[0, -1]]))
+        self.set_sigmas(timesteps.astype("float32"), sigmas, device)
 
     def step(
         self, model_output: Tensor, timestep: Tensor | float, sample: Tensor, generator: torch.Generator | None = None

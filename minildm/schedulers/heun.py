@@ -19,9 +19,7 @@ class HeunDiscreteScheduler(SigmaScheduler):
     its beginning, for a try of Euler's, and at the end of that."""
 
     order = 2
-    unsupported = {"use_karras_sigmas": (False, None), "use_exponential_sigmas": (False, None)} | {
-        "use_beta_sigmas": (False, None)
-    }
+    unsupported = {"use_beta_sigmas": (False, None)}
 
     def __init__(
         self,
@@ -31,6 +29,8 @@ class HeunDiscreteScheduler(SigmaScheduler):
         beta_schedule: str = "linear",
         trained_betas: tuple[float, ...] | None = None,
         prediction_type: str = "epsilon",
+        use_karras_sigmas: bool | None = False,
+        use_exponential_sigmas: bool | None = False,
         clip_sample: bool = False,
         clip_sample_range: float = 1.0,
         timestep_spacing: str = "linspace",
@@ -41,9 +41,9 @@ class HeunDiscreteScheduler(SigmaScheduler):
     def set_timesteps(self, num_inference_steps: int, device: torch.device | str | None = None) -> None:
         """Choose the timesteps; all but the first come twice: as the end of a step and the beginning of the next."""
         self.check_steps(num_inference_steps)
-        once = self.spaced(num_inference_steps)
-        twice = once.repeat(2)[1:]
-        self.set_sigmas(twice.astype("float32"), self.sigmas_at(twice), device)
+        timesteps = self.spaced(num_inference_steps)
+        timesteps, sigmas = self.respaced(timesteps, *self.sigmas_at(timesteps[[0, -1]]))
+        self.set_sigmas(timesteps.repeat(2)[1:].astype("float32"), sigmas.repeat(2)[1:], device)
         self.started: tuple[Tensor, Tensor] | None = None
 
     def step(

@@ -3,7 +3,7 @@
 # Works with GNU make 3.81, which macOS ships.
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-package test-notebooks test-lowest course bench weights lint strip clean
+.PHONY: help lab test test-package test-notebooks test-large test-lowest course bench weights lint strip clean
 
 UV := $(shell command -v uv 2>/dev/null)
 CHECK := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
@@ -53,6 +53,9 @@ lint: $(INSTALLED) ## ruff over the package, the tests and the notebooks
 
 strip: $(INSTALLED) ## take the outputs out of the notebooks, which are committed without
 	$(PY) -m jupyter nbconvert --clear-output --inplace notebooks/*.ipynb
+
+test-large: $(INSTALLED) ## Stable Diffusion 1.x at full size against diffusers and transformers
+	$(PYTEST) tests/test_full_size.py -m large -s --durations=0
 
 test-lowest: ## run the package's tests on the lowest versions that pyproject.toml allows (needs uv)
 	uv venv --seed --clear --python "$(PYTHON)" .venv-lowest

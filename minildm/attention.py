@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -29,6 +30,7 @@ class Attention(nn.Module):
     ):
         super().__init__()
         self.heads = heads
+        self.slice_size: int | None = None
         context_dim = cross_attention_dim or query_dim
         self.group_norm = nn.GroupNorm(norm_num_groups, query_dim, eps) if norm_num_groups else None
         self.to_q = nn.Linear(query_dim, heads * dim_head, bias=bias)
@@ -45,8 +47,23 @@ class Attention(nn.Module):
 
     def attend(self, x: Tensor, context: Tensor) -> Tensor:
         q, k, v = (self.split_heads(y) for y in (self.to_q(x), self.to_k(context), self.to_v(context)))
-        attended = F.scaled_dot_product_attention(q, k, v)
+        if self.slice_size is None:
+            attended = F.scaled_dot_product_attention(q, k, v)
+        else:  # the heads of all pictures in one row, and a few of them at a time
+            parts = zip(*(y.flatten(0, 1)[None].split(self.slice_size, dim=1) for y in (q, k, v)), strict=True)
+            attended = torch.cat([F.scaled_dot_product_attention(*part) for part in parts], dim=1).view_as(q)
         return self.to_out[0](attended.transpose(1, 2).flatten(2))
+
+    def set_attention_slice(self, slice_size: int | str | None = "auto") -> None:
+        """Attend for so many heads at a time: "auto" half of them, "max" one by one, None all at once again.
+
+        The result is the same. The memory is less where the table of all weights, (B, heads, N, L), is written down;
+        a fused kernel, which never writes it, has nothing to save.
+        """
+        named = {"auto": max(1, self.heads // 2), "max": 1, None: None}
+        if slice_size not in named and not (isinstance(slice_size, int) and 1 <= slice_size <= self.heads):
+            raise ValueError(f'expected a slice_size of "auto", "max", None or 1 to {self.heads}, got {slice_size!r}')
+        self.slice_size = named.get(slice_size, slice_size)
 
     def split_heads(self, x: Tensor) -> Tensor:
         """(B, N, heads·d) -> (B, heads, N, d)."""

@@ -1,8 +1,8 @@
-"""What a network costs, counted and not timed: parameters, floating-point operations, memory of a training step.
-Chapter 07.
+"""What a network costs: parameters, floating-point operations and memory of a training step, counted and not timed;
+the memory of a call, measured. Chapters 07 and 16.
 
-Everything is counted on the meta device, whose tensors have a shape and no content: a network that fits into no memory
-is counted in a second. A multiplication and an addition are two operations; only matrix products and convolutions are
+Counting is done on the meta device, whose tensors have a shape and no content: a network that fits into no memory is
+counted in a second. A multiplication and an addition are two operations; only matrix products and convolutions are
 counted.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -29,6 +30,22 @@ class Cost(NamedTuple):
     """Of the call and its gradients."""
     kept: int
     """Bytes that a training step keeps from the way there for the way back, in float32, attention's matrix included."""
+
+
+def peak_memory(call: Callable[[], object]) -> int:
+    """Bytes: the most that `call()` held at any moment beyond what was there before, its result included, on a CPU.
+
+    Unlike a count on the meta device it is a measurement, of every tensor and of what the kernels hold inside.
+    """
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        result = call()
+    del result
+    held = [
+        (event.start_ns(), event.nbytes())
+        for event in profile.profiler.kineto_results.events()
+        if event.name() == "[memory]" and event.device_type() == torch.profiler.DeviceType.CPU
+    ]
+    return max([0, *accumulate(size for _, size in sorted(held, key=lambda moment: moment[0]))])
 
 
 def cost(model: nn.Module, *inputs: Tensor, call: Call | None = None) -> Cost:

@@ -27,7 +27,7 @@ def plot_costs(panels: Mapping[str, Mapping[str, float]]) -> Figure:
         for ax, (xlabel, costs) in zip(axes[0], panels.items(), strict=True):
             low, high = min(costs.values()) / 3, max(costs.values())
             for row, value in enumerate(costs.values()):
-                ax.barh(row, value - low, left=low, color=COLOURS[row], height=0.6)
+                ax.barh(row, value - low, left=low, color=COLOURS[row % len(COLOURS)], height=0.6)
                 ax.text(value, row, f" {value:,.3g}" if value < 1000 else f" {value:,.0f}", va="center", fontsize=8)
             ax.set(xscale="log", xlabel=xlabel, xlim=(low, high * (high / low) ** 0.35))  # room for the numbers
             ax.grid(axis="y", visible=False)

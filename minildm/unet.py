@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from minildm.attention import Attention
 from minildm.blocks import (
     AttnDownBlock2D,
     AttnUpBlock2D,
@@ -90,6 +91,12 @@ class _UNet(ModelMixin, nn.Module):
         for block in self.up_blocks:
             x = block(x, skips, temb, context)
         return self.conv_out(F.silu(self.conv_norm_out(x)))
+
+    def set_attention_slice(self, slice_size: int | str | None = "auto") -> None:
+        """`Attention.set_attention_slice` of every layer."""
+        for layer in self.modules():
+            if isinstance(layer, Attention):
+                layer.set_attention_slice(slice_size)
 
     def check_sample(self, sample: Tensor) -> None:
         if sample.ndim != 4 or sample.shape[1] != self.config.in_channels:

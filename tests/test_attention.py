@@ -1,8 +1,11 @@
 """Attention against its formula, and the weights one can look at."""
 
+import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from minildm.attention import Attention, image_to_tokens, tokens_to_image
+from minildm.costs import peak_memory
 from minildm.testing import randomise_
 
 
@@ -32,6 +35,39 @@ def test_attention_scores_are_the_weights_that_the_layer_uses():
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 2, 3))
     attended = (weights @ layer.split_heads(layer.to_v(context))).transpose(1, 2).flatten(2)
     torch.testing.assert_close(layer.to_out[0](attended), out)
+
+
+@pytest.mark.parametrize("slice_size", ["auto", "max", 1, 3, 4])
+def test_attention_in_slices_is_the_same(slice_size):
+    layer = randomise_(Attention(6, heads=4, dim_head=4, cross_attention_dim=5))
+    x, context = torch.randn(3, 9, 6), torch.randn(3, 7, 5)
+    expected = layer(x, context)
+    layer.set_attention_slice(slice_size)
+    torch.testing.assert_close(layer(x, context), expected, rtol=1e-6, atol=1e-6)
+    layer.set_attention_slice(None)
+    assert layer.slice_size is None
+
+
+def test_slices_share_the_memory_of_the_table_of_weights():
+    """Where it is written down: by PyTorch's plain kernel, not by its fused one."""
+    layer, x = Attention(16, heads=4, dim_head=4), torch.randn(1, 256, 16)
+    table = 256 * 256 * 4
+
+    def peak(slice_size, kernel):
+        layer.set_attention_slice(slice_size)
+        with torch.no_grad(), sdpa_kernel(kernel):
+            return peak_memory(lambda: layer(x))
+
+    whole, half, one = (peak(size, SDPBackend.MATH) for size in (None, 2, 1))
+    assert whole > 4 * table
+    assert (whole - half) / (whole - one) == pytest.approx(2 / 3, rel=0.05)
+    assert peak(None, SDPBackend.FLASH_ATTENTION) < table
+
+
+@pytest.mark.parametrize("slice_size", [0, 5, "half"])
+def test_impossible_slices_are_refused(slice_size):
+    with pytest.raises(ValueError, match='expected a slice_size of "auto", "max", None or 1 to 4, got'):
+        Attention(6, heads=4, dim_head=4).set_attention_slice(slice_size)
 
 
 def test_tokens_are_the_pixels_row_by_row():

@@ -1,12 +1,13 @@
 """minildm.costs: the counts, against formulas and against hand-written lists of what is kept."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from minildm import UNet2DConditionModel
 from minildm.attention import Attention
-from minildm.costs import cost
+from minildm.costs import cost, peak_memory
 
 
 def test_a_convolution_costs_two_operations_for_each_weight_at_each_place():
@@ -63,3 +64,17 @@ def test_stable_diffusions_u_net_is_counted_without_being_held():
     counted = cost(unet, torch.empty(1, 4, 64, 64), torch.zeros(1), torch.empty(1, 77, 768))
     assert counted.parameters == 859_520_964  # of runwayml/stable-diffusion-v1-5
     assert 0.79e12 < counted.flops < 0.81e12
+
+
+def test_the_peak_is_the_most_that_is_held_at_once():
+    x = torch.randn(1000)
+
+    def call():
+        a = x + 1
+        b = a * 2  # a and b
+        del a
+        return b - 1  # b and the result
+
+    assert peak_memory(call) == pytest.approx(2 * 4000, abs=100)  # numbers become small tensors
+    assert peak_memory(lambda: x.view(10, 100)) == 0
+    assert peak_memory(lambda: torch.zeros(500).sum()) == pytest.approx(500 * 4, abs=100)

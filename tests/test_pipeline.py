@@ -11,6 +11,7 @@ import torch
 import transformers
 
 from minildm import evaluation
+from minildm.attention import Attention
 from minildm.checkpoints import shipped, shipped_models
 from minildm.classifiers import ImageClassifier
 from minildm.data import CLASSES, ImageData, from_pixels, to_pixels
@@ -269,6 +270,15 @@ def test_a_word_that_training_never_saw_draws_with_a_warning_that_names_it(tiny)
 def test_a_prompt_longer_than_the_context_draws_with_a_warning_that_quotes_what_was_cut(tiny):
     with pytest.warns(UserWarning, match="cut off 'nine"):
         draw(tiny, "seven " * (tiny.tokenizer.model_max_length - 2) + "nine")
+
+
+def test_attention_in_slices_draws_the_same_and_can_be_undone(tiny):
+    expected = draw(tiny)
+    layers = [layer for layer in tiny.unet.modules() if isinstance(layer, Attention)]
+    for slice_size, sizes in (("auto", {max(1, layer.heads // 2) for layer in layers}), ("max", {1}), (None, {None})):
+        tiny.enable_attention_slicing(slice_size)
+        assert {layer.slice_size for layer in layers} == sizes
+        torch.testing.assert_close(draw(tiny), expected, rtol=0, atol=1e-5)
 
 
 def test_drawing_leaves_no_graph_and_ordinary_tensors(tiny):

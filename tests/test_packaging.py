@@ -219,6 +219,7 @@ def test_every_import_is_a_declared_dependency():
     cells = ["".join(cell["source"]) for cells in notebooks for cell in cells if cell["cell_type"] == "code"]
     assert third_party([re.sub(r"(?m)^\s*[%!].*", "", cell) for cell in cells]) <= declared("course")
     assert third_party([path.read_text() for path in SCRIPTS]) <= declared("course", "test")
+    assert third_party([(ROOT / "browser" / "build.py").read_text()]) <= declared("book")
 
 
 def test_shipped_weights_are_small_and_never_pickled():

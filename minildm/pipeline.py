@@ -15,7 +15,8 @@ from tqdm.auto import tqdm
 
 from minildm.autoencoder import AutoencoderKL
 from minildm.checkpoints import COMPONENTS, find_model, load_parts, save_parts
-from minildm.schedulers import SAMPLERS, SPACED_SAMPLERS, Scheduler
+from minildm.fitting import check_fit, check_prediction_type, sampler_like, with_latent_conventions
+from minildm.schedulers import Scheduler
 from minildm.text import CLIPTextModel
 from minildm.tokenizer import CLIPTokenizer
 from minildm.unet import UNet2DConditionModel
@@ -56,6 +57,7 @@ class StableDiffusionPipeline:
         self.vae, self.text_encoder, self.tokenizer, self.unet = vae, text_encoder, tokenizer, unet
         self.scheduler = with_latent_conventions(scheduler)
         self.card = dict(card or {})
+        check_prediction_type(self.card, scheduler)
 
     @torch.no_grad()
     def __call__(
@@ -98,6 +100,8 @@ class StableDiffusionPipeline:
         for name, count in {**counts, "batch_size": batch_size}.items():
             if count < 1:
                 raise ValueError(f"expected {name} of 1 or more, got {count}")
+        if scale < 0:
+            raise ValueError(f"expected a guidance_scale of 0 or more, got {scale:g}; negative_prompt steers away")
 
         context = self.encode_prompt(prompt, negative_prompt if scale > 1 else None, num_images_per_prompt, scale > 1)
         start = self.starting_image(context.shape[1], image, mask, strength, generator)
@@ -203,6 +207,8 @@ class StableDiffusionPipeline:
             raise ValueError(f"expected a strength in (0, 1], got {strength:g}")
         if len(image) not in (1, count):
             raise ValueError(f"expected 1 or {count} images, as many as are drawn, got {len(image)}")
+        if image.abs().max() > 1.01:
+            raise ValueError(f"expected an image in [-1, 1], got one from {image.min():g} to {image.max():g}")
         image = image.to(self.device, self.unet.dtype, memory_format=torch.channels_last)
         latents = self.vae.encode(image).sample(generator) * self.vae.config.scaling_factor
         if mask is not None:
@@ -238,6 +244,8 @@ class StableDiffusionPipeline:
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents of the diffusion's unit scale (N, C, h, w) -> images (N, C', f·h, f·w) in [-1, 1]."""
+        if not latents.isfinite().all():
+            raise ValueError("expected finite latents, got NaN or infinity: did half precision overflow? try float32")
         return self.vae.decode(latents / self.vae.config.scaling_factor).clamp(-1, 1)
 
     def default(self, name: str, given: Any = None) -> Any:
@@ -276,45 +284,3 @@ class StableDiffusionPipeline:
         dtype: that of the files (float16 halves them), not of the networks.
         """
         save_parts(Path(folder), {part: getattr(self, part) for part in COMPONENTS}, self.card, dtype)
-
-
-def check_fit(vae: AutoencoderKL, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, unet: UNet2DConditionModel):
-    """ValueError if the parts are not of one Stable Diffusion model."""
-    text, channels = text_encoder.config, vae.config.latent_channels
-    for what, expected, got in (
-        ("unet.in_channels", channels, unet.config.in_channels),
-        ("unet.out_channels", channels, unet.config.out_channels),
-        ("unet.cross_attention_dim", text.hidden_size, unet.config.cross_attention_dim),
-        ("vae.shift_factor", 0, vae.config.shift_factor or 0),  # Stable Diffusion's pipeline has only a scale
-    ):
-        if got != expected:
-            raise ValueError(f"expected parts of one model, with {what} = {expected}, got {got}")
-    if tokenizer.model_max_length > text.max_position_embeddings or len(tokenizer) > text.vocab_size:
-        expected, got = (text.max_position_embeddings, text.vocab_size), (tokenizer.model_max_length, len(tokenizer))
-        raise ValueError(f"expected at most (tokens per prompt, vocabulary) = {expected} of the tokenizer, got {got}")
-
-
-def sampler_like(scheduler: Scheduler, name: str) -> Scheduler:
-    """The sampler called `name` for a model that was trained for `scheduler`; ValueError if it does not fit."""
-    name, rule = SPACED_SAMPLERS.get(name, (name, None))
-    if name not in SAMPLERS:
-        raise ValueError(f"expected a sampler of {', '.join([*SAMPLERS, *SPACED_SAMPLERS])}, got {name!r}")
-    config = {**scheduler.config, **{f"use_{each}_sigmas": each == rule for each in ("karras", "exponential")}}
-    flow = "shift" in config or config.get("use_flow_sigmas", False)
-    fitting = ["dpmpp_2m", "flow_euler"] if flow else [key for key in SAMPLERS if key != "flow_euler"]
-    if config.get("rescale_betas_zero_snr"):
-        fitting = [key for key in fitting if "rescale_betas_zero_snr" in SAMPLERS[key]().config]
-    if name not in fitting:
-        raise ValueError(f"expected a sampler that fits this model, one of {', '.join(fitting)}, got {name!r}")
-    if flow:  # the same number has two names
-        shift = config.get("shift", config.get("flow_shift"))
-        config |= {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": shift, "shift": shift}
-    return with_latent_conventions(SAMPLERS[name].from_config({"skip_prk_steps": True, **config}))
-
-
-def with_latent_conventions(scheduler: Scheduler) -> Scheduler:
-    """The scheduler with the two settings that diffusers' pipeline insists on, whatever its own configuration says:
-    latents are not clipped to [-1, 1], and evenly spaced timesteps lead from 1, not 0."""
-    insisted = {"clip_sample": False, "steps_offset": 1}
-    changes = {key: value for key, value in insisted.items() if scheduler.config.get(key, value) != value}
-    return type(scheduler).from_config(scheduler.config, **changes) if changes else scheduler

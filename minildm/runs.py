@@ -193,6 +193,7 @@ class Run:
             "image_size": recipe.image_size,
             "guidance_scale": recipe.guidance_scale,
             "num_inference_steps": recipe.num_inference_steps,
+            "prediction_type": scheduler.config.prediction_type,
             **{key: self.log[key] for key in ("seed", "steps", "seconds", "hardware", "threads", "processes")},
         }
         pipeline = StableDiffusionPipeline(vae, text_encoder, tokenizer, unet, scheduler, card)

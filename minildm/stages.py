@@ -95,6 +95,8 @@ def autoencoder_batches(
 ) -> Callable[[int], Batch]:
     """step -> images (B, C, H, W) and the noise of their z, (B, *latent_shape)."""
 
+    check_range(images)
+
     def batch(step: int) -> Batch:
         index = batch_indices(len(images), batch_size, seed, "autoencoder", step)
         generator = step_generator(seed, "autoencoder", step)
@@ -120,6 +122,12 @@ def denoiser_batches(
     caption_ids: sets of phrasings, each (P, L); caption_of: (N,), which of them is each image's
     empty_ids: the prompt "", (L,), which takes the caption's place in a `prompt_dropout` of the cases
     """
+    deviation = (mean.var() + std.square().mean()).sqrt().item()
+    if not 0.5 < deviation < 2:
+        raise ValueError(
+            f"expected scaled latents, of deviation about 1, got {deviation:.3g}; multiply mean and std by the "
+            "autoencoder's scaling_factor"
+        )
 
     def batch(step: int) -> Batch:
         generator = step_generator(seed, "denoiser", step)
@@ -139,9 +147,18 @@ def denoiser_batches(
 @torch.no_grad()
 def encode_dataset(vae: AutoencoderKL, images: Tensor, progress: bool = True) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of every image's z, once for the whole training: two of (N, C, h, w)."""
+    if isinstance(vae, AutoencoderKL):
+        check_range(images)
     batches = images.split(50)  # small enough for the processor's cache
     posteriors = [
         vae.encode(batch.to(vae.device, memory_format=torch.channels_last))
         for batch in tqdm(batches, "latents", disable=not progress)
     ]
     return torch.cat([p.mean.cpu() for p in posteriors]), torch.cat([p.std.cpu() for p in posteriors])
+
+
+def check_range(images: Tensor) -> None:
+    """ValueError if a whole data set of pictures is not in [-1, 1], or shows nothing darker than middle grey."""
+    low, high = images.min().item(), images.max().item()
+    if low >= 0 or low < -1.01 or high > 1.01:
+        raise ValueError(f"expected images in [-1, 1], got them from {low:g} to {high:g}; from [0, 1]: 2 * images - 1")

@@ -72,6 +72,11 @@ class SigmaScheduler(Scheduler):
         """Where in the table we are: at first looked up by the timestep, then counted by `step`."""
         self.require_timesteps()
         if self.index is not None:
+            if self.index == len(self.timesteps):
+                raise ValueError(f"expected set_timesteps before another drawing: all {self.index} steps are taken")
+            if float(timestep) != float(self.timesteps[self.index]):
+                expected = float(self.timesteps[self.index])
+                raise ValueError(f"expected timestep {expected:g}, which comes next, got {float(timestep):g}")
             return self.index
         places = (self.timesteps.cpu() == torch.as_tensor(timestep).cpu()).nonzero().flatten().tolist()
         if not places:

@@ -4,6 +4,7 @@ All that a widget shows, or what it computes it from, travels with it, so that i
 JupyterLab.
 """
 
+from minildm.widgets.diagnosis import Diagnosis, Patient, diagnosis
 from minildm.widgets.fields import FieldExplorer, field_explorer
 from minildm.widgets.films import Films, sampler_race, trajectory_scrubber
 from minildm.widgets.frames import FrameSlider, frame_slider
@@ -20,6 +21,7 @@ from minildm.widgets.prompts import (
 from minildm.widgets.schedule import ScheduleDesigner, schedule_designer
 
 __all__ = [
+    "Diagnosis",
     "FieldExplorer",
     "Films",
     "FrameSlider",
@@ -27,10 +29,12 @@ __all__ = [
     "LatentExplorer",
     "MapPainter",
     "MapStrip",
+    "Patient",
     "PromptPlayground",
     "ScheduleDesigner",
     "WordAttentionViewer",
     "WordMaps",
+    "diagnosis",
     "field_explorer",
     "frame_slider",
     "guidance_slider",

@@ -9,7 +9,10 @@ counted.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -37,15 +40,35 @@ def peak_memory(call: Callable[[], object]) -> int:
 
     Unlike a count on the meta device it is a measurement, of every tensor and of what the kernels hold inside.
     """
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+    with no_stderr():
+        profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True)
+        profiler.start()
+    try:
         result = call()
+    finally:
+        with no_stderr():
+            profiler.stop()
     del result
     held = [
         (event.start_ns(), event.nbytes())
-        for event in profile.profiler.kineto_results.events()
+        for event in profiler.profiler.kineto_results.events()
         if event.name() == "[memory]" and event.device_type() == torch.profiler.DeviceType.CPU
     ]
     return max([0, *accumulate(size for _, size in sorted(held, key=lambda moment: moment[0]))])
+
+
+@contextmanager
+def no_stderr() -> Iterator[None]:
+    """Nothing that a library writes there by itself is seen: the profiler's own notes are no concern of the reader."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def cost(model: nn.Module, *inputs: Tensor, call: Call | None = None) -> Cost:

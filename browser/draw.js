@@ -1,5 +1,5 @@
-// The front page's drawing: a prompt, a few settings, and the model at work. This file is the page's part; what it shows
-// is done by tokenizer.js (chapter 08), scheduler.js (chapters 02 and 05) and drawing.js (chapters 06, 09 and 11).
+// The front page's drawing: a prompt, a few settings, and the model at work. This file is the page's part; what it
+// shows is done by tokenizer.js (chapter 08), scheduler.js (chapters 02 and 05) and drawing.js (chapters 06, 09, 11).
 
 import { load, readFacts, totalBytes } from "./drawing.js";
 import { normal } from "./noise.js";
@@ -52,7 +52,8 @@ function page(el, facts) {
   const steps = slider("steps", STEPS, 1, facts.num_inference_steps);
   const scale = slider("guidance", GUIDANCE, 0.25, facts.guidance_scale,
     (text) => (Number(text) === 1 ? "1 (none)" : text));
-  const seed = field("seed", { type: "number", min: 0, max: 2 ** 32 - 1, step: 1, value: 0, required: "" }, settings).input;
+  const whole = { type: "number", min: 0, max: 2 ** 32 - 1, step: 1, value: 0, required: "" };
+  const seed = field("seed", whole, settings).input;
   const another = node("button", { type: "button" }, settings);
   another.textContent = "Draw another";
 
@@ -61,7 +62,7 @@ function page(el, facts) {
   const trouble = node("div", { class: "trouble", role: "alert" }, widget);
 
   const stage = node("div", { class: "stage", hidden: "" }, widget);
-  const canvases = ["the noisy latent, decoded", "the digit that is expected of it"].map((words) => {
+  const canvases = ["the noisy latent, decoded", "the picture expected of it"].map((words) => {
     const figure = node("figure", {}, stage), canvas = node("canvas", { role: "img" }, figure);
     node("figcaption", {}, figure).textContent = words;
     return { canvas, words };
@@ -108,18 +109,19 @@ function page(el, facts) {
   const fetchModel = async () => {
     const total = totalBytes(facts);
     model = await load(FOLDER, facts, (bytes) => {
-      progress.value = bytes / total;
-      status.textContent = bytes < total ? `loading: ${megabytes(bytes)} of ${megabytes(total)}, ${percent(bytes / total)}`
-        : "making the networks ready";
+      const share = bytes / total;
+      progress.value = share;
+      status.textContent = share === 1 ? "making the networks ready"
+        : `loading: ${megabytes(bytes)} of ${megabytes(total)}, ${percent(share)}`;
     });
   };
+
   const draw = async () => {
     const asked = { prompt: prompt.value, steps: Number(steps.value), guidance: Number(scale.value) };
-    const noise = normal(Number(seed.value), facts.latents.reduce((product, size) => product * size));
+    const from = Number(seed.value), noise = normal(from, facts.latents.reduce((product, size) => product * size));
     const start = performance.now();
-    frames = [];
     for await (const frame of model.draw({ ...asked, noise })) {
-      frames.push(frame);
+      frames = frame.index === 0 ? [frame] : [...frames, frame];  // till then one may look back at the last drawing
       look.input.max = frame.index;  // before the value, which may not be beyond it
       look.input.value = frame.index;
       look.tell();
@@ -130,8 +132,9 @@ function page(el, facts) {
       await pause();
     }
     const seconds = (performance.now() - start) / 1000;
-    status.textContent = `“${asked.prompt}”, seed ${seed.value}: ${asked.steps} steps in ${seconds.toFixed(1)} s`;
+    status.textContent = `“${asked.prompt}”, seed ${from}: ${asked.steps} steps in ${seconds.toFixed(1)} s`;
   };
+
   /** One thing after the other, and an error where the reader sees it. */
   const work = async () => {
     if (busy) return;

@@ -1,5 +1,5 @@
-// DPM-Solver++ (Lu et al. 2022): minildm/schedulers/ once more, for the page. Chapter 02 has the noise schedule, chapter
-// 05 the sampler. It obeys the model's scheduler_config.json; tests/test_browser.py compares it with Python's.
+// DPM-Solver++ (Lu et al. 2022): minildm/schedulers/ once more, for the page. Chapter 02 has the noise schedule,
+// chapter 05 the sampler. It obeys the model's scheduler_config.json; tests/test_browser.py compares it with Python's.
 
 import { BETA_SCHEDULES, alphasCumprod, rescaleZeroTerminalSnr } from "./schedules.js";
 

@@ -42,7 +42,7 @@ course: $(INSTALLED) ## run every notebook at the reader's pace, every claim ass
 bench: $(INSTALLED) ## the measured claims, each beside the peer it is measured against
 	@for script in benchmarks/*.py; do echo; echo "== $$script"; $(PY) "$$script" || exit 1; done
 
-weights: $(INSTALLED) ## train the shipped checkpoints again, from the recorded seed and recipe (about three hours)
+weights: $(INSTALLED) ## train the shipped checkpoints again, from the recorded seed and recipe (about four hours)
 	rm -rf minildm/weights/*/
 	$(PY) minildm/weights/make.py
 	$(PY) -m minildm.cli sample --prompts-file docs/prompts.txt --num 16 --out docs/digits.png

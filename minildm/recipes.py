@@ -100,7 +100,7 @@ PRESETS = {
         image_size=32,
         learning_rates=(5e-3, 3e-3, 1.5e-3),
         kl_weight=1e-3,
-        guidance_scale=2.0,
+        guidance_scale=7.0,
         critic={"sample_size": 32, "in_channels": 3, "block_out_channels": (16, 32, 64)},
         **{key: getattr(SCENES, key) for key in ("vae", "unet")},
     ),
@@ -119,5 +119,5 @@ PRESETS = {
 # The classifiers that score: how each is made, and how its training images are changed so that they seem more.
 EXAMINERS: dict[str, dict[str, Any]] = {
     "mnist": {"steps": 4000, "augment": jitter},
-    "cifar10": {"steps": 4700, "augment": shift_and_mirror, "block_out_channels": (32, 64, 128, 256)},
+    "cifar10": {"steps": 3900, "augment": shift_and_mirror, "block_out_channels": (32, 64, 128, 256)},
 }

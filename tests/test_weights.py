@@ -77,11 +77,21 @@ def test_the_card_of_the_scenes_tells_its_score_on_seen_and_held_out(scenes):
     assert card["evaluation"]["guidance_scale"] == card["guidance_scale"]
 
 
+def test_photographs_are_mostly_taken_for_what_was_asked_and_the_card_tells_how_well():
+    photographs = StableDiffusionPipeline.from_pretrained("cifar10")
+    result = evaluate(photographs, 200, progress=False)
+    assert result.scores.accuracy >= 0.7 and result.scores.precision > 0.8
+    assert photographs.card["dataset"] == "cifar10" and photographs.card["evaluation"]["samples"] == 2000
+    examiner = json.loads((WEIGHTS / "cifar10-examiner" / "minildm.json").read_text())
+    assert 0.85 < examiner["accuracy"] < 0.95
+
+
 @pytest.mark.parametrize(
     ("name", "prompts"),
     [
         ("mnist", ["a handwritten seven", "the digit 3", "eight"]),
         ("scenes", ["a small red three above a large blue seven on a white background", "a seven", ""]),
+        ("cifar10", ["a photo of a horse", "a truck", ""]),
     ],
 )
 def test_diffusers_draws_the_same_from_it(name, prompts):

@@ -1,4 +1,5 @@
-"""Make the shipped checkpoints again: `make weights`, about three hours on two CPU cores; it can be interrupted.
+"""Make the shipped checkpoints again: `make weights`, about four hours on two CPU cores; it can be interrupted.
+`cifar10` needs the full data set (`minildm data cifar10`).
 
 The examiner first, then the model whose drawings it scores. Training keeps its state in runs/weights; what is shipped
 is written here in half precision, with its score on thousands of drawings in its card and the checksum of every file.
@@ -22,9 +23,10 @@ RUNS = WEIGHTS.parents[1] / "runs" / "weights"
 # With hours instead of minutes, a wider U-Net than the preset's draws better digits.
 WIDE = {"unet": {**PRESETS["mnist"].unet, "block_out_channels": (64, 128)}}
 RECIPES = PRESETS | {"mnist": replace(PRESETS["mnist"], **WIDE)}
-STEPS = {"mnist": (300, 6000, 18000), "scenes": (1200, 3000, 8000)}  # critic, autoencoder, denoiser
-SAMPLES = {"mnist": 10_000, "scenes": 5_000}  # 1,000 of each kind of scene
-EXAMINER = {"mnist": "mnist", "scenes": "mnist"}  # the digits in a scene are MNIST's
+# critic, autoencoder, denoiser
+STEPS = {"mnist": (300, 6000, 18000), "scenes": (1200, 3000, 8000), "cifar10": (1500, 2500, 5600)}
+SAMPLES = {"mnist": 10_000, "scenes": 5_000, "cifar10": 2_000}  # 1,000 of each kind of scene
+EXAMINER = {"mnist": "mnist", "scenes": "mnist", "cifar10": "cifar10"}  # the digits in a scene are MNIST's
 
 
 def main() -> None:

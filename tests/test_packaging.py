@@ -27,7 +27,8 @@ ORDER = """
     classifiers losses ideal toys tokenizer text controlnet lora dit distillation checkpoints cells fitting pipeline
     attention_maps conditioning image_conditions training metrics scene_metrics corpora stages pixels spaces costs
     recipes runs diagnostics faults drawings scene_evaluation evaluation gan plots plots_conditioning plots_costs
-    plots_latents plots_maps plots_networks plots_points plots_sampling plots_text widgets testing cli weights
+    plots_latents plots_maps plots_metrics plots_networks plots_points plots_sampling plots_text
+    widgets testing cli weights
 """.split()
 HEAVY = ("transformers", "matplotlib", "diffusers", "accelerate", "torchvision", "IPython")
 

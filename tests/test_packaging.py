@@ -28,7 +28,7 @@ ORDER = """
     attention_maps conditioning image_conditions training metrics scene_metrics corpora stages pixels spaces costs
     recipes runs diagnostics faults drawings scene_evaluation evaluation gan plots plots_conditioning plots_costs
     plots_latents plots_maps plots_metrics plots_networks plots_points plots_sampling plots_text
-    widgets testing cli weights
+    widgets testing cli weights grading
 """.split()
 HEAVY = ("transformers", "matplotlib", "diffusers", "accelerate", "torchvision", "IPython")
 
@@ -84,8 +84,12 @@ except SystemExit as end:
 
 
 def test_the_command_is_minildm_cli_app():
-    assert PYPROJECT["project"]["scripts"] == {"minildm": "minildm.cli:app"}
+    assert PYPROJECT["project"]["scripts"] == {
+        "minildm": "minildm.cli:app",
+        "minildm-grade": "minildm.grading.cli:app",
+    }
     assert callable(importlib.import_module("minildm.cli").app)
+    assert callable(importlib.import_module("minildm.grading.cli").app)
 
 
 @pytest.mark.parametrize("name", minildm.__all__)
@@ -214,7 +218,9 @@ def declared(*extras: str) -> set[str]:
 
 def test_every_import_is_a_declared_dependency():
     figures = {*PACKAGE.glob("plots*.py"), *(PACKAGE / "widgets").glob("*.py")}  # for the notebooks
-    assert third_party([path.read_text() for path in MODULES if path not in figures]) <= declared()
+    grading = set((PACKAGE / "grading").glob("*.py"))  # for teachers
+    assert third_party([path.read_text() for path in MODULES if path not in figures | grading]) <= declared()
+    assert third_party([path.read_text() for path in grading]) <= declared("grade")
     assert third_party([path.read_text() for path in figures]) <= declared("course")
     notebooks = [json.loads(path.read_text())["cells"] for path in (ROOT / "notebooks").glob("*.ipynb")]
     cells = ["".join(cell["source"]) for cells in notebooks for cell in cells if cell["cell_type"] == "code"]

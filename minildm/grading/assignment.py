@@ -1,0 +1,172 @@
+"""An assignment's source notebook: what is run, what is asked, what is judged, and how the course key varies it.
+
+The source is nbgrader's format. A part is one grade cell; its hidden region defines three functions:
+
+    given(rng) -> dict      the question, drawn from the course key       (in the grader)
+    ask(student, given)     calls what the submission defines             (beside the submission)
+    judge(given, got)       asserts on what came back; knows the answers  (in the grader)
+
+Only `ask` ever travels to the submission, as text, and only when all of its cells have run.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minildm.grading.session import Limits
+
+HIDDEN = re.compile(r"^### BEGIN HIDDEN TESTS\n(.*?)^### END HIDDEN TESTS", re.MULTILINE | re.DOTALL)
+CONSTANT = re.compile(r"^(?P<name>\w+) = (?P<value>.+?)  # course: (?P<choices>.+)$", re.MULTILINE)
+
+
+class Part(NamedTuple):
+    """One grade cell: what it is worth, and its hidden test."""
+
+    name: str
+    title: str
+    points: float
+    ask: str
+    given: dict[str, Any]
+    judge: Callable[[dict, Any], None]
+
+
+class Written(NamedTuple):
+    """A question that a person marks."""
+
+    name: str
+    title: str
+    points: float
+
+
+def course_rng(key: str, *names: str) -> np.random.Generator:
+    """Random numbers that depend on the course key and these names, and on nothing else."""
+    digest = hashlib.sha256("\0".join([key, *names]).encode()).digest()
+    return np.random.default_rng(np.frombuffer(digest, np.uint32))
+
+
+def fingerprint(key: str) -> str:
+    """Says which key a notebook was released with, and nothing about it."""
+    return hashlib.sha256(f"minildm course key\0{key}".encode()).hexdigest()[:10]
+
+
+def with_constants(source: str, key: str, assignment: str) -> str:
+    """A cell whose lines `NAME = value  # course: a | b | c` got the key's choice."""
+
+    def choose(match: re.Match) -> str:
+        choices = match["choices"].split(" | ")
+        choice = choices[course_rng(key, assignment, match["name"]).integers(len(choices))]
+        return f"{match['name']} = {choice}"
+
+    return CONSTANT.sub(choose, source)
+
+
+def text_of(cell: dict[str, Any]) -> str:
+    """A cell's source, which files hold as a text or as a list of lines."""
+    source = cell.get("source", "")
+    return source if isinstance(source, str) else "".join(source)
+
+
+def nbgrader_of(cell: dict[str, Any]) -> dict[str, Any]:
+    """What nbgrader notes about a cell, {} if nothing."""
+    metadata = cell.get("metadata")
+    found = metadata.get("nbgrader") if isinstance(metadata, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+class Assignment:
+    """A source notebook with a course key. `parts` are graded by the machine, `written` by hand.
+
+    A ValueError says what is wrong with the notebook.
+    """
+
+    def __init__(self, path: Path, key: str):
+        self.path, self.key = Path(path), key
+        notebook = json.loads(self.path.read_text(encoding="utf-8"))
+        own = notebook["metadata"].get("minildm", {})
+        self.name = own.get("assignment", self.path.stem)
+        self.limits = Limits(**own.get("limits", {}))
+        self.step_seconds = own.get("step_seconds", 60)
+        self.cells = notebook["cells"]
+        self.digest = hashlib.sha256(self.path.read_bytes() + key.encode()).hexdigest()
+        self.title = text_of(self.cells[0]).splitlines()[0].lstrip("# ")
+        self.constants: dict[str, Any] = {}
+        self.parts: list[Part] = []
+        self.written: list[Written] = []
+        for cell in self.cells:
+            mark, source = nbgrader_of(cell), with_constants(text_of(cell), key, self.name)
+            for match in CONSTANT.finditer(text_of(cell)):
+                chosen = re.search(rf"^{match['name']} = (.+)$", source, re.MULTILINE)
+                self.constants[match["name"]] = ast.literal_eval(chosen[1])
+            if mark.get("grade") and mark.get("solution"):
+                self.written.append(Written(mark["grade_id"], self.title_before(cell), mark["points"]))
+            elif mark.get("grade"):
+                self.parts.append(self.part(cell, mark))
+        if not self.parts:
+            raise ValueError(f"{self.path}: expected a grade cell with a hidden test, got none")
+
+    @property
+    def points(self) -> float:
+        return sum(part.points for part in [*self.parts, *self.written])
+
+    def title_before(self, cell: dict[str, Any]) -> str:
+        """The last heading above a cell."""
+        above = self.cells[: self.cells.index(cell) + 1]
+        headings = [line for c in above if c["cell_type"] == "markdown" for line in text_of(c).splitlines()]
+        return [line.lstrip("# ") for line in headings if line.startswith("#")][-1]
+
+    def part(self, cell: dict[str, Any], mark: dict[str, Any]) -> Part:
+        """The hidden test of a grade cell."""
+        hidden = HIDDEN.search(text_of(cell))
+        if not hidden:
+            raise ValueError(f"{self.path}: {mark['grade_id']}: expected a hidden test, got none")
+        tree = ast.parse(hidden[1])
+        kept = [node for node in tree.body if not isinstance(node, ast.Expr)]  # without its call of `check`
+        asks = [node for node in kept if isinstance(node, ast.FunctionDef) and node.name == "ask"]
+        names: dict[str, Any] = dict(self.constants)
+        exec(compile(ast.Module(kept, []), f"hidden test of {mark['grade_id']}", "exec"), names)
+        if not asks or not {"given", "judge"} <= set(names):
+            raise ValueError(f"{self.path}: {mark['grade_id']}: expected given, ask and judge in its hidden test")
+        question = names["given"](course_rng(self.key, self.name, mark["grade_id"]))
+        ask = ast.unparse(asks[0])
+        return Part(mark["grade_id"], self.title_before(cell), mark["points"], ask, question, names["judge"])
+
+    def locked(self) -> dict[str, str]:
+        """The cells that are the course's own and are not tests: by name, as the course key has them."""
+        found = {}
+        for cell in self.cells:
+            mark = nbgrader_of(cell)
+            if cell["cell_type"] == "code" and mark.get("locked") and not mark.get("grade"):
+                found[mark["grade_id"]] = with_constants(text_of(cell), self.key, self.name)
+        return found
+
+    def looks(self) -> set[str]:
+        """The sources of the cells that only show something (tag "look"): they need not run to grade."""
+        cells = [cell for cell in self.cells if "look" in cell["metadata"].get("tags", [])]
+        return {with_constants(text_of(cell), self.key, self.name).strip() for cell in cells}
+
+    def tests(self) -> dict[str, str]:
+        """What each grade cell shows the student: by name, without its hidden region."""
+        graded = [cell for cell in self.cells if nbgrader_of(cell).get("grade") and cell["cell_type"] == "code"]
+        return {nbgrader_of(c)["grade_id"]: HIDDEN.sub("", text_of(c)).strip() for c in graded}
+
+    def solutions(self) -> list[str]:
+        """The names of the cells that a student fills in."""
+        marks = [nbgrader_of(cell) for cell in self.cells]
+        return [mark["grade_id"] for mark in marks if mark.get("solution") and not mark.get("grade")]
+
+
+def load_assignments(folder: Path, key: str) -> dict[str, Assignment]:
+    """Every source notebook of a folder, by name."""
+    paths = sorted(Path(folder).glob("*.ipynb"))
+    if not paths:
+        raise ValueError(f"{folder}: expected source notebooks (*.ipynb), got none")
+    loaded = [Assignment(path, key) for path in paths]
+    return {assignment.name: assignment for assignment in loaded}

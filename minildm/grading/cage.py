@@ -1,0 +1,222 @@
+"""A bounded process: its own file system, no network, nothing to see of other processes, and limits on all it takes.
+
+`python cage.py SPEC` with SPEC in JSON enters the cage and runs a command in it. On Linux the kernel's namespaces do
+it, for root and for an ordinary user alike (namespaces(7), pivot_root(2)). Whatever this platform cannot do is
+reported, as a line of JSON on the descriptor that SPEC names, before the command starts. The standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# Every bound, and what its absence means to the teacher who is asked whether to go on.
+BOUNDS = {
+    "network": "a submission can reach the network",
+    "files": "a submission can read what your user can read, other submissions and this course's key among it",
+    "processes": "a process that a submission leaves behind may outlive it",
+    "user": "a submission runs as your own user and can write and delete your files",
+    "memory": "a submission can take all of the memory",
+}
+NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
+RDONLY, NOSUID, NODEV, NOEXEC, REMOUNT, BIND, REC, PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
+RELATIME, ST_RELATIME, KEPT = 1 << 21, 4096, 2 | 4 | 8 | 1024 | 2048  # flags that a remount must repeat
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, MNT_DETACH = 1, 4, 38, 2
+HOME = "/home/student"
+
+
+def call(name: str, *arguments: Any) -> None:
+    """A function of the C library; OSError if it fails."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    encoded = [a.encode() if isinstance(a, str) else ctypes.c_ulong(a) if isinstance(a, int) else a for a in arguments]
+    if getattr(libc, name)(*encoded):
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+
+
+def map_self(uid: int, gid: int) -> None:
+    """In a new user namespace: be there who one is outside."""
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+
+
+def forbid_namespaces(own: bool) -> None:
+    """No user namespace inside this one, in which a submission would have rights again; `own` makes this one first.
+
+    The number belongs to the namespace: without one of its own, the whole machine's would be set.
+    """
+    with contextlib.suppress(OSError):
+        if own:
+            uid, gid = os.getuid(), os.getgid()
+            call("unshare", NEWUSER)
+            map_self(uid, gid)
+        Path("/proc/sys/user/max_user_namespaces").write_text("0")
+
+
+def separate() -> set[str]:
+    """Leave the host's namespaces; the bounds that this gives. The next child is process 1 of the new ones."""
+    uid, gid = os.getuid(), os.getgid()
+    flags = NEWNS | NEWPID | NEWNET | NEWIPC | NEWUTS
+    with contextlib.suppress(OSError, AttributeError):
+        call("unshare", flags if uid == 0 else flags | NEWUSER)
+        if uid:
+            map_self(uid, gid)
+        return {"network", "processes"}
+    return set()
+
+
+def build_root(root: str, readable: list[str], disk_mb: int, uid: int, gid: int) -> None:
+    """A file system of `readable`, which cannot be written, and an empty home of `disk_mb`; then make it the root."""
+    call("mount", "none", "/", None, REC | PRIVATE, None)
+    call("mount", "tmpfs", root, "tmpfs", NOSUID | NODEV, "size=1m,mode=755")
+    devices = [f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom")]
+    done: list[str] = []
+    for path in sorted(readable) + devices:
+        if not os.path.exists(path) or any(path == d or path.startswith(d.rstrip("/") + "/") for d in done):
+            continue
+        inside = root + path
+        os.makedirs(os.path.dirname(inside), mode=0o755, exist_ok=True)
+        if os.path.islink(path):
+            os.symlink(os.readlink(path), inside)
+            continue
+        os.mkdir(inside) if os.path.isdir(path) else os.close(os.open(inside, os.O_CREAT))
+        call("mount", path, inside, None, BIND | REC, None)
+        done.append(path)
+    for mount in Path("/proc/self/mountinfo").read_text().splitlines():
+        place = mount.split()[4].encode().decode("unicode_escape")
+        if place.startswith(root + "/"):
+            flags = os.statvfs(place).f_flag
+            kept = flags & KEPT | (RELATIME if flags & ST_RELATIME else 0) | (0 if "/dev/" in place else NODEV)
+            call("mount", None, place, None, BIND | REMOUNT | RDONLY | NOSUID | kept, None)
+    os.makedirs(root + HOME)
+    call("mount", "tmpfs", root + HOME, "tmpfs", NOSUID | NODEV, f"size={disk_mb}m,nr_inodes=10000,mode=755")
+    os.mkdir(f"{root}{HOME}/tmp")
+    for path in (root + HOME, f"{root}{HOME}/tmp"):
+        os.chown(path, uid, gid)
+    for path in ("/tmp", "/dev/shm"):
+        with contextlib.suppress(FileExistsError):  # an environment may lie below /tmp
+            os.symlink(f"{HOME}/tmp", root + path)
+    os.mkdir(root + "/proc")
+    with contextlib.suppress(OSError):  # some containers forbid it; Python and PyTorch do without
+        call("mount", "proc", root + "/proc", "proc", NOSUID | NODEV | NOEXEC, None)
+    call("mount", None, root, None, REMOUNT | RDONLY | NOSUID | NODEV, "size=1m,mode=755")
+    os.chdir(root)
+    call("pivot_root", ".", ".")
+    call("umount2", ".", MNT_DETACH)
+    os.chdir(HOME)
+
+
+def limit(spec: dict[str, Any]) -> bool:
+    """Limits on memory, processor time, processes, open and large files. False if memory cannot be limited here."""
+    memory = spec["memory_mb"] << 20
+    wanted = {
+        "RLIMIT_CPU": spec["seconds"] + 5,
+        "RLIMIT_FSIZE": spec["disk_mb"] << 20,
+        "RLIMIT_NPROC": spec["processes"],
+        "RLIMIT_NOFILE": 256,
+        "RLIMIT_CORE": 0,
+        # What is private and written to. The address space is larger: libraries are mapped, and never touched.
+        "RLIMIT_DATA": memory,
+        "RLIMIT_AS": memory + (6 << 30),
+    }
+    for name, value in wanted.items():
+        try:
+            hard = resource.getrlimit(getattr(resource, name))[1]
+            value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.setrlimit(getattr(resource, name), (value, value))
+        except (AttributeError, ValueError, OSError):
+            if name in ("RLIMIT_DATA", "RLIMIT_AS"):
+                return False
+    return sys.platform == "linux"
+
+
+def become(uid: int, gid: int) -> None:
+    """Be this user for good."""
+    os.setgroups([])
+    os.setgid(gid)
+    os.setuid(uid)
+
+
+def wait_for(child: int) -> int:
+    """Reap until `child` ends, and all else that ends meanwhile; its exit status, 128 + the signal if one ended it."""
+    while True:
+        pid, status = os.wait()
+        if pid == child:
+            return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+
+
+def forked(action: Callable[[], int]) -> int:
+    """Do it in a child; the child's process id."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        status = action()
+    except BaseException as error:
+        print(f"cage: {error}", file=sys.stderr, flush=True)
+        status = 125
+    os._exit(status)
+
+
+def enter(spec: dict[str, Any]) -> int:
+    """Enter the cage, report its bounds, run the command, and give its exit status."""
+    linux = sys.platform == "linux"
+    os.setsid()
+    root = os.getuid() == 0
+    uid, gid = (spec["uid"], spec["uid"]) if root else (os.getuid(), os.getgid())
+    if linux:
+        call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    bounds = separate() if linux and spec["namespaces"] else set()
+
+    def command() -> int:
+        if limit(spec):
+            bounds.add("memory")
+        if root and "user" in bounds:
+            become(uid, gid)
+        if linux:
+            call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+            call("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)  # else its own /proc would be closed to it
+        if "files" in bounds:
+            forbid_namespaces(own=root)
+        os.write(spec["report"], (json.dumps(sorted(bounds)) + "\n").encode())
+        os.close(spec["report"])
+        home = HOME if "files" in bounds else spec["root"]
+        os.execve(spec["command"][0], spec["command"], {**spec["environment"], "HOME": home, "TMPDIR": home + "/tmp"})
+
+    def first() -> int:
+        if "network" in bounds:
+            call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            build_root(spec["root"], spec["readable"], spec["disk_mb"], uid, gid)
+            bounds.update(("files", "user"))
+        else:
+            os.chdir(spec["root"])
+            os.mkdir("tmp")
+            if root:
+                os.chown(".", uid, gid)
+                os.chown("tmp", uid, gid)
+        if root and all(os.stat(path).st_mode & 1 for path in Path(spec["command"][0]).resolve().parents):
+            bounds.add("user")  # where another user can reach this Python
+        child = forked(command)
+        os.close(spec["report"])
+        for descriptor in spec["pass"]:
+            os.close(descriptor)
+        return wait_for(child)
+
+    child = forked(first)
+    os.close(spec["report"])
+    for descriptor in spec["pass"]:
+        os.close(descriptor)
+    return wait_for(child)
+
+
+if __name__ == "__main__":
+    sys.exit(enter(json.loads(sys.argv[1])))

@@ -1,0 +1,117 @@
+"""`minildm-grade`: release the assignments, grade a class. Its help imports no torch."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Release the assignments, and grade a class.")
+
+Source = Annotated[Path, typer.Option(help="the folder with the source notebooks")]
+Key = Annotated[str | None, typer.Option(envvar="MINILDM_COURSE_KEY", help="the course key; else that of --key-file")]
+KeyFile = Annotated[Path, typer.Option(help="where the course key is kept; `release` makes one")]
+
+
+def course_key(key: str | None, file: Path, make: bool = False) -> str:
+    """The course key: given, kept, or new."""
+    if key:
+        return key
+    if not file.is_file() and make:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as opened:
+            opened.write(secrets.token_urlsafe(16) + "\n")
+        typer.echo(f"{file}: a new course key. Keep it, and keep it secret: grading needs the same one.")
+    if not file.is_file():
+        raise typer.BadParameter(f"expected a course key: --key, MINILDM_COURSE_KEY, or the file {file}")
+    return file.read_text().strip()
+
+
+@app.command()
+def release(
+    out: Annotated[Path, typer.Option(help="where the students' notebooks go")] = Path("build/assignments"),
+    source: Source = Path("assignments"),
+    key: Key = None,
+    key_file: KeyFile = Path("course.key"),
+    repository: Annotated[str, typer.Option(help="owner/name on GitHub, for the badges")] = "minildm/minildm",
+) -> None:
+    """Make the students' versions, without solutions and hidden tests, and a zip of them."""
+    from minildm.grading.assignment import load_assignments
+    from minildm.grading.release import make_release
+
+    for path in make_release(load_assignments(source, course_key(key, key_file, make=True)), out, repository):
+        typer.echo(path)
+
+
+@app.command()
+def bounds() -> None:
+    """Say which of the grader's bounds this machine can hold."""
+    for name, meaning in unbounded().items():
+        typer.echo(f"missing: {name}: {meaning}")
+    typer.echo(f"{'all others hold' if unbounded() else 'all bounds hold'} on this machine")
+
+
+def unbounded() -> dict[str, str]:
+    """The bounds that are missing here; all of them where the platform has no POSIX processes."""
+    if os.name != "posix":
+        raise typer.BadParameter("grading needs Linux or macOS; on Windows use WSL 2, which is Linux")
+    from minildm.grading.session import missing_bounds
+
+    return missing_bounds()
+
+
+@app.command()
+def grade(
+    submissions: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="a folder per student, or files")],
+    out: Annotated[Path, typer.Option(help="grades and feedback; what is graded there is not graded again")] = Path(
+        "build/grades"
+    ),
+    source: Source = Path("assignments"),
+    assignment: Annotated[str | None, typer.Option(help="all files belong to this assignment")] = None,
+    key: Key = None,
+    key_file: KeyFile = Path("course.key"),
+    roster: Annotated[Path | None, typer.Option(help="CSV: student,name,id,email,canvas_id,login,section")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="submissions graded side by side, one core each")] = 2,
+    accept_missing_bounds: Annotated[bool, typer.Option(help="go on where a bound is missing, without asking")] = False,
+) -> None:
+    """Grade a class: every submission in a bounded process, every answer judged outside it."""
+    from tqdm import tqdm
+
+    from minildm.grading.assignment import load_assignments
+    from minildm.grading.classroom import export, find_submissions, grade_all, read_table
+
+    missing = unbounded()
+    for name, meaning in missing.items():
+        typer.echo(f"This machine cannot bound: {name}: {meaning}.", err=True)
+    if missing and not accept_missing_bounds:
+        if not sys.stdin.isatty() or not typer.confirm("Go on all the same, with submissions that you trust so far?"):
+            typer.echo("Nothing was run. --accept-missing-bounds goes on without asking.", err=True)
+            raise typer.Exit(2)
+    assignments = load_assignments(source, course_key(key, key_file))
+    if assignment is not None and assignment not in assignments:
+        raise typer.BadParameter(f"expected an assignment of {', '.join(assignments)}, got {assignment}")
+    chosen = {assignment: assignments[assignment]} if assignment else assignments
+    entries = find_submissions(submissions, chosen, assignment)
+    out.mkdir(parents=True, exist_ok=True)
+    with tqdm(total=len(entries), unit="submission", disable=None) as bar:
+
+        def show(student: str, result) -> None:
+            bar.update()
+            bar.set_postfix_str(student[:20])
+
+        results = grade_all(entries, chosen, out, jobs, done=show)
+    used = {name for _, name in results} & set(chosen) or set(chosen)
+    chosen = {name: chosen[name] for name in chosen if name in used}
+    unmarked = export(results, chosen, out, read_table(roster) if roster else [])
+    look = [student for (student, _), result in results.items() if result.score is None]
+    typer.echo(f"{len(results)} rows in {out / 'grades.csv'}; to be looked at: {', '.join(look) or 'none'}")
+    if unmarked:
+        typer.echo(f"{unmarked} written answers to mark: fill in {out / 'written.csv'} and run this again")
+
+
+if __name__ == "__main__":
+    app()

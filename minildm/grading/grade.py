@@ -1,0 +1,127 @@
+"""Grading one submission: run its cells in a bounded process, ask, judge the answers here."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from minildm.grading.assignment import Assignment, Part
+from minildm.grading.session import Died, Session
+from minildm.grading.submission import Submission, Unreadable, prepare, read_notebook
+from minildm.grading.wire import encode
+
+MOST_STARTS = 4  # a step that ends the process is left out, and the others run again: so often at most
+EMPTY = "NotImplementedError"
+
+
+class Mark(NamedTuple):
+    """One part's points, and why."""
+
+    part: str
+    title: str
+    points: float
+    out_of: float
+    message: str
+
+
+class Result(NamedTuple):
+    """A submission's grade; `score` is None where a person has to look first, and `notes` say what happened."""
+
+    status: str
+    score: float | None
+    out_of: float
+    marks: list[Mark]
+    written: dict[str, str]
+    notes: list[str]
+
+
+def digest(path: Path, assignment: Assignment) -> str:
+    """Changes when the submission, the assignment, its key or its limits do."""
+    content = Path(path).read_bytes() if path.is_file() and not path.is_symlink() else b""
+    return hashlib.sha256(assignment.digest.encode() + content).hexdigest()
+
+
+def grade(path: Path, assignment: Assignment, slot: int = 0, namespaces: bool = True) -> Result:
+    """The grade of one submitted file."""
+    automatic = sum(part.points for part in assignment.parts)
+    try:
+        submission = prepare(read_notebook(path), assignment)
+    except Unreadable as error:
+        return Result("not graded: look at it", None, automatic, [], {}, [str(error)])
+    errors, replies, notes = run(submission, assignment, slot, namespaces)
+    marks = [mark(part, replies[part.name]) for part in assignment.parts]
+    score = sum(m.points for m in marks)
+    failed = [f"{name}: {error}" for name, error in errors.items() if not error.startswith(EMPTY)]
+    notes = submission.notes + notes + failed[:5] + ([f"and {len(failed) - 5} more"] if len(failed) > 5 else [])
+    if all(mark.message.startswith(EMPTY) for mark in marks):
+        notes.append("nothing filled in: the notebook is as it was released")
+    return Result("graded, with notes" if notes else "graded", score, automatic, marks, submission.written, notes)
+
+
+def run(
+    submission: Submission, assignment: Assignment, slot: int, namespaces: bool
+) -> tuple[dict[str, str], dict[str, Any], list[str]]:
+    """Errors by cell, replies by part, and what had to be ended.
+
+    A step that kills the process costs itself only: the process is started again without it.
+    """
+    errors: dict[str, str] = {}
+    replies: dict[str, Any] = {}
+    notes: list[str] = []
+    left_out: set[int] = set()
+    for _ in range(MOST_STARTS):
+        number = -1
+        try:
+            with Session(assignment.limits, slot, namespaces) as session:
+                for number, step in enumerate(submission.steps):
+                    if number in left_out:
+                        continue
+                    reply = session.request(step.name, assignment.step_seconds, cell=step.source)
+                    errors.pop(step.name, None)
+                    if reply["error"]:
+                        errors[step.name] = str(reply["error"])[:600]
+                number = -1
+                for part in (part for part in assignment.parts if part.name not in replies):
+                    try:
+                        replies[part.name] = ask(session, part, assignment)
+                    except Died as death:
+                        replies[part.name] = {"error": f"{death}, at the test of {part.name}"}
+                        raise
+                return errors, replies, notes
+        except Died as death:
+            if number >= 0:
+                left_out.add(number)
+                errors.pop(submission.steps[number].name, None)
+                notes.append(f"{submission.steps[number].name} was left out: {death}")
+            else:
+                notes.append(str(death))
+    for part in assignment.parts:
+        replies.setdefault(part.name, {"error": f"not reached: the process had to be started {MOST_STARTS} times"})
+    return errors, replies, notes
+
+
+def ask(session: Session, part: Part, assignment: Assignment) -> dict[str, Any]:
+    """Put one part's question."""
+    return session.request(
+        f"the test of {part.name}",
+        assignment.step_seconds,
+        ask=part.ask,
+        given=encode(part.given),
+        constants=assignment.constants,
+    )
+
+
+def mark(part: Part, reply: dict[str, Any]) -> Mark:
+    """Full points if the judge finds nothing to object to, else none, with what it said."""
+    if reply["error"]:
+        return Mark(part.name, part.title, 0, part.points, str(reply["error"])[:600])
+    try:
+        part.judge(part.given, reply["answer"])
+    except AssertionError as error:
+        text = " ".join(str(error).split())
+        return Mark(part.name, part.title, 0, part.points, text[:600] or "the answer is not right")
+    except Exception as error:  # an answer of the wrong kind, which the judge could not read
+        text = f"the answer cannot be read: {type(error).__name__}: {error}"
+        return Mark(part.name, part.title, 0, part.points, text[:600])
+    return Mark(part.name, part.title, part.points, part.points, "right")

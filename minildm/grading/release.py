@@ -1,0 +1,81 @@
+"""What students get: notebooks without solutions and hidden tests (by nbgrader's preprocessors), and a bundle."""
+
+from __future__ import annotations
+
+import copy
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from minildm.grading.assignment import Assignment, fingerprint, with_constants
+
+REPOSITORY = "minildm/minildm"  # owner/name on GitHub, for the badges; `--repository` says another
+
+
+def release(assignment: Assignment) -> Any:
+    """The student's version of a source notebook, as nbgrader's `generate_assignment` makes it; the key's constants."""
+    import nbformat
+    from nbgrader.preprocessors import CheckCellMetadata, ClearHiddenTests, ClearOutput, ClearSolutions, LockCells
+
+    notebook = nbformat.read(assignment.path, as_version=4)
+    resources: dict[str, Any] = {"nbgrader": {}}
+    for cell in notebook.cells:
+        cell.source = with_constants(cell.source, assignment.key, assignment.name)
+    for preprocessor in (CheckCellMetadata, LockCells, ClearSolutions, ClearOutput, ClearHiddenTests):
+        notebook, resources = preprocessor().preprocess(notebook, resources)
+    for cell in notebook.cells:
+        cell.source = cell.source.rstrip() + ("\n" if not cell.source.strip() else "")
+    notebook.metadata["minildm"] = {"assignment": assignment.name, "key": fingerprint(assignment.key)}
+    nbformat.validate(notebook)
+    return notebook
+
+
+def with_badges(notebook: Any, assignment: Assignment, repository: str) -> Any:
+    """The notebook for Colab, Binder or a laptop without the course: badges, and a first cell that installs minildm."""
+    import nbformat
+
+    notebook = copy.deepcopy(notebook)
+    place = f"blob/main/build/assignments/{assignment.name}.ipynb"
+    colab = f"https://colab.research.google.com/github/{repository}/{place}"
+    binder = f"https://mybinder.org/v2/gh/{repository}/HEAD?labpath=notebooks%2F00_start_here.ipynb"
+    badges = (
+        f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab}) "
+        f"[![Open in Binder](https://mybinder.org/badge_logo.svg)]({binder})\n\n"
+        "The badges need the internet and a published copy of the course; nothing else here does. On a machine "
+        "without the course, the next cell installs its package."
+    )
+    install = (
+        "try:\n    import minildm\nexcept ImportError:\n"
+        f"    %pip install --quiet git+https://github.com/{repository}\n    import minildm"
+    )
+    notebook.cells[1:1] = [nbformat.v4.new_markdown_cell(badges), nbformat.v4.new_code_cell(install)]
+    return notebook
+
+
+def make_release(assignments: dict[str, Assignment], out: Path, repository: str = REPOSITORY) -> list[Path]:
+    """Write every release notebook to `out`, and a zip of all of them for students who do not use nbgrader."""
+    import nbformat
+
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    bundle = out / "minildm-assignments.zip"
+    with zipfile.ZipFile(bundle, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, assignment in assignments.items():
+            notebook = release(assignment)
+            nbformat.write(notebook, out / f"{name}.ipynb")
+            written.append(out / f"{name}.ipynb")
+            archive.writestr(f"{name}.ipynb", nbformat.writes(with_badges(notebook, assignment, repository)))
+        archive.writestr("README.txt", README)
+    return [*written, bundle]
+
+
+README = """Assignments of the minildm course
+=================================
+
+Open a notebook in JupyterLab, in VS Code, or in Colab. Each says what you will learn, how long it takes, and how many
+points it gives. Write only where it says YOUR CODE HERE; hand in the notebook under the name it has.
+
+You need Python 3.11 to 3.13 and the package minildm with its data: the first cell installs it where it is missing.
+No accelerator is needed. The chapters that explain it all are in the course's book, which can also be read without
+running anything.
+"""

@@ -1,0 +1,177 @@
+"""A submitted notebook, read without trusting it, and made ready to run: which cells, and what was done to it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import resource
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from minildm.grading.assignment import Assignment, nbgrader_of, text_of
+
+LARGEST = 256 * 2**20  # bytes of a file that is looked at; outputs may be large, they are dropped
+LARGEST_CODE = 2 * 2**20
+
+# Runs in a process of its own with little memory: a file of a stranger is parsed there, and its outputs stay there.
+READ = """
+import json, sys
+notebook = json.load(sys.stdin.buffer)
+assert isinstance(notebook, dict) and isinstance(notebook.get("cells"), list), "it is JSON but no notebook"
+kept = []
+for cell in notebook["cells"]:
+    assert isinstance(cell, dict), "it is JSON but no notebook"
+    kept.append({name: cell.get(name) for name in ("cell_type", "id", "metadata", "source")})
+    lines = cell.get("source")
+    lines = [lines] if isinstance(lines, str) else lines
+    assert isinstance(lines, list) and all(isinstance(line, str) for line in lines), "a cell has no text"
+metadata = notebook.get("metadata")
+json.dump({"metadata": metadata if isinstance(metadata, dict) else {}, "cells": kept}, sys.stdout)
+"""
+
+
+class Unreadable(Exception):
+    """A submission that cannot be graded as it is: why."""
+
+
+class Step(NamedTuple):
+    """A cell to be run."""
+
+    name: str
+    source: str
+
+
+class Submission(NamedTuple):
+    """What will be run, what was written by hand, and what the teacher should know."""
+
+    steps: list[Step]
+    written: dict[str, str]
+    notes: list[str]
+
+
+def read_notebook(path: Path) -> dict[str, Any]:
+    """A submitted file as a notebook without outputs; Unreadable says why not."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise Unreadable(f"it cannot be opened, or is a link: {error.strerror}") from error
+    with os.fdopen(descriptor, "rb") as file:
+        info = os.fstat(descriptor)
+        if not stat.S_ISREG(info.st_mode):
+            raise Unreadable("it is not a file")
+        if info.st_size > LARGEST:
+            raise Unreadable(f"it has {info.st_size >> 20} MB, more than {LARGEST >> 20}")
+        start = file.read(2)
+        if start[:1] == b"\x80":
+            raise Unreadable("it is a pickle, not a notebook; pickles are never opened")
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        try:
+            done = subprocess.run(
+                [sys.executable, "-I", "-c", READ],
+                stdin=descriptor,
+                capture_output=True,
+                timeout=120,
+                preexec_fn=_limit_reader,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise Unreadable("it takes too long to read") from error
+    if done.returncode:
+        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["it needs too much memory"]
+        raise Unreadable(f"it is no readable notebook ({last[0].removeprefix('AssertionError: ')[:200]})")
+    notebook = json.loads(done.stdout)
+    if sum(len(text_of(cell)) for cell in notebook["cells"]) > LARGEST_CODE:
+        raise Unreadable(f"its cells hold more than {LARGEST_CODE >> 20} MB of text")
+    return notebook
+
+
+def _limit_reader() -> None:
+    for name in ("RLIMIT_AS", "RLIMIT_DATA"):
+        try:
+            resource.setrlimit(getattr(resource, name), (3 << 30, 3 << 30))
+        except (AttributeError, ValueError, OSError):
+            pass
+
+
+def language_of(notebook: dict[str, Any]) -> str:
+    """The language that the notebook says it is in; "python" if it says nothing."""
+    metadata = notebook["metadata"]
+    for place, field in (("kernelspec", "language"), ("language_info", "name")):
+        if isinstance(metadata.get(place), dict) and isinstance(metadata[place].get(field), str):
+            return metadata[place][field].lower()
+    return "python"
+
+
+def prepare(notebook: dict[str, Any], assignment: Assignment) -> Submission:
+    """The submission's cells in their order, the course's own cells restored; tests are not run, they are asked.
+
+    What a submission is graded by is what it defines, so a cell that lost its name, was split, or stands twice is run
+    like any other. A note says so.
+    """
+    if not language_of(notebook).startswith("python") and language_of(notebook) != "ipython":
+        raise Unreadable(f"its kernel is {language_of(notebook)[:40]}, not Python")
+    locked, tests, looks = assignment.locked(), assignment.tests(), assignment.looks()
+    shown = set(tests.values())
+    steps, written, notes, names = [], {}, [], []
+    for number, cell in enumerate(notebook["cells"], 1):
+        name, source = nbgrader_of(cell).get("grade_id"), text_of(cell)
+        if not isinstance(name, str):
+            name = None
+        if name:
+            names.append(name)
+        if cell["cell_type"] == "markdown" and name in {question.name for question in assignment.written}:
+            written[name] = source[:20_000]
+        if cell["cell_type"] != "code" or not source.strip():
+            continue
+        if name in tests or source.strip() in shown:
+            if name in tests and source.strip() != tests[name]:
+                notes.append(f"the tests of {name} were edited; the course's own were used")
+        elif name in locked:
+            if source.strip() != locked[name].strip():
+                notes.append(f"the cell {name} was edited; the course's own was run")
+            steps.append(Step(f"cell {number}", locked.pop(name)))
+        elif source.strip() in looks:
+            continue
+        else:
+            own = next((key for key, text in locked.items() if text.strip() == source.strip()), None)
+            locked.pop(own, None)
+            steps.append(Step(f"cell {number}", source))
+    if locked:
+        notes.append(f"without the course's cell {', '.join(locked)}, which was run first")
+        steps = [Step(f"cell {name}", source) for name, source in locked.items()] + steps
+    notes += notes_on_names(names, assignment) + notes_on_imports(steps, assignment)
+    return Submission(steps, written, notes)
+
+
+def notes_on_names(names: list[str], assignment: Assignment) -> list[str]:
+    """Cells that are gone or stand twice."""
+    expected = [*assignment.locked(), *assignment.solutions(), *assignment.tests()]
+    if not set(names) & set(expected):
+        return ["no cell has nbgrader's metadata; graded by what the notebook defines"]
+    gone = [name for name in expected if name not in names]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    notes = [f"cells deleted or renamed: {', '.join(gone)}"] if gone else []
+    return notes + ([f"cells that stand twice, both run: {', '.join(twice)[:200]}"] if twice else [])
+
+
+def notes_on_imports(steps: list[Step], assignment: Assignment) -> list[str]:
+    """Where a solution imports the finished thing: no fault of its own, but the teacher should look."""
+    ours = "\n".join(text_of(cell) for cell in assignment.cells if cell["cell_type"] == "code")
+    found = {name for step in steps for name in imported(step.source)} - imported(ours)
+    borrowed = sorted(name for name in found if name.partition(".")[0] in ("minildm", "diffusers", "transformers"))
+    return [f"imports what it was to write? {', '.join(borrowed)[:200]}"] if borrowed else []
+
+
+def imported(source: str) -> set[str]:
+    """The dotted names that code imports; nothing for code that is not plain Python."""
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return names | {
+        f"{node.module}.{alias.name}" for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names
+    }

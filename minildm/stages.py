@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from minildm.autoencoder import AutoencoderKL
 from minildm.classifiers import ImageClassifier
-from minildm.losses import perceptual_loss, reconstruction_loss
+from minildm.losses import perceptual_loss, reconstruction_loss, snr_weights
 from minildm.schedulers import DDPMScheduler
 from minildm.text import CLIPTextModel
 from minildm.training import Batch, batch_indices, spread_timesteps, step_generator
@@ -60,21 +60,36 @@ class AutoencoderTask(nn.Module):
 
 
 class DenoiserTask(nn.Module):
-    """latents z, noise (B, C, h, w), timesteps (B,), input_ids (B, L) -> mean squared error of the prediction, ()."""
+    """latents z, noise (B, C, h, w), timesteps (B,), input_ids (B, L) -> mean squared error of the prediction, ().
 
-    def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, scheduler: DDPMScheduler):
+    weighting: how much each noise level counts, a name for `losses.snr_weights`; None leaves the error as it is.
+    """
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        text_encoder: CLIPTextModel,
+        scheduler: DDPMScheduler,
+        weighting: str | None = None,
+    ):
         super().__init__()
         self.unet, self.text_encoder = unet.to(memory_format=torch.channels_last), text_encoder
-        self.scheduler = scheduler
+        self.scheduler, self.weighting = scheduler, weighting
 
     def forward(self, latents: Tensor, noise: Tensor, timesteps: Tensor, input_ids: Tensor) -> Tensor:
         prompts, which = input_ids.unique(dim=0, return_inverse=True)  # the same text is encoded once
         context = self.text_encoder(prompts)[which]
         noisy = self.scheduler.add_noise(latents, noise, timesteps).contiguous(memory_format=torch.channels_last)
-        target = {"epsilon": noise, "sample": latents}.get(self.scheduler.config.prediction_type)
+        prediction_type = self.scheduler.config.prediction_type
+        target = {"epsilon": noise, "sample": latents}.get(prediction_type)
         if target is None:
             target = self.scheduler.get_velocity(latents, noise, timesteps)
-        return F.mse_loss(self.unet(noisy, timesteps, context), target)
+        prediction = self.unet(noisy, timesteps, context)
+        if self.weighting is None:
+            return F.mse_loss(prediction, target)
+        remaining = self.scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
+        weights = snr_weights(remaining, prediction_type, self.weighting)
+        return (weights * (prediction - target).square().mean((1, 2, 3))).mean()
 
 
 def classifier_batches(

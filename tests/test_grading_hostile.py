@@ -47,10 +47,13 @@ WRITTEN = {
         "took longer",
     ),
     "deaf-loop": (
-        breaking("import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})\nwhile True: pass"),
+        breaking(
+            "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM, signal.SIGPROF})\nwhile True: pass"
+        ),
         3,
         "could not be interrupted",
     ),
+    "sleeper": (breaking("import time\ntime.sleep(1000)"), 3, "took longer"),
     "memory": (breaking("hog = [bytearray(1 << 28) for _ in range(1000)]"), 3, "MemoryError"),
     "shared-memory": (
         breaking("import mmap\nm = mmap.mmap(-1, 700 << 20)\nfor i in range(70): m.write(bytes(10 << 20))"),

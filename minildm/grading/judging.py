@@ -9,6 +9,7 @@ import numpy as np
 
 from minildm.grading.assignment import course_rng
 from minildm.grading.runner import Submission
+from minildm.grading.wire import decode, encode
 
 
 def same(got: Any, expected: Any, what: str, rtol: float = 1e-4, atol: float = 1e-5) -> None:
@@ -32,7 +33,9 @@ def seed_of(rng: np.random.Generator) -> int:
 def check(given: Callable, ask: Callable, judge: Callable, names: dict[str, Any], key: str = "teacher") -> None:
     """Run a hidden test here and now, on what this notebook defines: for whoever writes or tries an assignment.
 
-    The grader does not call it: there, `ask` runs beside the submission and `judge` in the grader.
+    The grader does not call it: there, `ask` runs beside the submission and `judge` in the grader, and what they say
+    to each other travels as it does here.
     """
     question = given(course_rng(key, judge.__module__))
-    judge(question, ask(Submission(names), question))
+    answer = ask(Submission(names), decode(encode(question)))
+    judge(question, decode(encode(answer)))

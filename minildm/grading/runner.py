@@ -14,6 +14,7 @@ import signal
 import sys
 import traceback
 import types
+from collections.abc import Callable
 from typing import Any
 
 from minildm.grading import wire
@@ -69,6 +70,16 @@ def described(error: BaseException, file: str) -> str:
     return f"{type(error).__name__}: {text}{where}" if text else f"{type(error).__name__}{where}"
 
 
+def set_alarms(ring: Callable, seconds: float, clock: float) -> None:
+    """Ring after so much processor time or so much on the clock, again and again, for code that catches everything."""
+    for number, timer, wait in (
+        (signal.SIGPROF, signal.ITIMER_PROF, seconds),
+        (signal.SIGALRM, signal.ITIMER_REAL, clock),
+    ):
+        signal.signal(number, ring)
+        signal.setitimer(timer, wait, 0.5 if wait else 0)
+
+
 def perform(request: dict[str, Any], module: types.ModuleType) -> dict[str, Any]:
     """Run a cell, or ask a question: {"error": what went wrong or None, "answer": …}."""
     names, file = vars(module), request["name"]
@@ -76,8 +87,7 @@ def perform(request: dict[str, Any], module: types.ModuleType) -> dict[str, Any]
     def ring(*_: Any) -> None:
         raise OutOfTime(f"took longer than the {request['seconds']:g} seconds that it may")
 
-    signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, request["seconds"], 0.5)  # again and again, for code that catches everything
+    set_alarms(ring, request["seconds"], request["clock"])
     try:
         if "ask" not in request:
             exec(compile(as_python(request["cell"]), file, "exec"), names)
@@ -89,7 +99,7 @@ def perform(request: dict[str, Any], module: types.ModuleType) -> dict[str, Any]
     except BaseException as error:  # SystemExit and KeyboardInterrupt too: the next cell runs all the same
         return {"error": described(error, file)}
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        set_alarms(ring, 0, 0)
 
 
 def main(replies: int) -> None:

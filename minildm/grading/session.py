@@ -23,10 +23,11 @@ from minildm.grading.cage import BOUNDS
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
 START = 120.0  # seconds in which the process must be ready, on the slowest machine
 GRACE = 3.0  # seconds beyond a step's own limit before its process is ended
+PATIENCE = 4  # seconds on the clock for each second of processor time: others may be computing, too
 
 
 class Limits(NamedTuple):
-    """What one submission may take: wall clock, memory of all its processes together, processes, disk."""
+    """What one submission may take: processor time and memory of all its processes together, processes, disk."""
 
     seconds: int = 180
     memory_mb: int = 2500
@@ -53,7 +54,7 @@ class Session:
 
     def __init__(self, limits: Limits, slot: int = 0, namespaces: bool = True):
         self.limits = limits
-        self.deadline = time.monotonic() + limits.seconds
+        self.spent = 0.0
         self.folder = tempfile.mkdtemp(prefix="minildm-grade-")
         self.buffer = b""
         reply_read, reply_write = os.pipe()
@@ -99,17 +100,22 @@ class Session:
             raise RuntimeError(f"the bounded process did not start: {reason}")
         self.bounds = set(json.loads(reported))
         self.request("starting", START, cell="")
-        self.deadline = time.monotonic() + limits.seconds
+        self.spent = seconds_of(self.process.pid)  # what starting took is not the submission's
 
     def request(self, name: str, seconds: float, **step: Any) -> dict[str, Any]:
-        """Put one step to the process: {"error": … or None, "answer": …}. `Died` if there is no reply to be had."""
+        """Put one step to the process: {"error": … or None, "answer": …}. `Died` if there is no reply to be had.
+
+        `seconds` are of processor time, so that a busy machine costs nobody points; on the clock, PATIENCE times that.
+        """
         identity = secrets.token_hex(8)
-        seconds = min(seconds, max(self.deadline - time.monotonic(), 0.1))
-        message = wire.line({"id": identity, "name": name, "seconds": seconds, **step})
-        until = time.monotonic() + seconds + GRACE
+        before = seconds_of(self.process.pid)
+        left = self.limits.seconds - (before - self.spent) if self.spent else START
+        seconds = min(seconds, max(left, 0.1))
+        message = wire.line({"id": identity, "name": name, "seconds": seconds, "clock": PATIENCE * seconds, **step})
+        until = time.monotonic() + PATIENCE * seconds + GRACE
         while True:
-            if time.monotonic() > until:
-                what = "it all" if time.monotonic() > self.deadline else name
+            if time.monotonic() > until or seconds_of(self.process.pid) - before > seconds + GRACE:
+                what = "it all" if seconds == left else name
                 self.end(f"{what} took longer than allowed and could not be interrupted")
             if memory_of(self.process.pid) > self.limits.memory_mb << 20:
                 self.end(f"it took more than {self.limits.memory_mb} MB of memory")
@@ -197,6 +203,16 @@ def memory_of(pid: int) -> int:
             fields = dict(line.split(":", 1) for line in status.splitlines())
             total += sum(int(fields.get(name, "0 kB").split()[0]) << 10 for name in ("RssAnon", "RssShmem"))
     return total
+
+
+def seconds_of(pid: int) -> float:
+    """Processor time that a process's descendants have taken, those that have ended among them; 0 where unknown."""
+    ticks = 0
+    for child in descendants(pid):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            after_name = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+            ticks += sum(map(int, after_name[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def missing_bounds(namespaces: bool = True) -> dict[str, str]:

@@ -83,6 +83,36 @@ def precision_recall(real: Tensor, generated: Tensor, k: int = 3) -> tuple[float
     return inside(generated, real), inside(real, generated)
 
 
+class Modes(NamedTuple):
+    """Which kinds of real pictures are drawn too often or too rarely; fractions of all bins."""
+
+    different: float
+    """Bins whose share is not that of real pictures, beyond chance: about 0.05 for the same distribution."""
+    missing: float
+    """Bins that get less than a quarter of their share."""
+
+
+def mode_coverage(real: Tensor, generated: Tensor, bins: int = 50, seed: int = 0) -> Modes:
+    """Are all kinds of pictures drawn, and as often as they should be? Features (N, D) and (M, D) -> Modes.
+
+    The real ones are put into bins around `bins` centres (k-means), the generated ones into the nearest; a bin differs
+    if its two shares do by a two-sided z-test at 5 %; the "number of statistically different bins" of Richardson &
+    Weiss 2018, as a fraction.
+    """
+    real, generated = _check(real, generated, least=bins)
+    centres = real[torch.randperm(len(real), generator=torch.Generator().manual_seed(seed))[:bins]]
+    for _ in range(20):
+        nearest = torch.cdist(real, centres).argmin(1)
+        sums = torch.zeros_like(centres).index_add_(0, nearest, real)
+        counts = nearest.bincount(minlength=bins)
+        centres = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centres)
+    p, q = (torch.cdist(x, centres).argmin(1).bincount(minlength=bins) / len(x) for x in (real, generated))
+    pooled = (p * len(real) + q * len(generated)) / (len(real) + len(generated))
+    error = (pooled * (1 - pooled) * (1 / len(real) + 1 / len(generated))).sqrt()
+    different = (p - q).abs() > 1.96 * error
+    return Modes(different.double().mean().item(), (q < p / 4).double().mean().item())
+
+
 def nearest_images(images: Tensor, training_images: Tensor) -> tuple[Tensor, Tensor]:
     """For each image (N, C, H, W) the nearest of the training images (M, C, H, W): its root mean square distance per
     pixel and its index, both (N,). A distance near 0 is a copy. In pieces: 1,000 against 60,000 take two seconds."""

@@ -111,3 +111,19 @@ def draw_labels(
             x = scheduler.step(unet(scheduler.scale_model_input(x, t), t, its_labels), t, x)
         drawn.append(x)
     return torch.cat(drawn)
+
+
+def draw_bells(latents: Tensor, labels: Tensor, asked: Tensor, generator: torch.Generator) -> Tensor:
+    """For each of the labels asked for (N,) a point of the normal distribution that has the mean and the covariance of
+    the latents (M, ...) of that label (M,): (N, ...). A generator without a network, to compare others with.
+
+    No matrix is needed: random multiples of the deviations from the mean have that covariance. Two latents of each.
+    """
+    z = latents.new_empty(len(asked), *latents.shape[1:])
+    for label in asked.unique():
+        own, places = latents[labels == label], asked == label
+        if len(own) < 2:
+            raise ValueError(f"expected at least two latents of label {int(label)}, got {len(own)}")
+        multiples = torch.randn(int(places.sum()), len(own), generator=generator) / (len(own) - 1) ** 0.5
+        z[places] = own.mean(0) + torch.tensordot(multiples, own - own.mean(0), 1)
+    return z

@@ -13,6 +13,7 @@ from minildm.metrics import (
     extract,
     frechet_distance,
     kernel_distance,
+    mode_coverage,
     nearest_distances,
     nearest_images,
     precision_recall,
@@ -276,3 +277,32 @@ def test_shift_and_mirror_cuts_a_window_out_of_the_reflected_picture_or_out_of_i
     assert {top for top, _, _ in seen} == {left for _, left, _ in seen} == set(range(5))
     assert 16 < sum(mirrored for *_, mirrored in seen) * 64 / len(seen) < 48
     assert torch.equal(moved, shift_and_mirror(images, torch.Generator().manual_seed(1), most=2))
+
+
+def blobs(counts, seed=0):
+    """Features of so many pictures of each kind, far apart."""
+    generator = torch.Generator().manual_seed(seed)
+    kinds = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    return 20 * torch.eye(len(counts))[kinds] + torch.randn(len(kinds), len(counts), generator=generator)
+
+
+def test_no_more_bins_differ_between_two_real_crowds_than_chance_allows():
+    found = [mode_coverage(blobs([300] * 8, s), blobs([100] * 8, s + 50), bins=40, seed=s) for s in range(6)]
+    assert sum(m.different for m in found) / 6 < 0.12 and max(m.missing for m in found) <= 0.05
+
+
+def test_a_kind_that_is_never_drawn_is_missing():
+    real = blobs([200] * 8)
+    some = mode_coverage(real, blobs([150] * 6 + [0, 0], seed=1), bins=8, seed=3)
+    every = mode_coverage(real, blobs([150] * 8, seed=1), bins=8, seed=3)
+    assert some.missing >= 1 / 8 and some.different > every.different and every.missing == 0
+
+
+def test_a_kind_drawn_half_as_often_differs_and_is_not_missing():
+    found = mode_coverage(blobs([400] * 2), blobs([300, 150], seed=1), bins=2, seed=1)
+    assert found == (1.0, 0.0)
+
+
+def test_bins_want_as_many_pictures():
+    with pytest.raises(ValueError, match="at least 50 pictures"):
+        mode_coverage(torch.randn(60, 3), torch.randn(20, 3))

@@ -6,7 +6,7 @@ import torch
 from minildm import DDIMScheduler, DDPMScheduler, UNet2DModel
 from minildm.ideal import GaussianDenoiser
 from minildm.pixels import VelocityTask
-from minildm.spaces import BlockPCA, Pixels, draw_labels, label_batches
+from minildm.spaces import BlockPCA, Pixels, draw_bells, draw_labels, label_batches
 from minildm.stages import encode_dataset
 
 SCHEDULE = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}
@@ -125,3 +125,23 @@ def test_the_loss_is_the_squared_error_of_the_velocity():
     remaining = scheduler.alphas_cumprod[t].reshape(-1, 1, 1, 1)
     v = remaining.sqrt() * noise - (1 - remaining).sqrt() * z
     torch.testing.assert_close(task(z, noise, t, torch.zeros(4)), v.square().mean())
+
+
+def test_the_bells_have_each_label_s_mean_and_covariance():
+    generator = torch.Generator().manual_seed(0)
+    latents = (torch.randn(300, 6, generator=generator) @ torch.randn(6, 6, generator=generator)).view(300, 3, 1, 2)
+    labels = torch.arange(300) % 10
+    drawn = draw_bells(latents, labels, torch.full((20_000,), 4), generator)
+    own, drawn = latents[labels == 4].flatten(1), drawn.flatten(1)
+    scale = float(own.T.cov().abs().max())
+    torch.testing.assert_close(drawn.mean(0), own.mean(0), rtol=0, atol=0.05 * scale**0.5)
+    torch.testing.assert_close(drawn.T.cov(), own.T.cov(), rtol=0, atol=0.05 * scale)
+
+
+def test_each_bell_is_of_the_label_asked_for_and_needs_two_latents():
+    latents, labels = torch.tensor([[0.0], [0.1], [9.0], [9.1], [5.0]]), torch.tensor([0, 0, 1, 1, 2])
+    asked = torch.tensor([1, 0, 1, 0])
+    drawn = draw_bells(latents, labels, asked, torch.Generator().manual_seed(0))
+    assert ((drawn[:, 0] > 5) == (asked == 1)).all()
+    with pytest.raises(ValueError, match="two latents of label 2, got 1"):
+        draw_bells(latents, labels, torch.tensor([2]), torch.Generator())

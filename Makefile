@@ -3,7 +3,7 @@
 # Works with GNU make 3.81, which macOS ships.
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-package test-notebooks test-large test-lowest course bench weights lint strip clean
+.PHONY: help lab test test-package test-notebooks test-large test-lowest course bench assignments weights lint strip clean
 
 UV := $(shell command -v uv 2>/dev/null)
 CHECK := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
@@ -41,6 +41,10 @@ course: $(INSTALLED) ## run every notebook at the reader's pace, every claim ass
 
 bench: $(INSTALLED) ## the measured claims, each beside the peer it is measured against
 	@for script in benchmarks/*.py; do echo; echo "== $$script"; $(PY) "$$script" || exit 1; done
+
+# KEY is the course key; without it one is made, and kept in course.key. PAGES=_build/html puts the book into the zip.
+assignments: $(INSTALLED) ## the students' notebooks and a zip of them, in build/assignments (KEY=… PAGES=…)
+	@$(if $(KEY),MINILDM_COURSE_KEY='$(KEY)') $(PY) -m minildm.grading.cli release $(if $(PAGES),--book '$(PAGES)')
 
 weights: $(INSTALLED) ## train the shipped checkpoints again, from the recorded seed and recipe (about four hours)
 	rm -rf minildm/weights/*/

@@ -38,12 +38,13 @@ def release(
     key: Key = None,
     key_file: KeyFile = Path("course.key"),
     repository: Annotated[str, typer.Option(help="owner/name on GitHub, for the badges")] = "minildm/minildm",
+    book: Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="the built book, for the zip")] = None,
 ) -> None:
     """Make the students' versions, without solutions and hidden tests, and a zip of them."""
     from minildm.grading.assignment import load_assignments
     from minildm.grading.release import make_release
 
-    for path in make_release(load_assignments(source, course_key(key, key_file, make=True)), out, repository):
+    for path in make_release(load_assignments(source, course_key(key, key_file, make=True)), out, repository, book):
         typer.echo(path)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from minildm.grading.assignment import Assignment, fingerprint, with_constants
 
-REPOSITORY = "minildm/minildm"  # owner/name on GitHub, for the badges; `--repository` says another
+REPOSITORY = "minildm/minildm"  # owner/name on GitHub, for the badges, which look in its folder release/
 
 
 def release(assignment: Assignment) -> Any:
@@ -35,9 +35,8 @@ def with_badges(notebook: Any, assignment: Assignment, repository: str) -> Any:
     import nbformat
 
     notebook = copy.deepcopy(notebook)
-    place = f"blob/main/build/assignments/{assignment.name}.ipynb"
-    colab = f"https://colab.research.google.com/github/{repository}/{place}"
-    binder = f"https://mybinder.org/v2/gh/{repository}/HEAD?labpath=notebooks%2F00_start_here.ipynb"
+    colab = f"https://colab.research.google.com/github/{repository}/blob/main/release/{assignment.name}.ipynb"
+    binder = f"https://mybinder.org/v2/gh/{repository}/HEAD?labpath=release%2F{assignment.name}.ipynb"
     badges = (
         f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab}) "
         f"[![Open in Binder](https://mybinder.org/badge_logo.svg)]({binder})\n\n"
@@ -52,8 +51,13 @@ def with_badges(notebook: Any, assignment: Assignment, repository: str) -> Any:
     return notebook
 
 
-def make_release(assignments: dict[str, Assignment], out: Path, repository: str = REPOSITORY) -> list[Path]:
-    """Write every release notebook to `out`, and a zip of all of them for students who do not use nbgrader."""
+def make_release(
+    assignments: dict[str, Assignment], out: Path, repository: str = REPOSITORY, book: Path | None = None
+) -> list[Path]:
+    """Write every release notebook to `out`, and a zip of all of them for students who do not use nbgrader.
+
+    book: the folder of the built book, for those who only read; it goes into the zip.
+    """
     import nbformat
 
     out.mkdir(parents=True, exist_ok=True)
@@ -66,6 +70,9 @@ def make_release(assignments: dict[str, Assignment], out: Path, repository: str 
             written.append(out / f"{name}.ipynb")
             archive.writestr(f"{name}.ipynb", nbformat.writes(with_badges(notebook, assignment, repository)))
         archive.writestr("README.txt", README)
+        for path in sorted(book.rglob("*")) if book else []:
+            if path.is_file():
+                archive.write(path, Path("book") / path.relative_to(book))
     return [*written, bundle]
 
 
@@ -77,5 +84,5 @@ points it gives. Write only where it says YOUR CODE HERE; hand in the notebook u
 
 You need Python 3.11 to 3.13 and the package minildm with its data: the first cell installs it where it is missing.
 No accelerator is needed. The chapters that explain it all are in the course's book, which can also be read without
-running anything.
+running anything: if there is a folder `book` beside this file, open book/docs/index.html in a browser.
 """

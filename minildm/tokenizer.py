@@ -102,7 +102,8 @@ class CLIPTokenizer:
     """`tokenizer("a red seven")` -> (1, model_max_length) int64: start, the pieces of the words, end, padding.
 
     vocab: piece -> id. merges: pairs of pieces, the first learned first. known_words: the words of the training texts,
-    empty if they were not kept. Stable Diffusion 1 pads with the end token, 2 with "!".
+    empty if they were not kept. added_tokens: words of the vocabulary that are one token wherever they stand, however
+    they are spelt (textual inversion's). Stable Diffusion 1 pads with the end token, 2 with "!".
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class CLIPTokenizer:
         unk_token: str = EOS,
         pad_token: str = EOS,
         known_words: Collection[str] = (),
+        added_tokens: Sequence[str] = (),
     ):
         if set(vocab.values()) != set(range(len(vocab))):
             raise ValueError(f"expected a vocabulary whose {len(vocab)} tokens are numbered from 0 without gaps")
@@ -134,10 +136,14 @@ class CLIPTokenizer:
                 raise ValueError(f"expected the {name} {token!r} in the vocabulary, which lacks it")
         self.bos_token_id, self.eos_token_id = self.vocab[bos_token], self.vocab[eos_token]
         self.unk_token_id, self.pad_token_id = self.vocab[unk_token], self.vocab[pad_token]
+        self.added_tokens = list(added_tokens)
+        for token in self.added_tokens:
+            if token not in self.vocab or token != normalize(token) or len(token.split()) != 1:
+                raise ValueError(f"expected added tokens in the vocabulary, lower case, without spaces, got {token!r}")
+        self._whole = {*self.special_tokens.values(), *self.added_tokens}  # what no rule cuts or joins
         self._rank = {pair: rank for rank, pair in enumerate(self.merges)}
-        self._pieces = {token: [token] for token in self.special_tokens.values()}  # and of each word once it was seen
-        names = sorted(self._pieces, key=len, reverse=True)
-        self._special = re.compile("(" + "|".join(map(re.escape, names)) + ")")
+        self._pieces = {token: [token] for token in self._whole}  # and of each word once it was seen
+        self._special, self._added = _any_of(self.special_tokens.values()), _any_of(self.added_tokens)
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int | None = None, model_max_length: int = 16) -> CLIPTokenizer:
@@ -202,12 +208,16 @@ class CLIPTokenizer:
             raise ValueError(f"expected a text (str), got {type(text).__name__}")
         words = []
         for part in self._special.split(text):
-            words += [part] if part in self.special_tokens.values() else split_words(normalize(part))
+            if part in self.special_tokens.values():
+                words.append(part)
+                continue
+            for piece in self._added.split(normalize(part)):
+                words += [piece] if piece in self.added_tokens else split_words(piece)
         return words
 
     def unknown_words(self, text: str) -> list[str]:
         """The words of `text` that no training text held; none if the tokenizer does not know its training texts."""
-        known = {*self.known_words, *self.special_tokens.values()}
+        known = {*self.known_words, *self._whole}
         return [word for word in dict.fromkeys(self.words(text)) if word not in known] if self.known_words else []
 
     def _pieces_of(self, word: str) -> list[str]:
@@ -231,6 +241,9 @@ class CLIPTokenizer:
         config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": self.model_max_length, **self.special_tokens}
         if self.known_words:
             config["known_words"] = sorted(self.known_words)  # an entry of ours, which transformers passes over
+        if self.added_tokens:
+            details = dict.fromkeys(("lstrip", "rstrip", "single_word", "special"), False) | {"normalized": True}
+            config["added_tokens_decoder"] = {self.vocab[t]: {"content": t} | details for t in self.added_tokens}
         contents = {"vocab": self.vocab, "special_tokens_map": self.special_tokens, "tokenizer_config": config}
         for name, content in contents.items():
             _write(folder / f"{name}.json", json.dumps(content, ensure_ascii=False, indent=2) + "\n")
@@ -254,8 +267,10 @@ class CLIPTokenizer:
         special = {name: config[name] for name in SPECIAL if config.get(name)}
         special = {name: token["content"] if isinstance(token, dict) else token for name, token in special.items()}
 
+        added = [{"id": int(id), **token} for id, token in config.get("added_tokens_decoder", {}).items()]
         if (folder / "tokenizer.json").is_file():
-            model = _read_json(folder / "tokenizer.json").get("model") or {}
+            content = _read_json(folder / "tokenizer.json")
+            model, added = content.get("model") or {}, added or content.get("added_tokens") or []
             vocab, merges = model.get("vocab"), model.get("merges")
             if not isinstance(vocab, dict) or not isinstance(merges, list):
                 raise ValueError(f"{folder / 'tokenizer.json'}: expected a byte-pair model's 'vocab' and 'merges'")
@@ -264,11 +279,17 @@ class CLIPTokenizer:
             vocab = _read_json(folder / "vocab.json")
             lines = _existing(folder / "merges.txt").read_text(encoding="utf-8", errors="replace").split("\n")
             merges = [line.split(" ") for line in lines if line and not line.startswith("#version")]
+        added = {token["content"]: token["id"] for token in added if not token.get("special")}
+        words = {"known_words": config.get("known_words", ()), "added_tokens": [*added]}
         try:
-            known_words = config.get("known_words", ())
-            return cls(vocab, merges, config.get("model_max_length"), **special, known_words=known_words)
+            return cls({**vocab, **added}, merges, config.get("model_max_length"), **special, **words)
         except ValueError as error:
             raise ValueError(f"{folder}: {error}") from None
+
+
+def _any_of(tokens: Collection[str]) -> re.Pattern[str]:
+    """Matches each of the tokens, the longest where several fit; nothing if there are none."""
+    return re.compile(f"({'|'.join(map(re.escape, sorted(tokens, key=len, reverse=True)))})" if tokens else "(?!)")
 
 
 def _checked_length(length: int | None) -> int:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -20,7 +21,7 @@ from minildm.blocks import (
     UNetMidBlock2DCrossAttn,
     UpBlock2D,
 )
-from minildm.configuration import ModelMixin
+from minildm.configuration import Config, ModelMixin
 from minildm.embeddings import TimestepEmbedding, Timesteps
 
 
@@ -29,11 +30,12 @@ class _UNet(ModelMixin, nn.Module):
 
     blocks: ClassVar[dict[str, type[nn.Module]]]
 
-    def build(self, resnet: dict[str, Any], attentions_at: list[dict[str, Any]]) -> None:
-        """Make the layers that `self.config` asks for; `attentions_at` has the options of each down block."""
+    def build_down(self, resnet: dict[str, Any], attentions_at: list[dict[str, Any]]) -> list[int]:
+        """Make the layers of the way down and the middle that `self.config` asks for; `attentions_at` has the options
+        of each down block. Returns the channels of the skips."""
         config, widths, num_layers = self.config, self.config.block_out_channels, self.config.layers_per_block
         for key in ("down_block_types", "up_block_types"):
-            if len(config[key]) != len(widths):
+            if len(config.get(key, widths)) != len(widths):
                 raise ValueError(f"expected as many {key} as block_out_channels ({len(widths)}), got {config[key]}")
         for key in ("layers_per_block", "norm_num_groups", "transformer_layers_per_block", "cross_attention_dim"):
             if not isinstance(config.get(key, 1), int):  # later U-Nets have one for each block
@@ -43,9 +45,8 @@ class _UNet(ModelMixin, nn.Module):
         self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
         self.time_proj = Timesteps(widths[0], config.flip_sin_to_cos, config.freq_shift)
         self.time_embedding = TimestepEmbedding(widths[0], temb_channels)
-        resnet = {**resnet, "temb_channels": temb_channels}
 
-        self.down_blocks, self.up_blocks = nn.ModuleList(), nn.ModuleList()
+        self.down_blocks, self.up_blocks = nn.ModuleList(), nn.ModuleList()  # the way up stays empty in a ControlNet
         channels, skip_channels = widths[0], [widths[0]]  # what conv_in leaves; the blocks put theirs on top
         for i, name in enumerate(config.down_block_types):
             sizes = (channels, widths[i], num_layers, resnet, attentions_at[i], i < last, config.downsample_padding)
@@ -56,7 +57,13 @@ class _UNet(ModelMixin, nn.Module):
         self.mid_block = None
         if config.mid_block_type is not None:
             self.mid_block = self.block_class(config.mid_block_type, "Mid")(channels, resnet, attentions_at[last])
+        return skip_channels
 
+    def build(self, resnet: dict[str, Any], attentions_at: list[dict[str, Any]]) -> None:
+        """Make all layers: those of the way down and the middle, then those of the way up."""
+        skip_channels = self.build_down(resnet, attentions_at)
+        config, widths, num_layers = self.config, self.config.block_out_channels, self.config.layers_per_block
+        channels, last = widths[-1], len(widths) - 1
         for i, name in zip(range(last, -1, -1), config.up_block_types, strict=True):
             taken = [skip_channels.pop() for _ in range(num_layers + 1)]
             sizes = (channels, widths[i], taken, resnet, attentions_at[i], i > 0)
@@ -79,15 +86,32 @@ class _UNet(ModelMixin, nn.Module):
             raise ValueError(f"expected one timestep, or one per sample ({batch}), got {tuple(timestep.shape)}")
         return self.time_embedding(self.time_proj(timestep.reshape(-1).expand(batch)).to(self.dtype))
 
-    def denoise(self, sample: Tensor, temb: Tensor, context: Tensor | None) -> Tensor:
-        """Down, middle, up: (B, in_channels, H, W) -> (B, out_channels, H, W)."""
-        x = self.conv_in(sample)
+    def encode(self, x: Tensor, temb: Tensor, context: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        """Down and middle: what `conv_in` leaves -> what the middle leaves, and the skips."""
         skips = [x]
         for block in self.down_blocks:
             x, on_the_way = block(x, temb, context)
             skips += on_the_way
         if self.mid_block is not None:
             x = self.mid_block(x, temb, context)
+        return x, skips
+
+    def denoise(
+        self,
+        sample: Tensor,
+        temb: Tensor,
+        context: Tensor | None,
+        skip_residuals: Sequence[Tensor] | None = None,
+        mid_residual: Tensor | None = None,
+    ) -> Tensor:
+        """Down, middle, up: (B, in_channels, H, W) -> (B, out_channels, H, W). The residuals are added in between."""
+        x, skips = self.encode(self.conv_in(sample), temb, context)
+        if skip_residuals is not None:
+            if len(skip_residuals) != len(skips):
+                raise ValueError(f"expected {len(skips)} residuals, one for each skip, got {len(skip_residuals)}")
+            skips = [skip + residual for skip, residual in zip(skips, skip_residuals, strict=True)]
+        if mid_residual is not None:
+            x = x + mid_residual
         for block in self.up_blocks:
             x = block(x, skips, temb, context)
         return self.conv_out(F.silu(self.conv_norm_out(x)))
@@ -146,6 +170,7 @@ class UNet2DModel(_UNet):
         super().__init__()
         attention = {"dim_head": attention_head_dim, "bias": True, "norm_num_groups": norm_num_groups, "eps": norm_eps}
         resnet = {"groups": norm_num_groups, "eps": norm_eps, "dropout": dropout}
+        resnet["temb_channels"] = 4 * block_out_channels[0]
         self.build(resnet, [attention] * len(block_out_channels))
         self.class_embedding = nn.Embedding(num_class_embeds, 4 * block_out_channels[0]) if num_class_embeds else None
 
@@ -210,24 +235,46 @@ class UNet2DConditionModel(_UNet):
         use_linear_projection: bool = False,
     ):
         super().__init__()
-        heads = attention_head_dim
-        if isinstance(heads, int):
-            heads = (heads,) * len(block_out_channels)
-        if len(heads) != len(block_out_channels):
-            raise ValueError(f"expected {len(block_out_channels)} values of attention_head_dim, got {heads}")
-        attention = {
-            "cross_attention_dim": cross_attention_dim,
-            "num_layers": transformer_layers_per_block,
-            "norm_num_groups": norm_num_groups,
-            "use_linear_projection": use_linear_projection,
-        }
-        resnet = {"groups": norm_num_groups, "eps": norm_eps, "dropout": dropout}
-        self.build(resnet, [{**attention, "num_attention_heads": n} for n in heads])
+        self.build(*layer_options(self.config))
 
-    def forward(self, sample: Tensor, timestep: Tensor | float, encoder_hidden_states: Tensor) -> Tensor:
-        """sample: (B, in_channels, H, W); timestep: a number or (B,); encoder_hidden_states: (B, L, D). As sample."""
+    def forward(
+        self,
+        sample: Tensor,
+        timestep: Tensor | float,
+        encoder_hidden_states: Tensor,
+        down_block_additional_residuals: Sequence[Tensor] | None = None,
+        mid_block_additional_residual: Tensor | None = None,
+    ) -> Tensor:
+        """sample: (B, in_channels, H, W); timestep: a number or (B,); encoder_hidden_states: (B, L, D). As sample.
+
+        The additional residuals are a ControlNet's: one for each skip, and one for what the middle leaves.
+        """
         self.check_sample(sample)
-        shape, dim = tuple(encoder_hidden_states.shape), self.config.cross_attention_dim
-        if len(shape) != 3 or shape[0] != len(sample) or shape[2] != dim:
-            raise ValueError(f"expected encoder_hidden_states ({len(sample)}, L, {dim}), got {shape}")
-        return self.denoise(sample, self.embed_time(timestep, len(sample)), encoder_hidden_states)
+        check_context(encoder_hidden_states, len(sample), self.config.cross_attention_dim)
+        temb, residuals = self.embed_time(timestep, len(sample)), down_block_additional_residuals
+        return self.denoise(sample, temb, encoder_hidden_states, residuals, mid_block_additional_residual)
+
+
+def layer_options(config: Config) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What all ResNets of a conditional U-Net share, and what the transformers at each width do."""
+    heads, widths = config.attention_head_dim, config.block_out_channels
+    if isinstance(heads, int):
+        heads = (heads,) * len(widths)
+    if len(heads) != len(widths):
+        raise ValueError(f"expected {len(widths)} values of attention_head_dim, got {heads}")
+    attention = {
+        "cross_attention_dim": config.cross_attention_dim,
+        "num_layers": config.transformer_layers_per_block,
+        "norm_num_groups": config.norm_num_groups,
+        "use_linear_projection": config.use_linear_projection,
+    }
+    resnet = {"groups": config.norm_num_groups, "eps": config.norm_eps, "dropout": config.get("dropout", 0.0)}
+    resnet["temb_channels"] = 4 * widths[0]
+    return resnet, [{**attention, "num_attention_heads": n} for n in heads]
+
+
+def check_context(context: Tensor, batch: int, dim: int) -> None:
+    """ValueError unless the context is (batch, L, dim)."""
+    shape = tuple(context.shape)
+    if len(shape) != 3 or shape[0] != batch or shape[2] != dim:
+        raise ValueError(f"expected encoder_hidden_states ({batch}, L, {dim}), got {shape}")

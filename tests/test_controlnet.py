@@ -1,0 +1,191 @@
+"""ControlNet against diffusers', alone and in a whole pipeline."""
+
+import copy
+
+import diffusers
+import pytest
+import torch
+from test_unet import CONDITION_CONFIGS, SMALL, condition_inputs
+from torch.testing import assert_close
+
+from minildm.controlnet import ControlledUNet, ControlNetModel, ControlNetTask
+from minildm.schedulers import DDPMScheduler
+from minildm.testing import assert_parity, randomise_
+from minildm.unet import UNet2DConditionModel
+
+pytest_plugins = ["tiny"]
+
+CONFIGS = {name: SMALL | config for name, config in CONDITION_CONFIGS.items() if config.get("mid_block_type", 1)}
+OWN = {
+    "to 1/4": dict(conditioning_embedding_out_channels=(4, 6, 8), conditioning_channels=11),
+    "to 1/8": dict(conditioning_embedding_out_channels=(4, 6, 8, 8)),
+    "same size": dict(conditioning_embedding_out_channels=(4,), conditioning_channels=1),
+}
+
+
+def controlnet_config(name):
+    foreign = ("up_block_types", "out_channels", "sample_size")
+    return {key: value for key, value in CONFIGS[name].items() if key not in foreign}
+
+
+def pictures(inputs, own, scale=None):
+    """Conditions for these samples, (B, C, f·h, f·w)."""
+    factor = 2 ** (len(own["conditioning_embedding_out_channels"]) - 1)
+    height, width = inputs[0].shape[2:]
+    shape = (len(inputs[0]), own.get("conditioning_channels", 3), factor * height, factor * width)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(3))
+
+
+def all_of(model, *inputs):
+    """Everything that a ControlNet says, in one row."""
+    down, mid = model(*inputs) if isinstance(model, ControlNetModel) else model(*inputs, return_dict=False)
+    return torch.cat([residual.flatten() for residual in (*down, mid)])
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_controlnet_is_diffusers(name):
+    config = controlnet_config(name) | OWN["to 1/4"]
+    ours, theirs = ControlNetModel(**config), diffusers.ControlNetModel(**config)
+    inputs = condition_inputs(config)
+    assert_parity(ours, theirs, (*inputs, pictures(inputs, config), 0.7), all_of, all_of)
+
+
+@pytest.mark.parametrize("own", OWN)
+@pytest.mark.parametrize("size", [(8, 8), (7, 9)])
+def test_pictures_of_any_factor_are_diffusers(own, size):
+    config = controlnet_config("two blocks, two layers, attention everywhere") | OWN[own]
+    ours, theirs = ControlNetModel(**config), diffusers.ControlNetModel(**config)
+    inputs = condition_inputs(config, *size)
+    assert_parity(ours, theirs, (*inputs, pictures(inputs, config)), all_of, all_of)
+
+
+class Both(torch.nn.Module):
+    """A U-Net and a ControlNet in one module, so that the parity helper sees the parameters of both."""
+
+    def __init__(self, unet, controlnet):
+        super().__init__()
+        self.unet, self.controlnet = unet, controlnet
+
+    def forward(self, sample, timestep, context, condition):
+        inputs, ours = (sample, timestep, context), isinstance(self.controlnet, ControlNetModel)
+        down, mid = self.controlnet(*inputs, condition, **({} if ours else {"return_dict": False}))
+        residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
+        return self.unet(*inputs, **residuals) if ours else self.unet(*inputs, **residuals).sample
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_unet_with_its_residuals_is_diffusers(name):
+    config, own = CONFIGS[name], controlnet_config(name) | OWN["to 1/4"]
+    ours = Both(UNet2DConditionModel(**config), ControlNetModel(**own))
+    theirs = Both(diffusers.UNet2DConditionModel(**config), diffusers.ControlNetModel(**own))
+    inputs = condition_inputs(config)
+    assert_parity(ours, theirs, (*inputs, pictures(inputs, own)))
+
+
+@pytest.fixture
+def pair():
+    unet = randomise_(UNet2DConditionModel(**CONFIGS["two blocks, two layers, attention everywhere"]))
+    return unet, ControlNetModel.from_unet(unet, **OWN["to 1/4"])
+
+
+def test_at_first_it_changes_nothing_to_the_last_bit_and_can_learn(pair):
+    unet, controlnet = pair
+    inputs = condition_inputs(unet.config)
+    condition = 100 * pictures(inputs, OWN["to 1/4"])
+    controlled = ControlledUNet(unet, controlnet, condition)
+    assert torch.equal(controlled(*inputs), unet(*inputs))
+    controlled(*inputs).square().mean().backward()
+    zeros = [*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block]
+    assert all(layer.weight.grad.abs().max() > 0 for layer in zeros)
+    # the first step opens these; only then does the gradient reach what lies behind them
+    assert controlnet.controlnet_cond_embedding.conv_out.weight.grad.abs().max() == 0
+    torch.nn.init.ones_(controlnet.controlnet_down_blocks[0].weight)
+    controlled(*inputs).square().mean().backward()
+    assert controlnet.controlnet_cond_embedding.conv_out.weight.grad.abs().max() > 0
+
+
+def test_from_unet_copies_what_diffusers_copies(pair):
+    unet, controlnet = pair
+    config = {key: value for key, value in unet.config.items() if key != "dropout"}
+    theirs = diffusers.UNet2DConditionModel(**config)
+    theirs.load_state_dict(unet.state_dict())
+    expected = diffusers.ControlNetModel.from_unet(theirs, **OWN["to 1/4"])
+    assert set(controlnet.state_dict()) == set(expected.state_dict())
+    for key, value in expected.state_dict().items():
+        if "cond_embedding" not in key:
+            assert torch.equal(controlnet.state_dict()[key], value), key
+    assert controlnet.controlnet_cond_embedding.conv_out.weight.abs().max() == 0
+
+
+def test_it_survives_a_folder_and_diffusers_opens_it(pair, tmp_path):
+    controlnet = randomise_(pair[1])
+    controlnet.save_pretrained(tmp_path)
+    inputs = condition_inputs(pair[0].config)
+    inputs = (*inputs, pictures(inputs, OWN["to 1/4"]))
+    expected = all_of(controlnet, *inputs)
+    assert torch.equal(all_of(ControlNetModel.from_pretrained(tmp_path), *inputs), expected)
+    theirs = diffusers.ControlNetModel.from_pretrained(tmp_path)
+    assert_close(all_of(theirs, *inputs), expected, rtol=1e-5, atol=1e-5)
+    theirs.save_pretrained(tmp_path / "theirs")
+    assert torch.equal(all_of(ControlNetModel.from_pretrained(tmp_path / "theirs"), *inputs), expected)
+
+
+def test_a_guided_picture_is_that_of_diffusers_controlnet_pipeline(tiny, tiny_folder):
+    own = {"conditioning_embedding_out_channels": (4, 6, 8)}
+    controlnet = randomise_(ControlNetModel.from_unet(tiny.unet, **own), torch.Generator().manual_seed(5)).eval()
+    theirs = diffusers.ControlNetModel(**controlnet.config)
+    theirs.load_state_dict(controlnet.state_dict())
+    pipeline = diffusers.StableDiffusionControlNetPipeline.from_pretrained(
+        tiny_folder, controlnet=theirs, safety_checker=None
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    latents = tiny.starting_noise(2, generator=torch.Generator().manual_seed(0))
+    condition = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    prompts = ["a handwritten seven", "the digit 3"]
+    options = {"num_inference_steps": 3, "guidance_scale": 2.0, "latents": latents}
+    said = {"image": condition, "controlnet_conditioning_scale": 0.8, "output_type": "pt"}
+    expected = pipeline(prompts, height=32, width=32, **said, **options).images
+    plain = tiny(prompts, progress=False, **options)
+    tiny.unet = ControlledUNet(tiny.unet, controlnet, condition, 0.8)
+    got = tiny(prompts, progress=False, **options)
+    assert_close(got / 2 + 0.5, expected, rtol=0, atol=1e-4)
+    assert (got - plain).abs().max() > 0.05
+
+
+def test_training_moves_the_controlnet_and_leaves_the_unet_alone(pair):
+    unet, controlnet = pair
+    before = copy.deepcopy(unet.state_dict())
+    scheduler = DDPMScheduler(prediction_type="v_prediction")
+    task = ControlNetTask(controlnet, unet, scheduler)
+    optimiser = torch.optim.SGD([p for p in task.parameters() if p.requires_grad], 0.01)
+    sample, timesteps, context = condition_inputs(unet.config)
+    batch = sample, torch.randn(sample.shape), timesteps, pictures((sample,), OWN["to 1/4"]), context
+    losses = []
+    for _ in range(5):
+        losses.append(task(*batch))
+        losses[-1].backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    xt, target = scheduler.add_noise(*batch[:3]), scheduler.get_velocity(*batch[:3])
+    assert_close(losses[0], (unet(xt, timesteps, context) - target).square().mean())  # nothing said yet
+    assert losses[-1] < losses[0]
+    assert all(torch.equal(value, before[key]) for key, value in unet.state_dict().items())
+    assert {name for name, p in task.named_parameters() if p.requires_grad} == {
+        f"controlnet.{name}" for name, _ in controlnet.named_parameters()
+    }
+
+
+def test_conditions_of_another_shape_are_refused(pair):
+    unet, controlnet = pair
+    sample, timestep, context = condition_inputs(unet.config)
+    good = pictures((sample,), OWN["to 1/4"])
+    for bad in (good[:, :3], good[:1], good[..., :16]):
+        with pytest.raises(ValueError, match=r"expected controlnet_cond \(2, 11, 32, 32\)"):
+            controlnet(sample, timestep, context, bad)
+    with pytest.raises(ValueError, match="a multiple of 3 samples, got 2"):
+        ControlledUNet(unet, controlnet, torch.cat([good, good[:1]]))(sample, timestep, context)
+    with pytest.raises(ValueError, match="expected encoder_hidden_states"):
+        controlnet(sample, timestep, context[:1], good)
+    down, mid = controlnet(sample, timestep, context, good)
+    with pytest.raises(ValueError, match=f"expected {len(down)} residuals"):
+        unet(sample, timestep, context, down[:-1], mid)

@@ -3,7 +3,8 @@
 # Works with GNU make 3.81, which macOS ships.
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-package test-notebooks test-large test-lowest course bench assignments weights lint strip clean
+.PHONY: help lab test test-package test-notebooks test-large test-lowest test-browser course book book-serve \
+	assignments bench weights lint strip clean
 
 UV := $(shell command -v uv 2>/dev/null)
 CHECK := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
@@ -38,6 +39,22 @@ test-notebooks: $(INSTALLED)
 
 course: $(INSTALLED) ## run every notebook at the reader's pace, every claim asserted
 	MINILDM_PACE=course $(PYTEST) notebooks $(NBVAL) --nbval-cell-timeout=1200 --durations=20
+
+BOOK := .venv/.book
+BROWSER := .venv/.browser
+PORT ?= 8000
+
+book: $(BOOK) ## the whole course as web pages in _build/html, every chapter run (MINILDM_PACE=test runs them faster)
+	@$(PY) browser/build.py _build/static/draw; status=$$?; test $$status = 0 || test $$status = 3 || exit $$status
+	$(PY) -m sphinx -b html -c docs -W --keep-going . _build/html
+
+book-serve: ## serve the book on this machine; modules, and so the drawing, do not load from file://
+	@test -f _build/html/index.html || { echo "There is no book yet: make book" >&2; exit 1; }
+	@echo "The book is at http://127.0.0.1:$(PORT)/docs/index.html (Ctrl-C ends it)"
+	@$(PY) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+test-browser: book $(BROWSER) ## open every page of the book in Chromium, which must be on the machine
+	$(PYTEST) tests_browser
 
 bench: $(INSTALLED) ## the measured claims, each beside the peer it is measured against
 	@for script in benchmarks/*.py; do echo; echo "== $$script"; $(PY) "$$script" || exit 1; done
@@ -82,4 +99,12 @@ $(INSTALLED): pyproject.toml
 		else "$(PYTHON)" -m venv .venv; fi; }
 	$(PIP) -e '.[course,test]'
 	@$(PY) -m jupyter labextension disable "@jupyterlab/apputils-extension:announcements" >/dev/null 2>&1 # no news pop-up
+	@touch $@
+
+$(BOOK): $(INSTALLED)
+	$(PIP) -e '.[course,test,book]'
+	@touch $@
+
+$(BROWSER): $(BOOK)
+	$(PIP) -e '.[course,test,book,browser]'
 	@touch $@

@@ -1,11 +1,7 @@
 """Drawing in the page, in Chromium: the pictures are Python's, the page is fit to use, and nothing leaves it."""
 
-import functools
-import http.server
 import importlib.util
 import json
-import shutil
-import threading
 import time
 import warnings
 from pathlib import Path
@@ -13,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from playwright.sync_api import sync_playwright
+from conftest import served
 
 from minildm import StableDiffusionPipeline
 
@@ -34,11 +30,6 @@ def load_build():
 build = load_build()
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
     """A page with nothing but the snippet, as the book's front page has it: the folder and its address."""
@@ -46,19 +37,8 @@ def site(tmp_path_factory):
     build.build(folder / "_static" / "draw")
     (folder / "index.html").write_text(PAGE + (folder / "_static" / "draw" / "snippet.html").read_text())
     (folder / "bare.html").write_text(PAGE)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield folder, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    path = shutil.which("chromium") or shutil.which("google-chrome")  # else the one that playwright installs
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    with served(folder) as address:
+        yield folder, address
 
 
 @pytest.fixture

@@ -1,0 +1,96 @@
+"""The book: Sphinx reads book.yml, the chapters and the pages beside this file. `make book` runs it."""
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = yaml.safe_load((ROOT / "book.yml").read_text(encoding="utf-8"))
+PACE = os.environ.setdefault("MINILDM_PACE", "course")
+
+project, author, copyright = (PAGES["meta"][key] for key in ("title", "author", "copyright"))
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.viewcode",
+    "sphinx.ext.githubpages",  # .nojekyll: some hosts hide folders that begin with an underscore
+    "sphinx_external_toc",
+    "sphinx-mathjax-offline",  # MathJax from the book's own folder
+]
+exclude_patterns = [".*", "_build", "runs", "dist"]
+external_toc_path = str(ROOT / "book.yml")
+external_toc_exclude_missing = True
+numfig = True
+myst_enable_extensions = ["dollarmath", "deflist", "attrs_inline", "substitution"]
+myst_dmath_double_inline = True
+suppress_warnings = ["myst.header", "mystnb.unknown_mime_type"]
+
+html_theme = "sphinx_book_theme"
+html_title = project
+html_static_path = ["_static", "../_build/static"]
+html_css_files = ["book.css"]
+html_theme_options = {"show_toc_level": 2, "use_download_button": True, "navigation_with_keys": False}
+html_show_sourcelink = False
+
+# What draws on the front page; browser/build.py has made it, or has left a note that says why not.
+SNIPPET = ROOT / "_build" / "static" / "draw" / "snippet.html"
+myst_substitutions = {"draw": SNIPPET.read_text(encoding="utf-8").replace('"_static/', '"../_static/')}
+
+
+# Notebooks are executed once for each state of what they import and read, and kept in _build until that changes.
+
+
+def state_of_the_course() -> str:
+    """A name for all that an execution depends on beside the notebook itself."""
+    package = ROOT / "minildm"
+    files = [*package.rglob("*.py"), *package.rglob("*.js"), *package.rglob("*.safetensors")]
+    digest = hashlib.sha256(PACE.encode())
+    for file in sorted([*files, *(ROOT / "benchmarks").glob("*.json")]):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+nb_execution_mode = os.environ.get("BOOK_EXECUTION", "cache")  # "off": the pages without what the chapters print
+nb_execution_cache_path = str(ROOT / "_build" / "executed" / state_of_the_course())
+nb_execution_excludepatterns = os.environ.get("BOOK_EXCEPT", "").split()  # of notebooks to leave as they are
+nb_execution_timeout = 1800
+nb_execution_raise_on_error = True
+nb_execution_show_tb = True
+nb_merge_streams = True
+nb_ipywidgets_js = {"widgets.js": {"type": "module"}}  # moves them without a kernel and without a server
+
+
+# The docstrings are plain text: a line of meaning, then what holds for the arguments.
+
+
+def as_restructured_text(app, what, name, obj, options, lines) -> None:
+    """Escape what reStructuredText would read as markup, and keep each `argument: …` a line of its own."""
+    paragraphs = re.split(r"\n\s*\n", "\n".join(lines).strip())
+    lines[:] = []
+    for paragraph in filter(None, paragraphs):
+        items: list[str] = []
+        for line in paragraph.splitlines():
+            begins = not items or re.match(r"\S[^:]{0,60}: ", line) or re.match(r"\s*[-|\d\"]", line)
+            if begins:
+                items.append(line.strip())
+            else:
+                items[-1] += " " + line.strip()
+        for item in items:
+            code = re.split(r"`+([^`]+)`+", item)
+            code[::2] = [re.sub(r"([*|_\\])", r"\\\1", text) for text in code[::2]]
+            code[1::2] = [f"\\ ``{text}``\\ " for text in code[1::2]]
+            lines += [f"| {''.join(code)}"]
+        lines.append("")
+
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+autodoc_default_options = {"members": True, "undoc-members": False, "show-inheritance": True}
+autodoc_mock_imports: list[str] = []
+
+
+def setup(app) -> None:
+    app.connect("autodoc-process-docstring", as_restructured_text)

@@ -1,0 +1,50 @@
+"""The book's own pages: complete, and about what there is. That it builds and works, `make test-browser` checks."""
+
+import importlib
+import re
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+BOOK = yaml.safe_load((ROOT / "book.yml").read_text(encoding="utf-8"))
+LEFT_OUT = ("__", "plots", "cli")  # see docs/api.md
+
+
+def test_every_page_of_the_table_of_contents_is_there():
+    pages = [BOOK["root"], *(page["file"] for part in BOOK["parts"] for page in part["chapters"])]
+    assert [page for page in pages if not any((ROOT / f"{page}{end}").is_file() for end in (".md", ".ipynb"))] == []
+
+
+def test_the_package_pages_name_every_module():
+    listed = re.findall(r"automodule:: minildm\.(\S+)", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"))
+    files = [*(ROOT / "minildm").glob("*.py"), *(ROOT / "minildm" / "schedulers").glob("*.py")]
+    modules = {".".join(file.relative_to(ROOT / "minildm").with_suffix("").parts) for file in files}
+    expected = {name for name in modules if not name.rpartition(".")[2].startswith(LEFT_OUT)}
+    assert sorted(listed) == sorted(expected)
+
+
+def test_the_notation_leads_to_code_that_is_there():
+    text = (ROOT / "docs" / "notation.md").read_text(encoding="utf-8")
+    names = re.findall(r"\{py:(?:func|meth|class)\}`minildm\.([\w.]+)`", text)
+    assert len(names) > 10
+    for name in names:
+        parts = name.split(".")
+        module = next(i for i in range(len(parts), 0, -1) if is_module(".".join(["minildm", *parts[:i]])))
+        found = importlib.import_module(".".join(["minildm", *parts[:module]]))
+        for part in parts[module:]:
+            found = getattr(found, part)
+
+
+def is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+
+
+def test_every_equation_of_the_notation_has_a_name_and_the_words_are_in_order():
+    notation = (ROOT / "docs" / "notation.md").read_text(encoding="utf-8")
+    fences = re.findall(r"^\$\$(.*)$", notation, re.MULTILINE)
+    assert len(fences) > 16 and set(fences[::2]) == {""}
+    assert all(re.fullmatch(r" \(eq-[\w-]+\)", name) for name in fences[1::2])
+    words = re.findall(r"^(\S.*)\n  \S", (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(words) > 25 and words == sorted(words, key=str.lower)

@@ -60,6 +60,7 @@ function outputs(id, widgets) {
 }
 
 function still(place, shown) {
+  if (!shown.length) return;
   for (const { text, data = {} } of shown) {
     if (text) place.append(Object.assign(document.createElement("pre"), { textContent: text }));
     if (data["image/png"]) {

@@ -15,6 +15,7 @@ _MODULE_OF = {
     "DDIMScheduler": "schedulers",
     "DDPMScheduler": "schedulers",
     "DPMSolverMultistepScheduler": "schedulers",
+    "DiTTransformer2DModel": "dit",
     "EulerAncestralDiscreteScheduler": "schedulers",
     "EulerDiscreteScheduler": "schedulers",
     "FlowMatchEulerDiscreteScheduler": "schedulers",
@@ -36,6 +37,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from .data import cifar10 as cifar10
     from .data import fashion_mnist as fashion_mnist
     from .data import mnist as mnist
+    from .dit import DiTTransformer2DModel as DiTTransformer2DModel
     from .pipeline import StableDiffusionPipeline as StableDiffusionPipeline
     from .schedulers import DDIMScheduler as DDIMScheduler
     from .schedulers import DDPMScheduler as DDPMScheduler

@@ -48,7 +48,9 @@ WRITTEN = {
     ),
     "deaf-loop": (
         breaking(
-            "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM, signal.SIGPROF})\nwhile True: pass"
+            "import signal\n"
+            "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM, signal.SIGPROF})\n"
+            "while True: pass"
         ),
         3,
         "could not be interrupted",

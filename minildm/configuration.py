@@ -165,10 +165,27 @@ class ModelMixin(ConfigMixin):
         """Write configuration and weights; `dtype` (float16, say) is that of the file, not of the model."""
         self.save_config(folder)
         file = Path(folder) / self.weights_name
-        partial = file.with_name(file.name + ".partial")
-        state_dict = {key: value.detach().to("cpu", dtype).contiguous() for key, value in self.state_dict().items()}
-        save_file(state_dict, partial, metadata={"format": "pt"})  # transformers asks for this entry
+        write_tensors(file, self.state_dict(), {"format": "pt"}, dtype)  # transformers asks for this entry
+
+
+def write_tensors(
+    file: Path,
+    tensors: Mapping[str, Tensor],
+    metadata: dict[str, str] | None = None,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write a safetensors file whole or not at all: under another name first, which then takes the place of the old.
+    Who may read it is what the system says of new files (safetensors' own are for their owner alone)."""
+    partial = file.with_name(file.name + ".partial")
+    try:
+        partial.touch()
+        mode = partial.stat().st_mode
+        save_file({k: v.detach().to("cpu", dtype).contiguous() for k, v in tensors.items()}, partial, metadata)
+        partial.chmod(mode)
         os.replace(partial, file)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(f"{file}: could not be written ({error}); what it held before is whole") from error
 
 
 def rename_legacy(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -17,10 +17,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from minildm.configuration import describe_mismatch
+from minildm.configuration import describe_mismatch, write_tensors
 from minildm.text import CLIPTextModel
 from minildm.unet import UNet2DConditionModel
 
@@ -150,10 +149,7 @@ class LoRA(nn.Module):
             if names := [name.removeprefix(prefix) for name in self.layers if name.startswith(prefix)]:
                 options = {"r": self.rank, "lora_alpha": self.alpha, "target_modules": names}
                 settings |= {prefix + key: value for key, value in options.items()}
-        partial = file.with_name(file.name + ".partial")
-        tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in self.tensors().items()}
-        save_file(tensors, partial, {"format": "pt", METADATA: json.dumps(settings)})
-        os.replace(partial, file)
+        write_tensors(file, self.tensors(), {"format": "pt", METADATA: json.dumps(settings)}, dtype)
 
     @classmethod
     def from_pretrained(

@@ -18,6 +18,7 @@ from minildm import data
 from minildm.autoencoder import AutoencoderKL
 from minildm.checkpoints import write_json
 from minildm.classifiers import ImageClassifier
+from minildm.configuration import write_tensors
 from minildm.corpora import load_corpus
 from minildm.metrics import extract
 from minildm.pipeline import StableDiffusionPipeline
@@ -34,7 +35,7 @@ from minildm.stages import (
 )
 from minildm.text import CLIPTextModel
 from minildm.tokenizer import CLIPTokenizer
-from minildm.training import STATE_FILE, Stage, write_tensors
+from minildm.training import STATE_FILE, Stage
 from minildm.unet import UNet2DConditionModel
 
 if TYPE_CHECKING:

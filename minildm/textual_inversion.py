@@ -9,9 +9,10 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from minildm.configuration import write_tensors
 from minildm.pipeline import StableDiffusionPipeline
 from minildm.schedulers import DDPMScheduler
 from minildm.stages import DenoiserTask
@@ -89,9 +90,7 @@ def save_word(folder: str | os.PathLike, word: str, vector: Tensor) -> None:
     """Write the file that diffusers' `pipeline.load_textual_inversion(folder)` opens. vector: (D,)."""
     file = Path(folder) / WEIGHTS_NAME
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(file.name + ".partial")
-    save_file({word: vector.detach().cpu().contiguous()}, partial, {"format": "pt"})
-    os.replace(partial, file)
+    write_tensors(file, {word: vector}, {"format": "pt"})
 
 
 def load_word(folder: str | os.PathLike) -> tuple[str, Tensor]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import signal
 import statistics
 import time
@@ -22,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
+
+from minildm.configuration import write_tensors
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -247,14 +247,3 @@ def load_state(
             return stored.get_tensor("losses").tolist(), stored.get_tensor("seconds").item()
     except SafetensorError as error:
         raise ValueError(f"{file}: expected a whole training state, got: {error}; delete it to start again") from None
-
-
-def write_tensors(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file whole or not at all: under another name first, which then takes the place of the old."""
-    partial = file.with_suffix(".partial")
-    try:
-        save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, partial, metadata)
-        os.replace(partial, file)
-    except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
-        raise OSError(f"{file}: could not be written ({error}); what it held before is whole") from error

@@ -143,6 +143,13 @@ def test_weights_round_trip_bit_for_bit(tmp_path):
         assert file.metadata() == {"format": "pt"}  # older transformers refuse a file that does not say so
 
 
+def test_weights_are_as_readable_as_any_new_file(tmp_path):
+    (tmp_path / "new").touch()
+    Net(5).save_pretrained(tmp_path)
+    mode = (tmp_path / Net.weights_name).stat().st_mode
+    assert mode == (tmp_path / "new").stat().st_mode
+
+
 def test_channels_last_weights_are_saved_as_they_mean(tmp_path):
     class Conv(ModelMixin, nn.Module):
         def __init__(self):

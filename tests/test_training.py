@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from minildm import training
+from minildm import configuration, training
 from minildm.runs import train
 from minildm.training import (
     EMA,
@@ -160,7 +160,7 @@ def test_a_full_disk_leaves_the_state_before_it_whole(tmp_path, monkeypatch):
         file.write_bytes(b"half of i")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(training, "save_file", full)
+    monkeypatch.setattr(configuration, "save_file", full)
     with pytest.raises(OSError, match="could not be written.*No space left.*is whole"):
         save_state(tmp_path / STATE_FILE, "toy", stage.task, optimiser, None, [1.0, 2.0], 1.0)
     assert (tmp_path / STATE_FILE).read_bytes() == before

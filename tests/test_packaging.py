@@ -24,11 +24,11 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 # A module uses only what stands above it (a folder counts as one module).
 ORDER = """
     configuration data scene_text scenes schedules schedulers embeddings resnet attention blocks unet autoencoder vq
-    classifiers losses ideal toys tokenizer text controlnet lora dit distillation checkpoints cells fitting pipeline
-    attention_maps conditioning image_conditions training metrics scene_metrics corpora stages textual_inversion
-    pixels spaces costs recipes runs diagnostics faults drawings scene_evaluation evaluation gan plots plots_cifar
-    plots_conditioning plots_costs plots_gan plots_latents plots_maps plots_metrics plots_networks plots_points
-    plots_sampling plots_text widgets testing cli weights grading
+    classifiers losses ideal toys tokenizer text controlnet lora dit checkpoints cells fitting pipeline
+    attention_maps conditioning image_conditions training metrics scene_metrics corpora stages distillation
+    textual_inversion pixels spaces costs recipes runs diagnostics faults drawings scene_evaluation evaluation gan
+    plots plots_cifar plots_conditioning plots_costs plots_distillation plots_gan plots_latents plots_maps
+    plots_metrics plots_networks plots_points plots_sampling plots_text widgets testing cli weights grading
 """.split()
 HEAVY = ("transformers", "matplotlib", "diffusers", "accelerate", "torchvision", "IPython")
 

@@ -8,7 +8,7 @@ from minildm.plots_distillation import plot_ends, plot_quality_time
 def test_every_path_and_every_end_is_a_line():
     timesteps, paths, said = torch.tensor([999, 500, 0]), torch.randn(3, 4), torch.zeros(3, 4)
     figure = plot_ends(timesteps, {"a": (paths, said), "b": (paths, said)})
-    assert [ax.get_title() for ax in figure.axes] == ["a", "b"]
+    assert [ax.get_title("left") for ax in figure.axes] == ["a", "b"]
     for ax in figure.axes:
         drawn = torch.stack([torch.as_tensor(line.get_ydata()) for line in ax.lines], 1)
         torch.testing.assert_close(drawn, torch.cat([paths, said], 1))

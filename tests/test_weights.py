@@ -9,8 +9,10 @@ import torch
 
 from minildm import StableDiffusionPipeline, checkpoints
 from minildm.checkpoints import WEIGHTS, shipped, shipped_models
+from minildm.controlnet import ControlNetModel
 from minildm.evaluation import evaluate
 from minildm.scene_evaluation import KINDS
+from minildm.weights.make_controlnet import evaluate as evaluate_controlnet
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +86,29 @@ def test_photographs_are_mostly_taken_for_what_was_asked_and_the_card_tells_how_
     assert photographs.card["dataset"] == "cifar10" and photographs.card["evaluation"]["samples"] == 2000
     examiner = json.loads((WEIGHTS / "cifar10-examiner" / "minildm.json").read_text())
     assert 0.85 < examiner["accuracy"] < 0.95
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_the_student_draws_in_a_step_or_four_what_was_asked_without_guidance(steps):
+    student = StableDiffusionPipeline.from_pretrained("mnist-lcm")
+    scored = evaluate(student, 200, num_inference_steps=steps, progress=False)
+    assert student.card["guidance_scale"] == 1.0 and scored.scores.accuracy > 0.95
+    teacher = evaluate(StableDiffusionPipeline.from_pretrained("mnist"), 200, num_inference_steps=1, progress=False)
+    assert scored.scores.accuracy > teacher.scores.accuracy + 0.08
+
+
+def test_the_controlnet_of_the_scenes_draws_where_the_map_says_as_its_card_tells():
+    card = json.loads((WEIGHTS / "scenes-controlnet" / "minildm.json").read_text())
+    told = card["evaluation"]
+    assert told["map and text"]["map_iou"] > told["text alone"]["map_iou"] + 0.2
+    assert told["map and text"]["map_iou"] > told["map and text, against another scene's map"]["map_iou"] + 0.2
+    scores = evaluate_controlnet(
+        StableDiffusionPipeline.from_pretrained("scenes"),
+        ControlNetModel.from_pretrained(shipped("scenes-controlnet")),
+        samples=40,
+    )
+    assert abs(scores["map and text"]["map_iou"] - told["map and text"]["map_iou"]) < 0.12
+    assert scores["text alone"]["map_iou"] < scores["map and text"]["map_iou"] - 0.15
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,20 @@ def test_formulas_are_set_and_no_raw_latex_is_left(visit, name):
     assert not re.search(r"\$\$|\\(frac|sqrt|alpha|beta|sigma|varepsilon|mathcal|mathbb)\b", text)
 
 
+def clicked(widget):
+    """Does a click change what is to be clicked or what lies beside it?"""
+    seen = "(widget) => widget.innerHTML + [...widget.querySelectorAll('canvas')].map((c) => c.toDataURL())"
+    before = widget.evaluate(seen)
+    for target in widget.locator("svg, canvas, button").all():
+        if target.is_visible():
+            box = target.bounding_box()
+            target.click(position={"x": 0.7 * box["width"], "y": 0.3 * box["height"]})
+            widget.page.wait_for_timeout(150)
+            if widget.evaluate(seen) != before:
+                return True
+    return False
+
+
 @pages
 def test_every_widget_changes_its_picture_without_a_kernel(visit, name):
     page, wrong = visit(name)
@@ -95,19 +109,10 @@ def test_every_widget_changes_its_picture_without_a_kernel(visit, name):
                     await settle();
                     if (seen() !== before) return true;
                 }
-                for (const target of widget.querySelectorAll("button, canvas, svg")) {
-                    target.click?.();
-                    const { left, top, width, height } = target.getBoundingClientRect();
-                    const place = { clientX: left + 0.7 * width, clientY: top + 0.3 * height, bubbles: true };
-                    for (const event of ["pointerdown", "pointermove", "pointerup"])
-                        target.dispatchEvent(new PointerEvent(event, place));
-                    await settle();
-                    if (seen() !== before) return true;
-                }
                 return false;
             }"""
         )
-        assert moved, widget.inner_text()[:200]
+        assert moved or clicked(widget), widget.inner_text()[:200]
     assert wrong == []
 
 
@@ -135,7 +140,9 @@ def test_a_phone_shows_the_page_without_scrolling_sideways(visit, name):
 @pages
 def test_every_picture_says_what_it_shows(visit, name):
     page, _ = visit(name)
-    silent = page.eval_on_selector_all("main img", "all => all.filter((i) => !i.alt.trim()).map((i) => i.outerHTML)")
+    silent = page.eval_on_selector_all(
+        "main img", "all => all.filter((i) => !i.hidden && !i.alt.trim()).map((i) => i.outerHTML)"
+    )
     assert silent == []
 
 

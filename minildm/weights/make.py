@@ -1,8 +1,9 @@
-"""Make the shipped checkpoints again: `make weights`, about four hours on two CPU cores; it can be interrupted.
+"""Make the shipped checkpoints again: `make weights`, about five hours on two CPU cores; it can be interrupted.
 `cifar10` needs the full data set (`minildm data cifar10`).
 
-The examiner first, then the model whose drawings it scores. Training keeps its state in runs/weights; what is shipped
-is written here in half precision, with its score on thousands of drawings in its card and the checksum of every file.
+The examiner first, then the model whose drawings it scores, then those that are made from a model. Training keeps its
+state in runs/weights; what is shipped is written here in half precision, with its score on thousands of drawings in its
+card and the checksum of every file.
 """
 
 import hashlib
@@ -17,6 +18,9 @@ from minildm.classifiers import ImageClassifier
 from minildm.evaluation import evaluate
 from minildm.recipes import PRESETS
 from minildm.runs import train, train_examiner
+from minildm.weights.make_controlnet import NAME as CONTROLNET
+from minildm.weights.make_controlnet import make_controlnet
+from minildm.weights.make_lcm import main as make_lcm
 
 WEIGHTS = Path(__file__).resolve().parent
 RUNS = WEIGHTS.parents[1] / "runs" / "weights"
@@ -41,6 +45,8 @@ def main() -> None:
         scored = evaluate(pipeline, SAMPLES[name], examiner=ImageClassifier.from_pretrained(examiner))
         print(scored)
         write_json(WEIGHTS / name / "minildm.json", pipeline.card | {"evaluation": scored.as_dict()})
+    make_lcm(RUNS)
+    make_controlnet(RUNS / CONTROLNET)
     write_checksums()
 
 

@@ -1,0 +1,105 @@
+"""The chapters in JupyterLab, as a reader has them: all cells run, and a slider that is moved changes its figure."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# Chapter -> what its widget is: one of ipywidgets', which asks the kernel, or one of ours, which draws in the page.
+CHAPTERS = {
+    "00_start_here": ".widget-interact",
+    "02_forward_diffusion": ".minildm",
+    "03_learning_to_denoise": ".minildm",
+}
+# In the page: the errors among the outputs, and the number of the cell that shows such a widget.
+ERRORS = """() => window.jupyterapp.shell.currentWidget.content.widgets.flatMap((cell) => {
+    const outputs = cell.model.type === "code" ? cell.model.outputs.toJSON() : [];
+    return outputs.filter((o) => o.output_type === "error").map((o) => `${o.ename}: ${o.evalue}`); })"""
+LEFT_OUT = """() => window.jupyterapp.shell.currentWidget.content.widgets.filter((cell) =>
+    cell.model.type === "code" && cell.model.sharedModel.source.trim() && !cell.model.executionCount).length"""
+SHOW = """async (i) => { const notebook = window.jupyterapp.shell.currentWidget.content;
+    notebook.activeCellIndex = i; await notebook.scrollToItem(i, "start"); }"""
+WIDGETS = """() => window.jupyterapp.shell.currentWidget.content.widgets.flatMap((cell, i) =>
+    cell.model.type === "code" && cell.model.outputs.toJSON().some((o) =>
+        o.data && "application/vnd.jupyter.widget-view+json" in o.data) ? [i] : [])"""
+# What is seen of a widget: its markup, which holds every picture but those of canvases, and those.
+SEEN = "(w) => w.innerHTML + [...w.querySelectorAll('canvas')].map((c) => c.toDataURL())"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """JupyterLab on a copy of the course, at test pace: its address."""
+    folder = tmp_path_factory.mktemp("course")
+    shutil.copytree(ROOT / "notebooks", folder / "notebooks")
+    for shared in ("data", "benchmarks"):
+        (folder / shared).symlink_to(ROOT / shared)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--expose-app-in-browser", "--allow-root"]
+    command += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token="]
+    env = {**os.environ, "MINILDM_PACE": "test", "JUPYTER_CONFIG_DIR": str(folder / "config")}
+    env |= {f"JUPYTERLAB_{kind}_DIR": str(folder / kind) for kind in ("SETTINGS", "WORKSPACES")}
+    with open(folder / "lab.log", "wb") as log:
+        server = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"{address}/api")
+                break
+            except OSError:
+                assert server.poll() is None, (folder / "lab.log").read_text()
+                time.sleep(0.5)
+        else:
+            pytest.fail((folder / "lab.log").read_text())
+        yield address
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_chapter_runs_and_its_slider_changes_the_figure(chromium, lab, chapter):
+    page = chromium.new_page(viewport={"width": 1280, "height": 1000})
+    page.goto(f"{lab}/lab/tree/notebooks/{chapter}.ipynb?reset")
+    page.wait_for_function(
+        "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'", timeout=120_000
+    )
+    page.set_default_timeout(600_000)
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    assert page.evaluate(ERRORS) == []
+    assert page.evaluate(LEFT_OUT) == 0
+
+    slider = None
+    for cell in page.evaluate(WIDGETS):
+        page.evaluate(SHOW, cell)
+        widget = page.locator(f".jp-NotebookPanel .jp-Cell.jp-mod-active {CHAPTERS[chapter]}").first
+        sliders = widget.locator("[role=slider], input[type=range]")
+        page.wait_for_timeout(3000)  # for the widget to be drawn
+        if sliders.count():
+            slider = sliders.first
+            break
+    assert slider, f"{chapter} shows no {CHAPTERS[chapter]} with a slider"
+    page.set_default_timeout(60_000)
+    slider.scroll_into_view_if_needed()
+    page.wait_for_timeout(1000)  # for what is still being drawn
+    before = widget.evaluate(SEEN)
+    picture = widget.locator("img, canvas, svg").first.screenshot()
+    slider.focus()
+    slider.press("ArrowRight")
+    slider.press("ArrowRight")
+    for _ in range(60):
+        page.wait_for_timeout(500)
+        if widget.evaluate(SEEN) != before and widget.locator("img, canvas, svg").first.screenshot() != picture:
+            break
+    else:
+        pytest.fail(f"{chapter}: nothing changed when its slider was moved")
+    page.close()

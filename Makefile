@@ -54,7 +54,7 @@ book-serve: ## serve the book on this machine; modules, and so the drawing, do n
 	@$(PY) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
 test-browser: book $(BROWSER) ## open every page of the book in Chromium, which must be on the machine
-	$(PYTEST) tests_browser
+	OMP_NUM_THREADS=1 $(PYTEST) tests_browser -n $(JOBS) --dist loadfile
 
 bench: $(INSTALLED) ## the measured claims, each beside the peer it is measured against
 	@for script in benchmarks/*.py; do echo; echo "== $$script"; $(PY) "$$script" || exit 1; done

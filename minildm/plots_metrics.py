@@ -80,7 +80,7 @@ def plot_balls(real: Tensor, radius: Tensor, generated: Tensor, inside: Tensor) 
     return figure
 
 
-def plot_repeats(values: Mapping[str, Sequence[float]], xlabel: str) -> Figure:
+def plot_repeats(values: Mapping[str, Sequence[float]], xlabel: str, logarithmic: bool = False) -> Figure:
     """A line for each name: every repeat a dot, their mean a stroke. What is more than chance is seen at once."""
     import matplotlib.pyplot as plt
 
@@ -90,6 +90,6 @@ def plot_repeats(values: Mapping[str, Sequence[float]], xlabel: str) -> Figure:
             ax.plot(numbers, [row] * len(numbers), "o", color=COLOURS[0], alpha=0.6)
             ax.plot([sum(numbers) / len(numbers)] * 2, [row - 0.3, row + 0.3], color=COLOURS[1], linewidth=2.5)
         ax.set_yticks(range(len(values)), list(values))
-        ax.set(xlabel=xlabel, ylim=(len(values) - 0.5, -0.5))
+        ax.set(xlabel=xlabel, xscale="log" if logarithmic else "linear", ylim=(len(values) - 0.5, -0.5))
     plt.close(figure)
     return figure

@@ -177,8 +177,9 @@ def test_the_readme_fits_one_screen_and_its_links_lead_somewhere():
     assert "make lab" in readme and "make test" in readme
 
 
-def test_ci_runs_the_readmes_test_command():
-    assert (ROOT / ".ci" / "run").read_text().splitlines()[-1] == "make test"
+def test_ci_runs_the_readmes_test_command_and_then_the_pages():
+    lines = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert "make test" in lines and lines[-1].endswith("make test-browser")
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
 

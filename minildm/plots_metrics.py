@@ -51,7 +51,8 @@ def plot_table(
         ax.imshow(marks, "Oranges", vmin=0, vmax=2, aspect="auto")
         for i, values in enumerate(rows.values()):
             for j, value in enumerate(values):
-                ax.text(j, i, "–" if math.isnan(value) else f"{value:.3g}", ha="center", va="center")
+                number = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+                ax.text(j, i, "–" if math.isnan(value) else number, ha="center", va="center")
         ax.set_xticks(range(len(columns)), columns)
         ax.set_yticks(range(len(rows)), list(rows))
         ax.xaxis.tick_top()

@@ -25,12 +25,12 @@ def test_every_repeat_is_a_dot_and_the_means_are_the_line():
 
 
 def test_a_table_has_its_numbers_where_they_belong_and_marks_the_alarms():
-    rows, alarms = {"x": (1.0, math.nan), "y": (250.0, 0.5)}, {"x": (True, False), "y": (False, True)}
+    rows, alarms = {"x": (1.0, math.nan), "y": (2915.6, 0.5)}, {"x": (True, False), "y": (False, True)}
     ax = plot_table(rows, ("p", "q"), alarms).axes[0]
     assert {text.get_position(): text.get_text() for text in ax.texts} == {
         (0, 0): "1",
         (1, 0): "–",
-        (0, 1): "250",
+        (0, 1): "2,916",
         (1, 1): "0.5",
     }
     assert ax.images[0].get_array().tolist() == [[1, 0], [0, 1]]

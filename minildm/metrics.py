@@ -13,6 +13,10 @@ from torch import Tensor
 
 from .classifiers import ImageClassifier
 
+# Tables of all pairs are made some rows at a time: whole, 10,000 x 10,000 would take gigabytes, and a piece of less
+# than 32 MB is memory that the allocator keeps and hands out again, where a larger one is asked of the system anew.
+PIECE = 100
+
 
 class Scores(NamedTuple):
     """What `score` measures of one set of pictures against a reference set; fractions are in [0, 1]."""
@@ -30,7 +34,7 @@ class Scores(NamedTuple):
 
 
 @torch.no_grad()
-def extract(examiner: ImageClassifier, images: Tensor, batch_size: int = 500) -> tuple[Tensor, Tensor]:
+def extract(examiner: ImageClassifier, images: Tensor, batch_size: int = 100) -> tuple[Tensor, Tensor]:
     """Features (N, D) and predicted classes (N,) of images (N, C, H, W) in [-1, 1]. The examiner: in eval mode."""
     if examiner.training:
         raise ValueError("expected the examiner in evaluation mode (examiner.eval()), got training mode")
@@ -58,8 +62,8 @@ def kernel_distance(a: Tensor, b: Tensor) -> float:
     """Unbiased squared MMD with the kernel (x·y / D + 1)³ of features (N, D) and (M, D); Bińkowski et al. 2018."""
     a, b = _check(a, b)
 
-    def total(x, y):  # in pieces: a table of all pairs of 10,000 pictures would take gigabytes
-        return sum((piece @ y.T / x.shape[1] + 1).pow(3).sum().item() for piece in x.split(1000))
+    def total(x, y):
+        return sum((piece @ y.T / x.shape[1] + 1).pow(3).sum().item() for piece in x.split(PIECE))
 
     def mean_of_others(x):  # a picture's kernel with itself would bias the mean
         itself = (x.square().sum(1) / x.shape[1] + 1).pow(3).sum().item()
@@ -77,8 +81,9 @@ def precision_recall(real: Tensor, generated: Tensor, k: int = 3) -> tuple[float
     real, generated = _check(real, generated, least=k + 1)
 
     def inside(points, others):
-        radius = torch.cat([torch.cdist(chunk, others).kthvalue(k + 1).values for chunk in others.split(1000)])
-        return sum((torch.cdist(x, others) <= radius).any(1).sum().item() for x in points.split(1000)) / len(points)
+        nearest = [torch.cdist(x, others).topk(k + 1, largest=False).values for x in others.split(PIECE)]
+        radius = torch.cat(nearest)[:, k]
+        return sum((torch.cdist(x, others) <= radius).any(1).sum().item() for x in points.split(PIECE)) / len(points)
 
     return inside(generated, real), inside(real, generated)
 
@@ -115,14 +120,14 @@ def mode_coverage(real: Tensor, generated: Tensor, bins: int = 50, seed: int = 0
 
 def nearest_images(images: Tensor, training_images: Tensor) -> tuple[Tensor, Tensor]:
     """For each image (N, C, H, W) the nearest of the training images (M, C, H, W): its root mean square distance per
-    pixel and its index, both (N,). A distance near 0 is a copy. In pieces: 1,000 against 60,000 take two seconds."""
+    pixel and its index, both (N,). A distance near 0 is a copy."""
     if images.shape[1:] != training_images.shape[1:] or not len(training_images):
         raise ValueError(
             f"expected images of the training images' shape {tuple(training_images.shape[1:])} and at least one of "
             f"those, got {tuple(images.shape[1:])} and {len(training_images)}"
         )
     a, b = images.flatten(1), training_images.flatten(1)
-    found = [torch.cdist(x, b).min(1) for x in a.split(500)]
+    found = [torch.cdist(x, b).min(1) for x in a.split(500)]  # each piece costs a copy of all training images
     distances = torch.cat([nearest.values for nearest in found]) / a.shape[1] ** 0.5
     return distances, torch.cat([nearest.indices for nearest in found])
 

@@ -36,8 +36,8 @@ def rebuilt(
 ) -> StableDiffusionPipeline:
     """The same pipeline as another class or with other parts; what is not named is shared."""
     parts = {name: getattr(pipeline, name) for name in COMPONENTS} | parts
-    made = kind(**parts, card=pipeline.card)
-    made.scheduler = parts["scheduler"]  # as it is: the constructor mends some of what is wrong here
+    made = kind(**{**parts, "scheduler": pipeline.scheduler}, card=pipeline.card)
+    made.scheduler = parts["scheduler"]  # past the constructor, which refuses or mends some of what is wrong here
     return made
 
 

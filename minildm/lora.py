@@ -147,7 +147,7 @@ class LoRA(nn.Module):
         settings = {}
         for prefix in PREFIXES:
             if names := [name.removeprefix(prefix) for name in self.layers if name.startswith(prefix)]:
-                options = {"r": self.rank, "lora_alpha": self.alpha, "target_modules": names}
+                options = {"r": self.rank, "lora_alpha": self.alpha, "rank_pattern": {}, "target_modules": names}
                 settings |= {prefix + key: value for key, value in options.items()}
         write_tensors(file, self.tensors(), {"format": "pt", METADATA: json.dumps(settings)}, dtype)
 

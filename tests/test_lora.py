@@ -45,7 +45,7 @@ def test_diffusers_draws_the_same_with_our_file(tiny, tiny_folder, latents, tmp_
     assert (got - plain).abs().max() > 0.05
     theirs = diffusers.StableDiffusionPipeline.from_pretrained(tiny_folder)
     theirs.set_progress_bar_config(disable=True)
-    theirs.load_lora_weights(tmp_path)
+    theirs.load_lora_weights(tmp_path, weight_name=WEIGHTS_NAME)  # which older ones want to be told when offline
     options = {"num_inference_steps": 3, "guidance_scale": 2.0, "latents": latents, "output_type": "pt"}
     assert_close(got / 2 + 0.5, theirs(PROMPTS, height=32, width=32, **options).images, rtol=0, atol=1e-4)
 

@@ -2,6 +2,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -270,7 +271,10 @@ def test_bad_arguments_are_named(tmp_path, arguments, message):
 def test_two_processes_have_the_loss_curve_of_one(trained, tmp_path):
     # "multi_gpu" is accelerate's word for one process per device; with --device cpu each has the processor.
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", port]
     command += ["-m", "minildm.cli", "train", "--preset", "tiny", "--out", str(tmp_path / "model"), "--device", "cpu"]
     command += ["--steps", ",".join(map(str, STEPS))]
     subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, timeout=300)

@@ -60,6 +60,7 @@ def distil(recipe: dict, runs: Path | None = None, seed: int = SEED) -> tuple[St
     card = {key: teacher.card[key] for key in ("dataset", "image_size")} | {
         "guidance_scale": 1.0,  # no second pass: it is in the weights
         "num_inference_steps": STEPS,
+        "prediction_type": scheduler.config.prediction_type,
         "recipe": recipe,
         "seed": seed,
         "hardware": hardware(torch.device("cpu")),

@@ -194,13 +194,15 @@ def test_who_types_a_prompt_gets_its_picture_within_ten_seconds(open_page, pipel
 
 def test_progress_is_shown_while_the_model_comes_and_while_it_draws(open_page):
     page = open_page()
+    draw = page.get_by_role("button", name="Draw (loads")
+    draw.wait_for()
     page.evaluate("""() => {
       window.told = [];
       new MutationObserver(() => told.push([document.querySelector("#minildm-draw progress").value,
         document.querySelector("#minildm-draw [role=status]").textContent])).observe(
         document.querySelector("#minildm-draw [role=status]"), { childList: true, subtree: true, characterData: true });
     }""")
-    page.get_by_role("button", name="Draw (loads").click()
+    draw.click()
     page.wait_for_function(DONE, timeout=60_000)
     told = page.evaluate("told")
     loading = [value for value, text in told if text.startswith("loading")]

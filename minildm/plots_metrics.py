@@ -23,6 +23,7 @@ def plot_against_size(sizes: Sequence[int], scores: Mapping[str, Tensor], xlabel
     scores: name -> (len(sizes), repeats). The horizontal axis is logarithmic.
     """
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, len(scores), figsize=(PAGE_WIDTH, 2.8), squeeze=False)
@@ -32,6 +33,9 @@ def plot_against_size(sizes: Sequence[int], scores: Mapping[str, Tensor], xlabel
             ax.plot(sizes, values.mean(1), color=colour, linewidth=1.6)
             ax.axhline(0, color=GREY, linewidth=1, zorder=1)
             ax.set(xscale="log", xlabel=xlabel, ylabel=name)
+            ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+            ax.xaxis.set_major_formatter("{x:g}")
+            ax.xaxis.set_minor_formatter(NullFormatter())
     plt.close(figure)
     return figure
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 
@@ -139,6 +140,13 @@ def test_filmstrip_labels_each_frame_below_its_middle():
     assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "10", "20"]
     assert [shown(figure)[4, round(x)] for x in ax.get_xticks()] == [0, 128, 255]
     assert inside(figure)
+
+
+def test_long_labels_of_a_full_filmstrip_do_not_touch():
+    figure = plots.plot_filmstrip(flat_images(*[0] * 10, height=9, width=9), ["airplane", "automobile"] * 5)
+    figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
 
 
 def test_filmstrip_puts_strips_under_each_other():

@@ -24,6 +24,13 @@ def test_every_repeat_is_a_dot_and_the_means_are_the_line():
         assert list(means.get_ydata()) == [sign * 2.0, sign * 0.25] and ax.get_xscale() == "log"
 
 
+def test_sizes_of_one_decade_have_more_than_one_number_beneath_them():
+    figure = plot_against_size([1, 2, 15], {"a": torch.rand(3, 2)}, xlabel="guidance")
+    figure.canvas.draw()
+    (ax,) = figure.axes
+    assert {"1", "3", "10"} <= {label.get_text() for label in ax.get_xticklabels()}
+
+
 def test_a_table_has_its_numbers_where_they_belong_and_marks_the_alarms():
     rows, alarms = {"x": (1.0, math.nan), "y": (2915.6, 0.5)}, {"x": (True, False), "y": (False, True)}
     ax = plot_table(rows, ("p", "q"), alarms).axes[0]

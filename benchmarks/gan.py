@@ -1,13 +1,13 @@
 """Diffusion against GAN: a GAN in nine settings for a minute each, and the two best of them for as long as the
-diffusion model trained, with three seeds; the better of these again, as long, with as many parameters as the diffusion
-model has; beside it that model (benchmarks/four_minutes.py trains it), its autoencoder with a bell for each class, and
-real digits. Chapter 13.
+diffusion model trained, with three seeds; the better of these again, as long, at two learning rates, with as many
+parameters as the diffusion model has; beside it that model (benchmarks/four_minutes.py trains it), its autoencoder with
+a bell for each class, and real digits. Chapter 13.
 
     python benchmarks/gan.py [CELL ...] [--runs runs/gan] [--diffusion runs/four_minutes] [--out benchmarks/gan.json]
 
 Steps are fixed; the seconds are CPU time of one thread. The diffusion model had four minutes of two threads, of which
 the second makes a step 1.35 times as fast: 2,200 steps of the GAN take at least as long on one, 750 of the wide pair
-about as long. Finished cells are kept in --runs; --out is written by the run that finds all of them there. About 80
+about as long. Finished cells are kept in --runs; --out is written by the run that finds all of them there. About 100
 minutes of one core.
 """
 
@@ -39,7 +39,7 @@ SETTINGS = {
     "samples": 1000,
     # The diffusion model trains 3,022,825 parameters: U-Net, text encoder and autoencoder. The pair has 1,037,954; as
     # wide as this it has 3,075,930, and a step takes 2.95 times as long.
-    "wide": {"arm": "R1, faster critic", "block_out_channels": [56, 112, 232], "steps": 750, "every": 50},
+    "wide": {"block_out_channels": [56, 112, 232], "steps": 750, "every": 50},
     "seeds": [0, 1, 2],
     "repeated": ["R1", "no penalty"],  # these arms of the sweep have all seeds, the others the first
     "shown": 10,
@@ -57,6 +57,7 @@ SWEEP = {
     "no penalty": {"r1": 0.0},
 }
 BEST = ["R1, faster critic", "R1, stronger"]  # the two best of the sweep
+WIDE = {BEST[0]: SWEEP[BEST[0]], "half its rates": {"learning_rates": [2.5e-4, 1e-3]}}  # what the wide pair plays
 
 
 class Judge:
@@ -102,7 +103,7 @@ def milliseconds(draw, count: int, repeats: int = 3) -> float:
 
 
 def new_game(judge: Judge, arm: str, seed: int, **size) -> GANTraining:
-    options = {"spectral_norm": False, **SWEEP[arm]}
+    options = {"spectral_norm": False, **(SWEEP | WIDE)[arm]}
     torch.manual_seed(seed)
     players = Generator(**size), Discriminator(**size, spectral_norm=options.pop("spectral_norm"))
     return GANTraining(*players, judge.images, judge.labels, seed, **options)
@@ -183,7 +184,7 @@ def all_cells() -> dict[str, tuple]:
     sweep = [(arm, first) for arm in SWEEP] + [(arm, seed) for arm in SETTINGS["repeated"] for seed in others]
     cells = {f"sweep {arm} {seed}": ("sweep", arm, seed) for arm, seed in sweep}
     cells |= {f"long {arm} {seed}": ("long", arm, seed) for arm in BEST for seed in SETTINGS["seeds"]}
-    cells |= {f"wide {seed}": ("wide", SETTINGS["wide"]["arm"], seed) for seed in SETTINGS["seeds"]}
+    cells |= {f"wide {arm} {seed}": ("wide", arm, seed) for arm in WIDE for seed in SETTINGS["seeds"]}
     return cells | {f"diffusion {seed}": ("diffusion", None, seed) for seed in SETTINGS["seeds"]}
 
 
@@ -191,8 +192,7 @@ def measure(judge: Judge, kind: str, arm: str, seed: int, folder: Path) -> dict:
     if kind == "diffusion":
         return {"cells": diffusion(judge, folder, seed)}
     if kind == "wide":
-        size = {key: value for key, value in SETTINGS["wide"].items() if key != "arm"}
-        return play(judge, arm, seed, samples=SETTINGS["samples"], **size)
+        return play(judge, arm, seed, samples=SETTINGS["samples"], **SETTINGS["wide"])
     names = ("sweep_steps", "sweep_every", "sweep_samples") if kind == "sweep" else ("steps", "every", "samples")
     return play(judge, arm, seed, *(SETTINGS[name] for name in names))
 
@@ -236,7 +236,7 @@ def main() -> None:
     if unknown := set(options.cells) - set(known):
         parser.error(f"expected cells of {', '.join(known)}, got {', '.join(sorted(unknown))}")
     try:
-        cells = Cells(options.runs, {**SETTINGS, "sweep": SWEEP})
+        cells = Cells(options.runs, {**SETTINGS, "sweep": SWEEP, "wide_sweep": WIDE})
     except ValueError as error:
         parser.error(str(error))
     judge = Judge()
@@ -251,6 +251,7 @@ def main() -> None:
         "settings": SETTINGS,
         "sweep": SWEEP,
         "best": BEST,
+        "wide_sweep": WIDE,
         **surroundings,
         "floor": floor(judge, SETTINGS["samples"]),
         "sweep_floor": floor(judge, SETTINGS["sweep_samples"]),

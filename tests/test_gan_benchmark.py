@@ -42,6 +42,7 @@ def test_variety_is_the_mean_distance_within_a_class(script):
 def test_the_result_beside_the_script_has_been_made_with_its_settings_and_is_whole(script):
     result = json.loads((FOLDER / "gan.json").read_text(encoding="utf-8"))
     assert (result["settings"], result["sweep"], result["best"]) == (script.SETTINGS, script.SWEEP, script.BEST)
+    assert result["wide_sweep"] == script.WIDE
     assert list(result["cells"]) == list(script.all_cells())
     for name, cell in result["cells"].items():
         if name.startswith("long"):

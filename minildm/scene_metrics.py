@@ -1,4 +1,4 @@
-"""Did it draw what the caption asked for? Each attribute of a scene, read off the picture. Chapters 10 and 12.
+"""Did it draw what the caption asked for? Each attribute of a scene, read off the picture. Chapters 09 and 12.
 
 A picture is segmented against its ground; then every digit's class comes from the examiner, its colour from the median
 of its ink, its size and place from the box around it. On real scenes that it has never seen, the reader is right about

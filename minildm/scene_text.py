@@ -1,4 +1,4 @@
-"""What is in a scene of digits, as numbers and as a caption, and the way from each to the other. Chapter 10.
+"""What is in a scene of digits, as numbers and as a caption, and the way from each to the other. Chapter 09.
 
 The grammar is small and its words are few (`words`), so that a tokenizer can learn all of them and a caption can be
 read back (`parse`).

@@ -1,4 +1,4 @@
-"""DigitScenes: pictures in which text means something (after the CLEVR scenes of Johnson et al. 2017). Chapter 10.
+"""DigitScenes: pictures in which text means something (after the CLEVR scenes of Johnson et al. 2017). Chapter 09.
 
 One or two real MNIST digits on a 32×32 canvas, each with a colour, a size and a place, on a coloured ground. With every
 picture come its caption, its semantic map and its attributes, so that a drawing can be scored exactly.

@@ -100,6 +100,38 @@ WRITTEN = {
         3,
         "imports what it was to write?",
     ),
+    "half-characters": (asked("raise ValueError('\\ud83d \\x1b[2J')"), 3, "\\ud83d \\x1b[2J"),
+    "answers-with-small-change": (
+        breaking(
+            "import os\nfor i in range(3, 30):\n    bomb = b'[' + b'[],' * (8 << 20) + b'0]\\n'\n"
+            "    try:\n        while bomb: bomb = bomb[os.write(i, bomb) :]\n    except OSError: pass"
+        ),
+        3,
+        "unreadable",
+    ),
+    "patches-the-wire": (
+        {"scale": SCALE, "total": "import minildm.grading.wire as w\nw.encode = lambda value: {'array': [1]}"},
+        0,
+        "unreadable",
+    ),
+    "a-child-that-talks": (
+        breaking(
+            "import os, signal, time\nfor s in (1, 2, 15): signal.signal(s, signal.SIG_IGN)\n"
+            "if os.fork() == 0:\n    os.setsid()\n"
+            "    while True:\n        for i in range(3, 30):\n"
+            '            try: os.write(i, b\'{"answer": 8, "error": null}\\n\')\n            except OSError: pass\n'
+            "        time.sleep(0.01)"
+        ),
+        3,
+        "defines no `total`",
+    ),
+    "recursion": (asked("x = []\nfor _ in range(10**6): x = [x]\nreturn repr(x)"), 3, "RecursionError"),
+    "raises-its-limits": (
+        breaking("import resource as r\nr.setrlimit(r.RLIMIT_DATA, (-1, -1))"),
+        3,
+        "not allowed to raise",
+    ),
+    "without-descriptors": (breaking("import os\nos.closerange(0, 256)"), 3, "ended by itself"),
     "html": (asked("raise ValueError('<script>alert(1)</script>')"), 3, ""),
     "magics": ({"scale": f"%matplotlib inline\n{SCALE}", "total": f"%%time\n{TOTAL}\n"}, 8, ""),
 }
@@ -145,6 +177,10 @@ def changed(released: dict) -> dict[str, tuple[dict | str | bytes, float | None,
     }
 
 
+def is_small_file(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink() and path.stat().st_size < 1 << 30
+
+
 @cache
 def missing() -> dict[str, str]:
     return missing_bounds()
@@ -177,10 +213,18 @@ def classroom(tmp_path_factory):
     (handed_in / "linked").mkdir()
     (handed_in / "linked" / "tiny.ipynb").symlink_to(secret)
     expected["linked"] = None, "is a link"
+    (handed_in / "linked-folder").symlink_to(handed_in / "full")
+    expected["linked-folder"] = None, "no notebook was handed in, but linked-folder"
+    (handed_in / "pipe").mkdir()
+    os.mkfifo(handed_in / "pipe" / "tiny.ipynb")
+    expected["pipe"] = None, "is not a file"
+    with submissions.hand_in(handed_in, "endless", "").open("wb") as file:
+        file.truncate(1 << 40)
+    expected["endless"] = None, "has 1048576 MB"
     (handed_in / "wrong-file").mkdir()
     (handed_in / "wrong-file" / "tiny.pdf").write_text("%PDF")
     expected["wrong-file"] = None, "no notebook was handed in, but tiny.pdf"
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and not path.is_symlink()}
+    before = {path: path.read_bytes() for path in folder.rglob("*") if is_small_file(path)}
     found = find_submissions(handed_in, assignments)
     results = {student: result for (student, _), result in grade_all(found, assignments, out, jobs=4).items()}
     return {"expected": expected, "results": results, "before": before, "folder": folder}
@@ -211,6 +255,11 @@ def reaching(folder: Path) -> dict[str, str]:
             "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(987)'], start_new_session=True)\n"
             "raise RuntimeError('it stays')"
         ),
+        "hides-memory": f"import os\nos.memfd_create('x'){escaped}",
+        "looks-into-process-1": (
+            "import ctypes\nlibc = ctypes.CDLL(None)\n"
+            "try: text = open('/proc/1/environ').read()\nexcept OSError: assert libc.ptrace(16, 1, 0, 0) == 0" + escaped
+        ),
         "escapes": "import ctypes\nassert ctypes.CDLL(None).unshare(0x10020000) == 0\n" + escaped,
     }
 
@@ -240,7 +289,7 @@ def test_nothing_was_written_changed_or_deleted(classroom):
     folder = classroom["folder"]
     for path, content in classroom["before"].items():
         assert path.read_bytes() == content, path
-    new = {p for p in folder.rglob("*") if p.is_file() and not p.is_symlink()} - set(classroom["before"])
+    new = {p for p in folder.rglob("*") if is_small_file(p)} - set(classroom["before"])
     assert {p.relative_to(folder).parts[0] for p in new} <= {"out"}
 
 

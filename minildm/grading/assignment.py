@@ -24,6 +24,7 @@ import numpy as np
 from minildm.grading.session import Limits
 
 HIDDEN = re.compile(r"^### BEGIN HIDDEN TESTS\n(.*?)^### END HIDDEN TESTS", re.MULTILINE | re.DOTALL)
+BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 CONSTANT = re.compile(r"^(?P<name>\w+) = (?P<value>.+?)  # course: (?P<choices>.+)$", re.MULTILINE)
 
 
@@ -39,11 +40,12 @@ class Part(NamedTuple):
 
 
 class Written(NamedTuple):
-    """A question that a person marks."""
+    """A question that a person marks, and the course's text below which its answer stands."""
 
     name: str
     title: str
     points: float
+    below: str
 
 
 def course_rng(key: str, *names: str) -> np.random.Generator:
@@ -106,7 +108,8 @@ class Assignment:
                 chosen = re.search(rf"^{match['name']} = (.+)$", source, re.MULTILINE)
                 self.constants[match["name"]] = ast.literal_eval(chosen[1])
             if mark.get("grade") and mark.get("solution"):
-                self.written.append(Written(mark["grade_id"], self.title_before(cell), mark["points"]))
+                below = self.texts(before=cell)[-1]
+                self.written.append(Written(mark["grade_id"], self.title_before(cell), mark["points"], below))
             elif mark.get("grade"):
                 self.parts.append(self.part(cell, mark))
         if not self.parts:
@@ -121,6 +124,12 @@ class Assignment:
         above = self.cells[: self.cells.index(cell) + 1]
         headings = [line for c in above if c["cell_type"] == "markdown" for line in text_of(c).splitlines()]
         return [line.lstrip("# ") for line in headings if line.startswith("#")][-1]
+
+    def texts(self, before: dict[str, Any] | None = None) -> list[str]:
+        """The course's texts, as the course key has them; only those before this cell."""
+        cells = self.cells[: self.cells.index(before)] if before else self.cells
+        texts = [cell for cell in cells if cell["cell_type"] == "markdown" and not nbgrader_of(cell).get("solution")]
+        return [with_constants(text_of(cell), self.key, self.name).strip() for cell in texts]
 
     def part(self, cell: dict[str, Any], mark: dict[str, Any]) -> Part:
         """The hidden test of a grade cell."""

@@ -7,6 +7,8 @@ or one folder of files (Canvas's). A student's row is never missing and never a 
 from __future__ import annotations
 
 import csv
+import hashlib
+import io
 import queue
 import re
 import time
@@ -16,14 +18,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from minildm.checkpoints import read_json, write_json
-from minildm.grading.assignment import Assignment
+from minildm.grading.assignment import Assignment, fingerprint
 from minildm.grading.feedback import feedback_page
 from minildm.grading.grade import Mark, Result, digest, grade
 from minildm.grading.submission import Unreadable, read_notebook
+from minildm.grading.wire import plain
 
 MOODLE = re.compile(r"^(?P<name>.+)_(?P<participant>\d+)_assignsubmission_file_?$")
 CANVAS = re.compile(r"^(?P<name>[^_]+)(_LATE)?_(?P<id>\d+)_\d+_(?P<file>.+)$")
 HIDDEN_FILES = (".", "__MACOSX")
+WRITTEN = ["student", "assignment", "question", "points", "points_max", "answer"]  # of written.csv
 
 
 class Entry(NamedTuple):
@@ -42,10 +46,12 @@ def find_submissions(folder: Path, assignments: dict[str, Assignment], only: str
         if path.name.startswith(HIDDEN_FILES):
             continue
         if path.is_dir() and not path.is_symlink():
-            files[path.name] = [p for p in sorted(path.rglob("*")) if p.is_symlink() or not p.is_dir()]
-        elif path.suffix == ".ipynb":
+            inside = [p for p in sorted(path.rglob("*")) if p.is_symlink() or not p.is_dir()]
+            files.setdefault(plain(path.name, keep=""), []).extend(inside)
+        else:
             match = CANVAS.match(path.name)
-            files.setdefault(f"{match['name']}_{match['id']}" if match else path.stem, []).append(path)
+            student = f"{match['name']}_{match['id']}" if match else path.stem
+            files.setdefault(plain(student, keep=""), []).append(path)
     entries = []
     for student, paths in files.items():
         notebooks = [p for p in paths if p.suffix == ".ipynb" and ".ipynb_checkpoints" not in p.parts]
@@ -53,11 +59,11 @@ def find_submissions(folder: Path, assignments: dict[str, Assignment], only: str
         for path in notebooks:
             by_name.setdefault(only or assignment_of(path, Path(folder), assignments), []).append(path)
         if not notebooks:
-            handed = ", ".join(path.name for path in paths)[:200] or "nothing"
+            handed = plain(", ".join(path.name for path in paths)[:200]) or "nothing"
             entries.append(Entry(student, only or "", None, [f"no notebook was handed in, but {handed}"]))
         for name, found in by_name.items():
             found.sort(key=lambda p: p.lstat().st_mtime)
-            notes = [f"{len(found)} files; the newest was graded: {found[-1].name}"] if len(found) > 1 else []
+            notes = [f"{len(found)} files; the newest was graded: {plain(found[-1].name)}"] if len(found) > 1 else []
             entries.append(Entry(student, name, found[-1], notes))
     return entries
 
@@ -80,8 +86,8 @@ def assignment_of(path: Path, folder: Path, assignments: dict[str, Assignment]) 
 
 def file_name(student: str) -> str:
     """A name for files that any system takes, different for different students."""
-    plain = re.sub(r"[^A-Za-z0-9@+-]+", "_", student)[:80]
-    return plain if plain == student else f"{plain}-{sum(ord(c) * 257**i for i, c in enumerate(student)) % 16**6:06x}"
+    name = re.sub(r"[^A-Za-z0-9@+-]+", "_", student)[:80]
+    return name if name == student else f"{name}-{hashlib.sha256(student.encode()).hexdigest()[:8]}"
 
 
 def grade_all(
@@ -98,29 +104,35 @@ def grade_all(
         slots.put(slot)
 
     def one(entry: Entry) -> Result:
-        if entry.path is None:
-            return Result("not graded: look at it", None, 0, [], {}, entry.notes)
+        try:
+            return graded(entry)
+        except Exception as error:  # the grader's own failure is the teacher's to see, and no student's 0
+            text = f"the grader itself failed: {type(error).__name__}: {error}"
+            return Result("not graded: look at it", None, 0, [], {}, [plain(text[:500])])
+
+    def graded(entry: Entry) -> Result:
         if entry.assignment not in assignments:
-            return Result("not graded: look at it", None, 0, [], {}, ["it belongs to no assignment that is known"])
+            notes = entry.notes or ["it belongs to no assignment that is known"]
+            return Result("not graded: look at it", None, 0, [], {}, notes)
         assignment = assignments[entry.assignment]
         kept = out / entry.assignment / f"{file_name(entry.student)}.json"
-        stamp = digest(entry.path, assignment)
+        stamp = digest(entry.path, assignment) if entry.path else "nothing"
         if kept.is_file() and (found := read_json(kept, "a graded submission"))["digest"] == stamp:
             return result_of(found)
         slot = slots.get()
         start = time.monotonic()
         try:
-            result = grade(entry.path, assignment, slot, namespaces)
-        except Exception as error:  # the grader's own failure is the teacher's to see, and no student's 0
-            text = f"the grader itself failed: {type(error).__name__}: {error}"
-            return Result("not graded: look at it", None, 0, [], {}, [text[:500]])
+            if entry.path:
+                result = grade(entry.path, assignment, slot, namespaces)
+                result = result._replace(notes=entry.notes + result.notes)
+            else:
+                result = Result("not graded: look at it", None, 0, [], {}, entry.notes)
         finally:
             slots.put(slot)
-        result = result._replace(notes=entry.notes + result.notes)
         kept.parent.mkdir(parents=True, exist_ok=True)
-        seconds = round(time.monotonic() - start, 1)
+        about = {"digest": stamp, "key": fingerprint(assignment.key), "student": entry.student}
         content = result._asdict() | {"marks": [m._asdict() for m in result.marks]}
-        write_json(kept, {"digest": stamp, "student": entry.student, "seconds": seconds, **content})
+        write_json(kept, {**about, "seconds": round(time.monotonic() - start, 1), **content})
         return result
 
     results = {}
@@ -137,6 +149,17 @@ def grade_all(
     return results
 
 
+def kept_results(assignments: dict[str, Assignment], out: Path) -> dict[tuple[str, str], Result]:
+    """What earlier runs have graded there with this course key, of other folders, too."""
+    kept = {}
+    for name, assignment in assignments.items():
+        for path in sorted((out / name).glob("*.json")):
+            found = read_json(path, "a graded submission")
+            if found.get("key") == fingerprint(assignment.key):
+                kept[found["student"], name] = result_of(found)
+    return kept
+
+
 def result_of(found: dict[str, Any]) -> Result:
     """A result from its file."""
     fields = {name: found[name] for name in Result._fields}
@@ -148,22 +171,32 @@ def safe(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value
 
 
-def write_table(path: Path, header: list[str], rows: Iterable[list[Any]]) -> None:
-    """A CSV file, replaced as a whole."""
+def write_table(path: Path, header: list[str], rows: Iterable[list[Any]], encoding: str = "utf-8") -> None:
+    """A CSV file, replaced as a whole. A spreadsheet reads names right in "utf-8-sig", which begins with a mark."""
     beside = path.with_suffix(".part")
-    with beside.open("w", newline="", encoding="utf-8") as file:
+    with beside.open("w", newline="", encoding=encoding) as file:
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows([safe(value) for value in row] for row in rows)
     beside.replace(path)
 
 
-def read_table(path: Path) -> list[dict[str, str]]:
-    """A CSV file's rows by column; [] if there is none. Spreadsheets' byte-order mark is dropped."""
+def read_table(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:
+    """A CSV file's rows by column; [] if there is none. A ValueError unless it has these columns and is UTF-8.
+
+    Spreadsheets' byte-order mark is dropped; those of many countries write semicolons, which is understood.
+    """
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        return list(csv.DictReader(file))
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: expected UTF-8; in a spreadsheet, save it as “CSV UTF-8”") from None
+    first = text.partition("\n")[0]
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
+    if absent := [name for name in columns if name not in (reader.fieldnames or ())]:
+        raise ValueError(f"{path}: expected the columns {', '.join(columns)}, but {', '.join(absent)} is missing")
+    return list(reader)
 
 
 def export(
@@ -171,20 +204,26 @@ def export(
 ) -> int:
     """Write grades.csv, written.csv, what Moodle and Canvas import, and the feedback; how many marks are still missing.
 
-    written.csv is for the teacher: points filled in there are read at the next run. A grade whose written part is not
-    marked, or that was not graded, is left blank for Moodle and Canvas: no blank becomes a 0 by itself.
+    written.csv is for the teacher: points filled in there are read at the next run, and never dropped. A grade whose
+    written part is not marked, or that was not graded, is left blank for Moodle and Canvas: no blank becomes a 0 by
+    itself.
     """
-    by_hand = marks_by_hand(out)
-    people = {row["student"]: row for row in roster}
-    for student in people:
-        for name in assignments if roster else ():
-            results.setdefault((student, name), Result("nothing handed in", None, 0, [], {}, []))
+    marked_rows = rows_by_hand(out)
+    by_hand = {tuple(row[:3]): float(row[3]) for row in marked_rows}
+    people = {student: person for student, _ in results if (person := person_of(student, roster))}
+    for row in roster:
+        folders = [student for student, person in people.items() if person is row]
+        student = next((f for f in folders if not MOODLE.match(f)), row["student"])  # Moodle numbers per assignment
+        for name in assignments:
+            if not any((folder, name) in results for folder in folders):
+                people[student] = row
+                results[student, name] = Result("nothing handed in", None, 0, [], {}, [])
     grades, sheet, totals, missing = [], [], {}, 0
     for (student, name), result in sorted(results.items()):
         questions = assignments[name].written if name in assignments else []
         marked: list[float | None] = []
         for question in questions if result.score is not None else []:
-            given = by_hand.get((student, name, question.name))
+            given = by_hand.get((safe(student), name, question.name))
             points = min(max(given, 0), question.points) if given is not None else None
             marked.append(points)
             text = result.written.get(question.name, "")
@@ -203,9 +242,11 @@ def export(
             page = out / name / "feedback" / f"{file_name(student)}.html"
             page.parent.mkdir(parents=True, exist_ok=True)
             page.write_text(feedback_page(student, assignments[name], result, marked), encoding="utf-8")
+    listed = {(safe(student), name, question) for student, name, question, *_ in sheet}
+    sheet += [row for row in marked_rows if tuple(row[:3]) not in listed]
     header = ["student", "assignment", "automatic", "automatic_max", "total", "total_max", "status", "parts", "notes"]
-    write_table(out / "grades.csv", header, grades)
-    write_table(out / "written.csv", ["student", "assignment", "question", "points", "points_max", "answer"], sheet)
+    write_table(out / "grades.csv", header, grades, "utf-8-sig")
+    write_table(out / "written.csv", WRITTEN, sheet, "utf-8-sig")
     for name, assignment in assignments.items():
         export_moodle(out, name, assignment, totals, people)
     export_canvas(out, assignments, totals, people)
@@ -217,16 +258,31 @@ def blank(value: float | None) -> str:
     return "" if value is None else f"{value:g}"
 
 
-def marks_by_hand(out: Path) -> dict[tuple[str, str, str], float]:
-    """What the teacher has filled in; a ValueError for what is no number."""
-    found = {}
-    for row in read_table(out / "written.csv"):
-        if points := (row.get("points") or "").strip():
+def rows_by_hand(out: Path) -> list[list[str]]:
+    """The rows of written.csv that the teacher has filled in; a ValueError for what is no number."""
+    found = []
+    for row in read_table(out / "written.csv", WRITTEN):
+        if points := (row["points"] or "").strip():
+            row["points"] = points.replace(",", ".")
             try:
-                found[row["student"].removeprefix("'"), row["assignment"], row["question"]] = float(points)
+                float(row["points"])
             except ValueError:
                 raise ValueError(f"written.csv: expected points for {row['student']}, got {points!r}") from None
+            found.append([row[name] or "" for name in WRITTEN])
     return found
+
+
+def person_of(student: str, roster: list[dict[str, str]]) -> dict[str, str] | None:
+    """The roster's row for a submission: it names the folder, or what nbgrader, Moodle or Canvas made its name of."""
+    moodle, canvas = MOODLE.match(student), re.search(r"_(\d+)$", student)
+    ways = [("student", student), ("id", student), ("login", student), ("email", student)]
+    ways += [("name", moodle["name"])] if moodle else []
+    ways += [("canvas_id", canvas[1])] if canvas else []
+    for column, value in ways:
+        found = [row for row in roster if row.get(column) == value]
+        if len(found) == 1:
+            return found[0]
+    return None
 
 
 def export_moodle(out: Path, name: str, assignment: Assignment, totals: dict, people: dict) -> None:

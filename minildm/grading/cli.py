@@ -82,8 +82,8 @@ def grade(
     """Grade a class: every submission in a bounded process, every answer judged outside it."""
     from tqdm import tqdm
 
+    from minildm.grading import classroom
     from minildm.grading.assignment import load_assignments
-    from minildm.grading.classroom import export, find_submissions, grade_all, read_table
 
     missing = unbounded()
     for name, meaning in missing.items():
@@ -96,7 +96,12 @@ def grade(
     if assignment is not None and assignment not in assignments:
         raise typer.BadParameter(f"expected an assignment of {', '.join(assignments)}, got {assignment}")
     chosen = {assignment: assignments[assignment]} if assignment else assignments
-    entries = find_submissions(submissions, chosen, assignment)
+    try:  # before anything takes long
+        people = classroom.read_table(roster, ["student"]) if roster else []
+        classroom.rows_by_hand(out)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    entries = classroom.find_submissions(submissions, chosen, assignment)
     out.mkdir(parents=True, exist_ok=True)
     with tqdm(total=len(entries), unit="submission", disable=None) as bar:
 
@@ -104,14 +109,18 @@ def grade(
             bar.update()
             bar.set_postfix_str(student[:20])
 
-        results = grade_all(entries, chosen, out, jobs, done=show)
-    used = {name for _, name in results} & set(chosen) or set(chosen)
-    chosen = {name: chosen[name] for name in chosen if name in used}
-    unmarked = export(results, chosen, out, read_table(roster) if roster else [])
-    look = [student for (student, _), result in results.items() if result.score is None]
+        results = classroom.grade_all(entries, chosen, out, jobs, done=show)
+    look = sorted({student for (student, _), result in results.items() if result.score is None})
+    results = classroom.kept_results(assignments, out) | results
+    used = {name for _, name in results}
+    unmarked = classroom.export(results, {n: a for n, a in assignments.items() if n in used} or chosen, out, people)
     typer.echo(f"{len(results)} rows in {out / 'grades.csv'}; to be looked at: {', '.join(look) or 'none'}")
     if unmarked:
         typer.echo(f"{unmarked} written answers to mark: fill in {out / 'written.csv'} and run this again")
+    known = {(classroom.safe(student), name) for student, name in results}
+    strangers = {row[0] for row in classroom.rows_by_hand(out) if tuple(row[:2]) not in known}
+    if strangers:
+        typer.echo(f"marks in written.csv that belong to no submission here: {', '.join(sorted(strangers))}")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def feedback_page(student: str, assignment: Assignment, result: Result, marked: 
         rows.append([escape(mark.title), points, f'<span class="{kind}">{escape(mark.message)}</span>'])
     for question, points in zip(assignment.written, marked, strict=False):
         shown = "not marked yet" if points is None else f"{points:g} of {question.points:g}"
-        answer = f"<pre>{escape(result.written.get(question.name, 'nothing was handed in'))}</pre>"
+        answer = f"<pre>{escape(result.written.get(question.name) or 'nothing was handed in')}</pre>"
         rows.append([escape(question.title), shown, answer])
     table = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>\n" for row in rows)
     score = f"{result.score:g} of {result.out_of:g} points in the parts that the machine marks" if result.marks else ""

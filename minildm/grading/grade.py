@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from minildm.grading.assignment import Assignment, Part
-from minildm.grading.session import Died, Session
-from minildm.grading.submission import Submission, Unreadable, prepare, read_notebook
-from minildm.grading.wire import encode
+from minildm.grading.session import PATIENCE, Died, Session
+from minildm.grading.submission import Submission, Unreadable, opened, prepare, read_notebook
+from minildm.grading.wire import encode, plain
 
 MOST_STARTS = 4  # a step that ends the process is left out, and the others run again: so often at most
 EMPTY = "NotImplementedError"
@@ -38,8 +39,12 @@ class Result(NamedTuple):
 
 def digest(path: Path, assignment: Assignment) -> str:
     """Changes when the submission, the assignment, its key or its limits do."""
-    content = Path(path).read_bytes() if path.is_file() and not path.is_symlink() else b""
-    return hashlib.sha256(assignment.digest.encode() + content).hexdigest()
+    try:
+        with opened(path) as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+    except Unreadable as error:
+        content = str(error)
+    return hashlib.sha256((assignment.digest + content).encode()).hexdigest()
 
 
 def grade(path: Path, assignment: Assignment, slot: int = 0, namespaces: bool = True) -> Result:
@@ -48,7 +53,7 @@ def grade(path: Path, assignment: Assignment, slot: int = 0, namespaces: bool = 
     try:
         submission = prepare(read_notebook(path), assignment)
     except Unreadable as error:
-        return Result("not graded: look at it", None, automatic, [], {}, [str(error)])
+        return Result("not graded: look at it", None, automatic, [], {}, [plain(str(error))])
     errors, replies, notes = run(submission, assignment, slot, namespaces)
     marks = [mark(part, replies[part.name]) for part in assignment.parts]
     score = sum(m.points for m in marks)
@@ -56,7 +61,10 @@ def grade(path: Path, assignment: Assignment, slot: int = 0, namespaces: bool = 
     notes = submission.notes + notes + failed[:5] + ([f"and {len(failed) - 5} more"] if len(failed) > 5 else [])
     if all(mark.message.startswith(EMPTY) for mark in marks):
         notes.append("nothing filled in: the notebook is as it was released")
-    return Result("graded, with notes" if notes else "graded", score, automatic, marks, submission.written, notes)
+    status = "graded, with notes" if notes else "graded"
+    written = {name: plain(text) for name, text in submission.written.items()}
+    marks = [m._replace(message=plain(m.message)) for m in marks]
+    return Result(status, score, automatic, marks, written, [plain(note) for note in notes])
 
 
 def run(
@@ -64,8 +72,11 @@ def run(
 ) -> tuple[dict[str, str], dict[str, Any], list[str]]:
     """Errors by cell, replies by part, and what had to be ended.
 
-    A step that kills the process costs itself only: the process is started again without it.
+    A step that kills the process costs itself only: the process is started again without it. On the clock, all cells
+    together have PATIENCE times the submission's seconds, and the questions as much again.
     """
+    patience = PATIENCE * assignment.limits.seconds
+    until = time.monotonic() + patience
     errors: dict[str, str] = {}
     replies: dict[str, Any] = {}
     notes: list[str] = []
@@ -77,14 +88,17 @@ def run(
                 for number, step in enumerate(submission.steps):
                     if number in left_out:
                         continue
-                    reply = session.request(step.name, assignment.step_seconds, cell=step.source)
+                    if time.monotonic() > until:
+                        errors[step.name] = "not run, nor what follows: the cells took longer than allowed"
+                        break
+                    reply = session.request(step.name, assignment.step_seconds, until, cell=step.source)
                     errors.pop(step.name, None)
                     if reply["error"]:
                         errors[step.name] = str(reply["error"])[:600]
                 number = -1
                 for part in (part for part in assignment.parts if part.name not in replies):
                     try:
-                        replies[part.name] = ask(session, part, assignment)
+                        replies[part.name] = ask(session, part, assignment, until + patience)
                     except Died as death:
                         replies[part.name] = {"error": f"{death}, at the test of {part.name}"}
                         raise
@@ -101,11 +115,14 @@ def run(
     return errors, replies, notes
 
 
-def ask(session: Session, part: Part, assignment: Assignment) -> dict[str, Any]:
+def ask(session: Session, part: Part, assignment: Assignment, until: float) -> dict[str, Any]:
     """Put one part's question."""
+    if time.monotonic() > until:
+        return {"error": "not reached: the questions before took longer than allowed"}
     return session.request(
         f"the test of {part.name}",
         assignment.step_seconds,
+        until,
         ask=part.ask,
         given=encode(part.given),
         constants=assignment.constants,

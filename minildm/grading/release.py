@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from minildm.grading.assignment import Assignment, fingerprint, with_constants
+from minildm.grading.assignment import BADGE, Assignment, fingerprint, with_constants
 
 REPOSITORY = "minildm/minildm"  # owner/name on GitHub, for the badges, which look in its folder release/
 
@@ -38,7 +38,7 @@ def with_badges(notebook: Any, assignment: Assignment, repository: str) -> Any:
     colab = f"https://colab.research.google.com/github/{repository}/blob/main/release/{assignment.name}.ipynb"
     binder = f"https://mybinder.org/v2/gh/{repository}/HEAD?labpath=release%2F{assignment.name}.ipynb"
     badges = (
-        f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab}) "
+        f"[![Open in Colab]({BADGE})]({colab}) "
         f"[![Open in Binder](https://mybinder.org/badge_logo.svg)]({binder})\n\n"
         "The badges need the internet and a published copy of the course; nothing else here does. On a machine "
         "without the course, the next cell installs its package."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import secrets
 import select
@@ -56,7 +57,7 @@ class Session:
         self.limits = limits
         self.spent = 0.0
         self.folder = tempfile.mkdtemp(prefix="minildm-grade-")
-        self.buffer = b""
+        self.buffer = bytearray()
         reply_read, reply_write = os.pipe()
         report_read, report_write = os.pipe()
         python = os.path.join(os.path.realpath(os.path.dirname(sys.executable)), os.path.basename(sys.executable))
@@ -102,19 +103,21 @@ class Session:
         self.request("starting", START, cell="")
         self.spent = seconds_of(self.process.pid)  # what starting took is not the submission's
 
-    def request(self, name: str, seconds: float, **step: Any) -> dict[str, Any]:
+    def request(self, name: str, seconds: float, until: float = math.inf, **step: Any) -> dict[str, Any]:
         """Put one step to the process: {"error": … or None, "answer": …}. `Died` if there is no reply to be had.
 
-        `seconds` are of processor time, so that a busy machine costs nobody points; on the clock, PATIENCE times that.
+        `seconds` are of processor time, so that a busy machine costs nobody points; on the clock, PATIENCE times that,
+        and no later than `until`.
         """
         identity = secrets.token_hex(8)
         before = seconds_of(self.process.pid)
         left = self.limits.seconds - (before - self.spent) if self.spent else START
         seconds = min(seconds, max(left, 0.1))
-        message = wire.line({"id": identity, "name": name, "seconds": seconds, "clock": PATIENCE * seconds, **step})
-        until = time.monotonic() + PATIENCE * seconds + GRACE
+        clock = min(PATIENCE * seconds, max(until - time.monotonic(), 0.1))
+        message = wire.line({"id": identity, "name": name, "seconds": seconds, "clock": clock, **step})
+        latest = time.monotonic() + clock + GRACE
         while True:
-            if time.monotonic() > until or seconds_of(self.process.pid) - before > seconds + GRACE:
+            if time.monotonic() > latest or seconds_of(self.process.pid) - before > seconds + GRACE:
                 what = "it all" if seconds == left else name
                 self.end(f"{what} took longer than allowed and could not be interrupted")
             if memory_of(self.process.pid) > self.limits.memory_mb << 20:
@@ -136,11 +139,14 @@ class Session:
         content = os.read(self.replies, 1 << 20)
         if not content:
             self.end(self.epitaph())
-        self.buffer += content
-        while b"\n" in self.buffer:
-            first, self.buffer = self.buffer.split(b"\n", 1)
+        self.buffer += content  # a bytearray grows in place; only what is new is searched
+        lines = []
+        if b"\n" in content:
+            *lines, self.buffer = self.buffer.split(b"\n")
+        for line in lines:
             try:
-                reply = json.loads(first)
+                wire.check_items(line)
+                reply = json.loads(line)
                 if isinstance(reply, dict) and reply.get("id") == identity:
                     return {"error": reply.get("error"), "answer": wire.decode(reply.get("answer"))}
             except (ValueError, RecursionError):

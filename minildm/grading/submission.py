@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import os
 import resource
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
-from minildm.grading.assignment import Assignment, nbgrader_of, text_of
+from minildm.grading.assignment import BADGE, Assignment, nbgrader_of, text_of
 
 LARGEST = 256 * 2**20  # bytes of a file that is looked at; outputs may be large, they are dropped
 LARGEST_CODE = 2 * 2**20
+UNANSWERED = ("your answer here", "")  # what stands in a written answer's cell before it is filled in
 
 # Runs in a process of its own with little memory: a file of a stranger is parsed there, and its outputs stay there.
 READ = """
@@ -53,8 +56,9 @@ class Submission(NamedTuple):
     notes: list[str]
 
 
-def read_notebook(path: Path) -> dict[str, Any]:
-    """A submitted file as a notebook without outputs; Unreadable says why not."""
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """A submitted file, open: a plain one of a bearable size. Unreadable says what it is instead."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
@@ -65,7 +69,13 @@ def read_notebook(path: Path) -> dict[str, Any]:
             raise Unreadable("it is not a file")
         if info.st_size > LARGEST:
             raise Unreadable(f"it has {info.st_size >> 20} MB, more than {LARGEST >> 20}")
-        start = file.read(2)
+        yield file
+
+
+def read_notebook(path: Path) -> dict[str, Any]:
+    """A submitted file as a notebook without outputs; Unreadable says why not."""
+    with opened(path) as file:
+        start, descriptor = file.read(2), file.fileno()
         if start[:1] == b"\x80":
             raise Unreadable("it is a pickle, not a notebook; pickles are never opened")
         os.lseek(descriptor, 0, os.SEEK_SET)
@@ -115,15 +125,14 @@ def prepare(notebook: dict[str, Any], assignment: Assignment) -> Submission:
         raise Unreadable(f"its kernel is {language_of(notebook)[:40]}, not Python")
     locked, tests, looks = assignment.locked(), assignment.tests(), assignment.looks()
     shown = set(tests.values())
-    steps, written, notes, names = [], {}, [], []
+    steps, names = [], []
+    written, notes = written_answers(notebook, assignment)
     for number, cell in enumerate(notebook["cells"], 1):
         name, source = nbgrader_of(cell).get("grade_id"), text_of(cell)
         if not isinstance(name, str):
             name = None
         if name:
             names.append(name)
-        if cell["cell_type"] == "markdown" and name in {question.name for question in assignment.written}:
-            written[name] = source[:20_000]
         if cell["cell_type"] != "code" or not source.strip():
             continue
         if name in tests or source.strip() in shown:
@@ -144,6 +153,36 @@ def prepare(notebook: dict[str, Any], assignment: Assignment) -> Submission:
         steps = [Step(f"cell {name}", source) for name, source in locked.items()] + steps
     notes += notes_on_names(names, assignment) + notes_on_imports(steps, assignment)
     return Submission(steps, written, notes)
+
+
+def written_answers(notebook: dict[str, Any], assignment: Assignment) -> tuple[dict[str, str], list[str]]:
+    """The answers that a person marks, by question, and notes on those that do not stand in their own cell alone.
+
+    What a student writes into further cells below a question belongs to the answer; where the question itself is gone,
+    or no cell has its name any more, no text of the student's is left out.
+    """
+    course, questions = assignment.texts(), {question.name: question for question in assignment.written}
+    named: dict[str, str] = {}
+    own: list[tuple[str, str]] = []  # below which text of the course, what
+    above = ""
+    for cell in notebook["cells"]:
+        name, text = nbgrader_of(cell).get("grade_id"), text_of(cell).strip()
+        if cell["cell_type"] == "code":
+            continue
+        if text in course:
+            above = text
+        elif isinstance(name, str) and name in questions:
+            named[name] = "" if text.rstrip(".").lower() in UNANSWERED else text
+        elif text.rstrip(".").lower() not in UNANSWERED and BADGE not in text:
+            own.append((above, text))
+    written, notes = {}, []
+    for name, question in questions.items():
+        asked = any(place == question.below for place, _ in own)
+        others = [text for place, text in own if place == question.below or not (asked or name in named)]
+        written[name] = "\n\n".join(filter(None, [named.get(name, ""), *others]))[:20_000]
+        if others:
+            notes.append(f"the answer to {name} was gathered from other cells: compare it with the notebook")
+    return written, notes
 
 
 def notes_on_names(names: list[str], assignment: Assignment) -> list[str]:

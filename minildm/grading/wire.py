@@ -10,11 +10,13 @@ import base64
 import json
 import math
 import sys
+import unicodedata
 from typing import Any
 
 import numpy as np
 
 LONGEST_LINE = 32 * 2**20
+MOST_ITEMS = 2**20  # of lists and dictionaries: an empty list of three bytes takes seventy when it is read
 DTYPES = {"bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"}
 
 
@@ -78,4 +80,17 @@ def line(message: dict[str, Any]) -> bytes:
     text = (json.dumps(message) + "\n").encode()
     if len(text) > LONGEST_LINE:
         raise ValueError(f"expected at most {LONGEST_LINE >> 20} MiB, got {len(text) >> 20}")
+    check_items(text)
     return text
+
+
+def check_items(text: bytes) -> None:
+    """A ValueError if a line holds more lists, dictionaries and items of them than the other side reads."""
+    if (items := sum(map(text.count, (b",", b"[", b"{")))) > MOST_ITEMS:
+        raise ValueError(f"expected at most {MOST_ITEMS} items in lists, got about {items}")
+
+
+def plain(text: str, keep: str = "\n\t\r") -> str:
+    """A stranger's text as any file, page and terminal takes it: half characters and control characters are escaped."""
+    odd = {c for c in text if c not in keep and unicodedata.category(c) in ("Cc", "Cs")}
+    return text.translate({ord(c): ascii(c)[1:-1] for c in odd})

@@ -8,8 +8,10 @@ import submissions
 
 from minildm.grading import classroom
 from minildm.grading.assignment import load_assignments
-from minildm.grading.classroom import export, find_submissions, grade_all, read_table
+from minildm.grading.classroom import export, find_submissions, grade_all, kept_results, read_table
 from minildm.grading.grade import Mark, Result
+from minildm.grading.release import release, with_badges
+from minildm.grading.submission import prepare
 
 ADA, BO = "Ada Lovelace_1001_assignsubmission_file", "Bo Diddley_1002_assignsubmission_file"
 
@@ -53,6 +55,21 @@ def test_moodles_and_canvas_and_nbgraders_folders_are_understood(tiny, tmp_path)
     assert {entry.assignment for entry in found.values()} == {"tiny"}
 
 
+def test_whatever_lies_in_the_folder_gets_a_row(tiny, tmp_path):
+    folder = tmp_path / "in"
+    submissions.hand_in(folder, "ada", submissions.source_notebook())
+    (folder / "lovelaceada_42_777_report.pdf").write_text("%PDF")
+    (folder / "loose.docx").write_text("")
+    (folder / "linked").symlink_to(folder / "ada")
+    (folder / "empty").mkdir()
+    (folder / "two\nlines").mkdir()
+    found = {entry.student: entry for entry in find_submissions(folder, tiny)}
+    assert set(found) == {"ada", "lovelaceada_42", "loose", "linked", "empty", "two\\nlines"}
+    results = grade_all([entry for entry in found.values() if entry.path is None], tiny, tmp_path / "out")
+    assert len(results) == 5
+    assert all(each.score is None and "no notebook was handed in" in each.notes[0] for each in results.values())
+
+
 def test_moodles_grading_worksheet(tiny, tmp_path):
     results = {(ADA, "tiny"): result(3), (BO, "tiny"): result(0, score=None, marks=[], notes=["look"])}
     assert export(dict(results), tiny, tmp_path, []) == 1
@@ -80,6 +97,85 @@ def test_canvas_gradebook(tiny, tmp_path):
         ["Lovelace, Ada", "42", "S1", "ada", "A", "5"],
         ["Cruz, Celia", "44", "S3", "celia", "B", ""],  # nothing handed in: a row, and no 0 by itself
     ]
+
+
+def test_a_roster_knows_people_by_what_moodle_and_canvas_call_them(tiny, tmp_path):
+    roster = [
+        {"student": "ada", "name": "Ada Lovelace", "id": "S1", "email": "ada@x", "canvas_id": "", "login": "al"},
+        {"student": "cruz", "name": "Celia Cruz", "id": "S2", "email": "cc@x", "canvas_id": "44", "login": "cc"},
+        {"student": "idle", "name": "Idle Jane", "id": "S3", "email": "ij@x", "canvas_id": "45", "login": "ij"},
+    ]
+    export({(ADA, "tiny"): result(3), ("cruzcelia_44", "tiny"): result(0)}, tiny, tmp_path, roster)
+    _, *sheet = rows(tmp_path / "moodle-tiny.csv")
+    assert sorted(row[:4] for row in sheet) == [
+        ["", "Celia Cruz", "S2", "cc@x"],
+        ["", "Idle Jane", "S3", "ij@x"],
+        ["Participant 1001", "Ada Lovelace", "S1", "ada@x"],
+    ]
+    status = {row["student"]: row["status"] for row in read_table(tmp_path / "grades.csv")}
+    assert status["idle"] == "nothing handed in" and len(status) == 3
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_marks_survive_a_spreadsheet_and_another_folder(tiny, tmp_path, separator):
+    """What a teacher has typed is in no case lost, whatever is exported next."""
+    people = {("'t Hooft", "tiny"): result(3), ("=cmd()", "tiny"): result(3)}
+    export(dict(people), tiny, tmp_path, [])
+    fill_in(tmp_path / "written.csv", "1,5")
+    table = rows(tmp_path / "written.csv")
+    with (tmp_path / "written.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, delimiter=separator).writerows(table)
+    assert export({(ADA, "tiny"): result(3)}, tiny, tmp_path, []) == 1  # another folder
+    assert export(dict(people), tiny, tmp_path, []) == 0
+    assert {row["total"] for row in read_table(tmp_path / "grades.csv")} == {"4.5"}
+
+
+def test_a_table_that_cannot_be_read_is_not_written_over(tiny, tmp_path):
+    path = tmp_path / "written.csv"
+    for content, words in ((b"student;points\na;1", "assignment, question"), ("ü".encode("cp1252"), "expected UTF-8")):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=words):
+            export({(ADA, "tiny"): result(3)}, tiny, tmp_path, [])
+        assert path.read_bytes() == content
+
+
+def test_folders_that_are_graded_one_after_another_share_a_table(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(classroom, "grade", lambda *_: result(3))
+    out = tmp_path / "out"
+    for folder, student in (("punctual", "a"), ("late", "b")):
+        submissions.hand_in(tmp_path / folder, student, submissions.source_notebook())
+        grade_all(find_submissions(tmp_path / folder, tiny), tiny, out)
+    assert kept_results(tiny, out) == {("a", "tiny"): result(3), ("b", "tiny"): result(3)}
+    assert kept_results(load_assignments(tmp_path / "source", "next year's"), out) == {}
+
+
+def test_a_written_answer_is_found_wherever_it_stands(tiny):
+    """In its cell; in the cells below it; in a notebook without metadata; not in the bundle's badges."""
+    own = tiny["tiny"]
+    released = json.loads(json.dumps(release(own)))
+    bundled = json.loads(json.dumps(with_badges(release(own), own, "someone/fork")))
+    remark = submissions.cell("A remark.", kind="markdown")
+    more = submissions.cell("And so on.", kind="markdown")
+    filled = submissions.filled_in(released, why="Because.")
+    bare = json.loads(json.dumps(filled))
+    for cell in bare["cells"]:
+        cell["metadata"] = {}
+    without_question = bare | {"cells": [cell for cell in bare["cells"] if cell["source"] != "## Why?"]}
+    cells = released["cells"]
+    for notebook, answer, words in (
+        (released, "", ""),
+        (bundled, "", ""),
+        (filled, "Because.", ""),
+        (filled | {"cells": [remark, *filled["cells"]]}, "Because.", ""),
+        (filled | {"cells": [*filled["cells"], more]}, "Because.\n\nAnd so on.", "gathered"),
+        (released | {"cells": [remark, *cells, more]}, "And so on.", "gathered"),
+        (released | {"cells": [remark, *cells[:-1]]}, "A remark.", "gathered"),
+        (bare, "Because.", "gathered"),
+        (without_question, "Because.", "gathered"),
+    ):
+        found = prepare(notebook, own)
+        assert found.written == {"why": answer}
+        assert ("gathered" in "; ".join(found.notes)) == bool(words)
 
 
 def test_a_grade_is_blank_until_the_written_part_is_marked(tiny, tmp_path):

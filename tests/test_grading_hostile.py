@@ -7,6 +7,7 @@ import copy
 import json
 import os
 import pickle
+import time
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import pytest
 import submissions
 
 from minildm.grading.assignment import load_assignments
-from minildm.grading.classroom import find_submissions, grade_all
+from minildm.grading.classroom import export, find_submissions, grade_all, read_table
+from minildm.grading.grade import grade
 from minildm.grading.release import release
 from minildm.grading.session import missing_bounds
 
@@ -169,6 +171,7 @@ def changed(released: dict) -> dict[str, tuple[dict | str | bytes, float | None,
         "edited-tests": (edited, 3, "the tests of test-total were edited"),
         "large-output": (printed, 8, ""),
         "wrong-kernel": (right | {"metadata": {"kernelspec": {"name": "ir", "language": "R"}}}, None, "not Python"),
+        "half-written": (submissions.filled_in(right, why="\ud800 \x00 =1+1"), 8, ""),
         "odd-kernel": (right | {"metadata": {"kernelspec": {"name": "my-conda", "language": "python"}}}, 8, ""),
         "broken-json": (json.dumps(right)[:-40], None, "no readable notebook"),
         "no-notebook": ('{"cells": 3}', None, "JSON but no notebook"),
@@ -227,7 +230,8 @@ def classroom(tmp_path_factory):
     before = {path: path.read_bytes() for path in folder.rglob("*") if is_small_file(path)}
     found = find_submissions(handed_in, assignments)
     results = {student: result for (student, _), result in grade_all(found, assignments, out, jobs=4).items()}
-    return {"expected": expected, "results": results, "before": before, "folder": folder}
+    found = {"expected": expected, "results": results, "before": before, "folder": folder}
+    return found | {"assignments": assignments, "out": out}
 
 
 def reaching(folder: Path) -> dict[str, str]:
@@ -283,6 +287,27 @@ def test_every_row_says_what_happened(classroom):
         if words not in "; ".join(said) or not all(said) or not (result.notes or result.score):
             silent[student] = words, said
     assert not silent
+
+
+def test_no_submission_keeps_the_tables_from_being_written(classroom):
+    results = {(student, "tiny"): result for student, result in classroom["results"].items()}
+    export(results, classroom["assignments"], classroom["out"], [])
+    assert {row["student"] for row in read_table(classroom["out"] / "grades.csv")} == set(classroom["expected"])
+    (answer,) = (row for row in read_table(classroom["out"] / "written.csv") if row["student"] == "half-written")
+    assert answer["answer"] == "\\ud800 \\x00 =1+1"
+
+
+def test_many_sleepers_together_are_not_patient(tmp_path):
+    (tmp_path / "tiny.ipynb").write_text(json.dumps(submissions.source_notebook()))
+    assignment = load_assignments(tmp_path, KEY)["tiny"]
+    assignment.limits = assignment.limits._replace(seconds=3)
+    notebook = submissions.filled_in(json.loads(json.dumps(release(assignment))), **RIGHT)
+    notebook["cells"] += [submissions.cell("import time\ntime.sleep(1000)") for _ in range(50)]
+    start = time.monotonic()
+    result = grade(submissions.hand_in(tmp_path, "sleepers", notebook), assignment)
+    assert time.monotonic() - start < 60  # 50 times 12 otherwise
+    assert result.score == 8  # what was defined before is asked all the same
+    assert "the cells took longer than allowed" in "; ".join(result.notes)
 
 
 def test_nothing_was_written_changed_or_deleted(classroom):

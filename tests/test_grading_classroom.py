@@ -49,9 +49,10 @@ def test_moodles_and_canvas_and_nbgraders_folders_are_understood(tiny, tmp_path)
     for place in (ADA, "bo@example.org"):
         submissions.hand_in(folder, place, submissions.source_notebook())
     (folder / "lovelaceada_LATE_42_777_tiny-1.ipynb").write_text(json.dumps(submissions.source_notebook()))
+    (folder / f"{BO}_tiny.ipynb").write_text(json.dumps(submissions.source_notebook()))
     (folder / ".hidden").mkdir()
     found = {entry.student: entry for entry in find_submissions(folder, tiny)}
-    assert set(found) == {ADA, "bo@example.org", "lovelaceada_42"}
+    assert set(found) == {ADA, BO, "bo@example.org", "lovelaceada_42"}
     assert {entry.assignment for entry in found.values()} == {"tiny"}
 
 
@@ -77,10 +78,12 @@ def test_moodles_grading_worksheet(tiny, tmp_path):
     assert export(dict(results), tiny, tmp_path, []) == 0
     header, ada, bo = rows(tmp_path / "moodle-tiny.csv")
     assert header == [
-        "Identifier", "Full name", "ID number", "Email address", "Grade", "Maximum Grade", "Feedback comments"
+        "Identifier", "Full name", "ID number", "Email address",
+        "Grade", "Maximum Grade", "Last modified (grade)", "Feedback comments",
     ]  # fmt: skip
-    assert ada[:6] == ["Participant 1001", "Ada Lovelace", "", "", "4.5", "10"]
-    assert bo[:6] == ["Participant 1002", "Bo Diddley", "", "", "", "10"]
+    assert ada[:7] == ["Participant 1001", "Ada Lovelace", "", "", "4.5", "10", "-"]
+    assert ada[7].startswith("See Ada_Lovelace")
+    assert bo == ["Participant 1002", "Bo Diddley", "", "", "", "10", "-", ""]  # nothing that Moodle would take over
 
 
 def test_canvas_gradebook(tiny, tmp_path):

@@ -1,7 +1,7 @@
 """A folder of submissions becomes a table of grades: found, graded side by side, resumed, exported.
 
 Layouts that are understood: a folder per student (nbgrader's, and what Moodle's "download all submissions" unpacks to),
-or one folder of files (Canvas's). A student's row is never missing and never a silent 0.
+or one folder of files (Canvas's, and Moodle's without folders). A student's row is never missing and never a silent 0.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from minildm.grading.submission import Unreadable, read_notebook
 from minildm.grading.wire import plain
 
 MOODLE = re.compile(r"^(?P<name>.+)_(?P<participant>\d+)_assignsubmission_file_?$")
+MOODLE_FILE = re.compile(r"^(?P<folder>.+_\d+_assignsubmission_file)_(?P<file>.+)$")  # downloaded without folders
 CANVAS = re.compile(r"^(?P<name>[^_]+)(_LATE)?_(?P<id>\d+)_\d+_(?P<file>.+)$")
 HIDDEN_FILES = (".", "__MACOSX")
 WRITTEN = ["student", "assignment", "question", "points", "points_max", "answer"]  # of written.csv
@@ -49,8 +50,8 @@ def find_submissions(folder: Path, assignments: dict[str, Assignment], only: str
             inside = [p for p in sorted(path.rglob("*")) if p.is_symlink() or not p.is_dir()]
             files.setdefault(plain(path.name, keep=""), []).extend(inside)
         else:
-            match = CANVAS.match(path.name)
-            student = f"{match['name']}_{match['id']}" if match else path.stem
+            canvas, moodle = CANVAS.match(path.name), MOODLE_FILE.match(path.name)
+            student = f"{canvas['name']}_{canvas['id']}" if canvas else moodle["folder"] if moodle else path.stem
             files.setdefault(plain(student, keep=""), []).append(path)
     entries = []
     for student, paths in files.items():
@@ -168,7 +169,7 @@ def result_of(found: dict[str, Any]) -> Result:
 
 def safe(value: Any) -> Any:
     """A cell that no spreadsheet takes for a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value
+    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value not in ("", "-") else value
 
 
 def write_table(path: Path, header: list[str], rows: Iterable[list[Any]], encoding: str = "utf-8") -> None:
@@ -286,7 +287,11 @@ def person_of(student: str, roster: list[dict[str, str]]) -> dict[str, str] | No
 
 
 def export_moodle(out: Path, name: str, assignment: Assignment, totals: dict, people: dict) -> None:
-    """Moodle's grading worksheet: assignment → Upload grading worksheet, or Grades → Import → CSV file."""
+    """Moodle's grading worksheet: assignment → Upload grading worksheet.
+
+    Moodle finds a row's student by the identifier alone, and refuses a file without one of the columns Identifier,
+    Grade, and Last modified (grade). A row without a grade says nothing, lest it make one.
+    """
     rows = []
     for (student, which), total in sorted(totals.items()):
         match, person = MOODLE.match(student), people.get(student, {})
@@ -294,9 +299,10 @@ def export_moodle(out: Path, name: str, assignment: Assignment, totals: dict, pe
             identifier = f"Participant {match['participant']}" if match else ""
             full_name = person.get("name") or (match["name"] if match else student)
             contact = [person.get("id", ""), person.get("email", "")]
-            feedback = f"See {file_name(student)}.html"
-            rows.append([identifier, full_name, *contact, blank(total), assignment.points, feedback])
-    header = ["Identifier", "Full name", "ID number", "Email address", "Grade", "Maximum Grade", "Feedback comments"]
+            feedback = "" if total is None else f"See {file_name(student)}.html"
+            rows.append([identifier, full_name, *contact, blank(total), assignment.points, "-", feedback])
+    header = ["Identifier", "Full name", "ID number", "Email address"]
+    header += ["Grade", "Maximum Grade", "Last modified (grade)", "Feedback comments"]
     write_table(out / f"moodle-{name}.csv", header, rows)
 
 

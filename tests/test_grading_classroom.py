@@ -5,10 +5,12 @@ import json
 
 import pytest
 import submissions
+from typer.testing import CliRunner
 
 from minildm.grading import classroom
 from minildm.grading.assignment import load_assignments
 from minildm.grading.classroom import export, find_submissions, grade_all, kept_results, read_table
+from minildm.grading.cli import app
 from minildm.grading.grade import Mark, Result
 from minildm.grading.release import release, with_badges
 from minildm.grading.submission import prepare
@@ -241,3 +243,39 @@ def test_a_failure_of_the_grader_is_no_students_0(tiny, tmp_path, monkeypatch):
     found = grade_all(find_submissions(tmp_path / "in", tiny), tiny, tmp_path / "out", jobs=1)["a", "tiny"]
     assert found.score is None and "the grader itself failed: OSError: no room" in found.notes
     assert not list((tmp_path / "out").rglob("*.json"))
+
+
+def test_two_weeks_of_a_class_from_the_command_line(tmp_path):
+    """One command after the other, as a teacher gives them; the marks of the first week are there in the second."""
+    for name in ("tiny", "tall"):
+        content = submissions.source_notebook()
+        content["metadata"]["minildm"]["assignment"] = name
+        (tmp_path / f"{name}.ipynb").write_text(json.dumps(content))
+    options = ["--source", str(tmp_path), "--key-file", str(tmp_path / "course.key")]
+
+    def command(*words: str):
+        return CliRunner().invoke(app, [*map(str, words), *options])
+
+    released, out = tmp_path / "released", tmp_path / "out"
+    assert command("grade", tmp_path).exit_code == 2  # no key: nothing is graded with a wrong one
+    assert command("release", "--out", released).exit_code == 0
+    right = {"scale": "def scale(x):\n    return FACTOR * x", "total": "def total(x):\n    return x.sum()"}
+    for name, student, cells in (("tiny", "ada", right), ("tall", "bo", {"total": right["total"]})):
+        notebook = submissions.filled_in(json.loads((released / f"{name}.ipynb").read_text()), **cells, why="So.")
+        path = submissions.hand_in(tmp_path / f"week of {name}", student, notebook)
+        path.rename(path.with_name("homework.ipynb"))
+        said = command("grade", tmp_path / f"week of {name}", "--out", out, "--jobs", "1", "--accept-missing-bounds")
+        assert said.exit_code == 0 and "1 written answers to mark" in said.output, said.output
+        table = [row | {"points": row["points"] or "1,5"} for row in read_table(out / "written.csv")]
+        with (out / "written.csv").open("w", newline="", encoding="utf-8-sig") as file:
+            writer = csv.DictWriter(file, table[0], delimiter=";")
+            writer.writeheader()
+            writer.writerows(table)
+    said = command("grade", tmp_path / "week of tall", "--out", out, "--accept-missing-bounds")
+    assert said.exit_code == 0 and "to mark" not in said.output, said.output
+    grades = {(row["student"], row["assignment"]): row["total"] for row in read_table(out / "grades.csv")}
+    assert grades == {("ada", "tiny"): "9.5", ("bo", "tall"): "6.5"}
+    assert {path.name for path in out.glob("*.csv")} >= {"canvas.csv", "moodle-tiny.csv", "moodle-tall.csv"}
+    (out / "written.csv").write_text("student;mark\nada;2\n")
+    said = command("grade", tmp_path / "week of tall", "--out", out, "--accept-missing-bounds")
+    assert said.exit_code == 2 and (out / "written.csv").read_text() == "student;mark\nada;2\n"

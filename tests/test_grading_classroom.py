@@ -183,6 +183,13 @@ def test_a_written_answer_is_found_wherever_it_stands(tiny):
         assert ("gathered" in "; ".join(found.notes)) == bool(words)
 
 
+def test_a_notebook_of_another_course_key_is_told(tiny, tmp_path):
+    ours = json.loads(json.dumps(release(tiny["tiny"])))
+    theirs = json.loads(json.dumps(release(load_assignments(tmp_path / "source", "last year's")["tiny"])))
+    assert prepare(ours, tiny["tiny"]).notes == []
+    assert "another course key" in prepare(theirs, tiny["tiny"]).notes[0]
+
+
 def test_a_grade_is_blank_until_the_written_part_is_marked(tiny, tmp_path):
     assert export({(ADA, "tiny"): result(3)}, tiny, tmp_path, []) == 1
     (row,) = read_table(tmp_path / "grades.csv")

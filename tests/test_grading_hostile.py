@@ -159,6 +159,8 @@ def changed(released: dict) -> dict[str, tuple[dict | str | bytes, float | None,
     twice["cells"] += [submissions.cell("def total(x):\n    return 0 * x.sum()", "total", solution=True)]
     edited = submissions.filled_in(right, **{"test-total": "assert True", "setup": "FACTOR = 0"})
     edited["cells"][6]["source"] = "def total(x):\n    return 0.0"
+    long = submissions.filled_in(right, total=TOTAL + "\n# " + "x" * (100 << 20))
+    widgets = right | {"metadata": right["metadata"] | {"widgets": {"state": "x" * (20 << 20)}}}
     printed = copy.deepcopy(right)
     printed["cells"][3]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "x" * (100 << 20)}]
     return {
@@ -170,6 +172,8 @@ def changed(released: dict) -> dict[str, tuple[dict | str | bytes, float | None,
         "twice": (twice, 3, "stand twice, both run: total"),
         "edited-tests": (edited, 3, "the tests of test-total were edited"),
         "large-output": (printed, 8, ""),
+        "large-widgets": (widgets, 8, ""),
+        "large-code": (long, None, "hold 100 MB of text, more than 4"),
         "wrong-kernel": (right | {"metadata": {"kernelspec": {"name": "ir", "language": "R"}}}, None, "not Python"),
         "half-written": (submissions.filled_in(right, why="\ud800 \x00 =1+1"), 8, ""),
         "odd-kernel": (right | {"metadata": {"kernelspec": {"name": "my-conda", "language": "python"}}}, 8, ""),

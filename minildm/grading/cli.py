@@ -6,9 +6,12 @@ import os
 import secrets
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from minildm.grading.assignment import Assignment
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Release the assignments, and grade a class.")
 
@@ -31,6 +34,16 @@ def course_key(key: str | None, file: Path, make: bool = False) -> str:
     return file.read_text().strip()
 
 
+def sources(folder: Path, key: str) -> dict[str, Assignment]:
+    """The assignments, or what is wrong with the folder."""
+    from minildm.grading.assignment import load_assignments
+
+    try:
+        return load_assignments(folder, key)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error} (--source says where they are)") from None
+
+
 @app.command()
 def release(
     out: Annotated[Path, typer.Option(help="where the students' notebooks go")] = Path("build/assignments"),
@@ -41,10 +54,9 @@ def release(
     book: Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="the built book, for the zip")] = None,
 ) -> None:
     """Make the students' versions, without solutions and hidden tests, and a zip of them."""
-    from minildm.grading.assignment import load_assignments
     from minildm.grading.release import make_release
 
-    for path in make_release(load_assignments(source, course_key(key, key_file, make=True)), out, repository, book):
+    for path in make_release(sources(source, course_key(key, key_file, make=True)), out, repository, book):
         typer.echo(path)
 
 
@@ -83,7 +95,6 @@ def grade(
     from tqdm import tqdm
 
     from minildm.grading import classroom
-    from minildm.grading.assignment import load_assignments
 
     missing = unbounded()
     for name, meaning in missing.items():
@@ -92,7 +103,7 @@ def grade(
         if not sys.stdin.isatty() or not typer.confirm("Go on all the same, with submissions that you trust so far?"):
             typer.echo("Nothing was run. --accept-missing-bounds goes on without asking.", err=True)
             raise typer.Exit(2)
-    assignments = load_assignments(source, course_key(key, key_file))
+    assignments = sources(source, course_key(key, key_file))
     if assignment is not None and assignment not in assignments:
         raise typer.BadParameter(f"expected an assignment of {', '.join(assignments)}, got {assignment}")
     chosen = {assignment: assignments[assignment]} if assignment else assignments

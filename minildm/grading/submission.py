@@ -14,26 +14,32 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from minildm.grading.assignment import BADGE, Assignment, nbgrader_of, text_of
+from minildm.grading.assignment import BADGE, Assignment, fingerprint, nbgrader_of, text_of
 
 LARGEST = 256 * 2**20  # bytes of a file that is looked at; outputs may be large, they are dropped
-LARGEST_CODE = 2 * 2**20
+LARGEST_TEXT = 4 * 2**20  # of what is left of it then
 UNANSWERED = ("your answer here", "")  # what stands in a written answer's cell before it is filled in
 
-# Runs in a process of its own with little memory: a file of a stranger is parsed there, and its outputs stay there.
+# Runs in a process of its own with little memory: a file of a stranger is parsed there, and all but what grading needs
+# of it (code, texts, nbgrader's marks) stays there: outputs, attachments, the state of widgets.
 READ = """
 import json, sys
+def only(metadata, *names):
+    return {name: metadata[name] for name in names if name in metadata} if isinstance(metadata, dict) else {}
 notebook = json.load(sys.stdin.buffer)
 assert isinstance(notebook, dict) and isinstance(notebook.get("cells"), list), "it is JSON but no notebook"
 kept = []
 for cell in notebook["cells"]:
     assert isinstance(cell, dict), "it is JSON but no notebook"
-    kept.append({name: cell.get(name) for name in ("cell_type", "id", "metadata", "source")})
     lines = cell.get("source")
     lines = [lines] if isinstance(lines, str) else lines
     assert isinstance(lines, list) and all(isinstance(line, str) for line in lines), "a cell has no text"
-metadata = notebook.get("metadata")
-json.dump({"metadata": metadata if isinstance(metadata, dict) else {}, "cells": kept}, sys.stdout)
+    kept.append({"cell_type": cell.get("cell_type"), "source": "".join(lines)})
+    kept[-1]["metadata"] = only(cell.get("metadata"), "nbgrader")
+metadata = only(notebook.get("metadata"), "kernelspec", "language_info", "minildm")
+text = json.dumps({"metadata": metadata, "cells": kept})
+assert len(text) <= int(sys.argv[1]), f"its cells hold {len(text) >> 20} MB of text, more than {int(sys.argv[1]) >> 20}"
+sys.stdout.write(text)
 """
 
 
@@ -81,7 +87,7 @@ def read_notebook(path: Path) -> dict[str, Any]:
         os.lseek(descriptor, 0, os.SEEK_SET)
         try:
             done = subprocess.run(
-                [sys.executable, "-I", "-c", READ],
+                [sys.executable, "-I", "-c", READ, str(LARGEST_TEXT)],
                 stdin=descriptor,
                 capture_output=True,
                 timeout=120,
@@ -92,10 +98,7 @@ def read_notebook(path: Path) -> dict[str, Any]:
     if done.returncode:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["it needs too much memory"]
         raise Unreadable(f"it is no readable notebook ({last[0].removeprefix('AssertionError: ')[:200]})")
-    notebook = json.loads(done.stdout)
-    if sum(len(text_of(cell)) for cell in notebook["cells"]) > LARGEST_CODE:
-        raise Unreadable(f"its cells hold more than {LARGEST_CODE >> 20} MB of text")
-    return notebook
+    return json.loads(done.stdout)
 
 
 def _limit_reader() -> None:
@@ -123,10 +126,14 @@ def prepare(notebook: dict[str, Any], assignment: Assignment) -> Submission:
     """
     if not language_of(notebook).startswith("python") and language_of(notebook) != "ipython":
         raise Unreadable(f"its kernel is {language_of(notebook)[:40]}, not Python")
+    own = notebook["metadata"].get("minildm")
+    key = own.get("key") if isinstance(own, dict) else None
     locked, tests, looks = assignment.locked(), assignment.tests(), assignment.looks()
     shown = set(tests.values())
     steps, names = [], []
     written, notes = written_answers(notebook, assignment)
+    if key is not None and key != fingerprint(assignment.key):
+        notes.append("it was released with another course key than it is graded with")
     for number, cell in enumerate(notebook["cells"], 1):
         name, source = nbgrader_of(cell).get("grade_id"), text_of(cell)
         if not isinstance(name, str):

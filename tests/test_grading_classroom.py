@@ -7,10 +7,9 @@ import pytest
 import submissions
 from typer.testing import CliRunner
 
-from minildm.grading import classroom
+from minildm.grading import classroom, cli
 from minildm.grading.assignment import load_assignments
 from minildm.grading.classroom import export, find_submissions, grade_all, kept_results, read_table
-from minildm.grading.cli import app
 from minildm.grading.grade import Mark, Result
 from minildm.grading.release import release, with_badges
 from minildm.grading.submission import prepare
@@ -261,7 +260,7 @@ def test_two_weeks_of_a_class_from_the_command_line(tmp_path):
     options = ["--source", str(tmp_path), "--key-file", str(tmp_path / "course.key")]
 
     def command(*words: str):
-        return CliRunner().invoke(app, [*map(str, words), *options])
+        return CliRunner().invoke(cli.app, [*map(str, words), *options])
 
     released, out = tmp_path / "released", tmp_path / "out"
     assert command("grade", tmp_path).exit_code == 2  # no key: nothing is graded with a wrong one
@@ -286,3 +285,16 @@ def test_two_weeks_of_a_class_from_the_command_line(tmp_path):
     (out / "written.csv").write_text("student;mark\nada;2\n")
     said = command("grade", tmp_path / "week of tall", "--out", out, "--accept-missing-bounds")
     assert said.exit_code == 2 and (out / "written.csv").read_text() == "student;mark\nada;2\n"
+
+
+def test_a_machine_that_cannot_bound_something_says_what_and_runs_nothing_unasked(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "unbounded", lambda: {"network": "a submission can reach the network"})
+    monkeypatch.setattr(classroom, "grade", lambda *_: result(3))
+    submissions.hand_in(tmp_path / "in", "ada", submissions.source_notebook())
+    words = ["grade", str(tmp_path / "in"), "--source", str(tmp_path / "source"), "--key", "key"]
+    words += ["--out", str(tmp_path / "out")]
+    said = CliRunner().invoke(cli.app, words)
+    assert said.exit_code == 2 and not (tmp_path / "out").exists()
+    assert "cannot bound: network: a submission can reach the network" in said.output
+    assert CliRunner().invoke(cli.app, [*words, "--accept-missing-bounds"]).exit_code == 0
+    assert (tmp_path / "out" / "grades.csv").is_file()

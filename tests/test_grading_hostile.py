@@ -111,6 +111,15 @@ WRITTEN = {
         3,
         "unreadable",
     ),
+    "floods": (
+        breaking(
+            "import os\nfor i in range(3, 30):\n"
+            "    try:\n        while os.fstat(i).st_mode & 0o10000: os.write(i, b'0\\n' * 9999)\n"
+            "    except OSError: pass"
+        ),
+        3,
+        "wrote without end",
+    ),
     "patches-the-wire": (
         {"scale": SCALE, "total": "import minildm.grading.wire as w\nw.encode = lambda value: {'array': [1]}"},
         0,

@@ -24,6 +24,7 @@ from minildm.grading.cage import BOUNDS
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
 START = 120.0  # seconds in which the process must be ready, on the slowest machine
 GRACE = 3.0  # seconds beyond a step's own limit before its process is ended
+MOST_LINES = 100_000  # of replies: one for each cell and question is wanted
 PATIENCE = 4  # seconds on the clock for each second of processor time: others may be computing, too
 
 
@@ -58,6 +59,7 @@ class Session:
         self.spent = 0.0
         self.folder = tempfile.mkdtemp(prefix="minildm-grade-")
         self.buffer = bytearray()
+        self.lines = 0
         reply_read, reply_write = os.pipe()
         report_read, report_write = os.pipe()
         python = os.path.join(os.path.realpath(os.path.dirname(sys.executable)), os.path.basename(sys.executable))
@@ -143,6 +145,9 @@ class Session:
         lines = []
         if b"\n" in content:
             *lines, self.buffer = self.buffer.split(b"\n")
+        self.lines += len(lines)
+        if self.lines > MOST_LINES:
+            self.end("it wrote without end where its answers go")
         for line in lines:
             try:
                 wire.check_items(line)

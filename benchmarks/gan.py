@@ -191,10 +191,9 @@ def all_cells() -> dict[str, tuple]:
 def measure(judge: Judge, kind: str, arm: str, seed: int, folder: Path) -> dict:
     if kind == "diffusion":
         return {"cells": diffusion(judge, folder, seed)}
-    if kind == "wide":
-        return play(judge, arm, seed, samples=SETTINGS["samples"], **SETTINGS["wide"])
-    names = ("sweep_steps", "sweep_every", "sweep_samples") if kind == "sweep" else ("steps", "every", "samples")
-    return play(judge, arm, seed, *(SETTINGS[name] for name in names))
+    prefix = "sweep_" if kind == "sweep" else ""
+    plan = {name: SETTINGS[prefix + name] for name in ("steps", "every", "samples")}
+    return play(judge, arm, seed, **plan | (SETTINGS["wide"] if kind == "wide" else {}))
 
 
 def floor(judge: Judge, samples: int) -> dict:

@@ -128,8 +128,8 @@ def plot_filmstrip(
     below = 0.45 if xlabel else 0.25
     ax = _show(mosaic(np.concatenate(strips), len(labels), gap), tile / width, ax, below)
     ax.set_xticks([i * (width + gap) + (width - 1) / 2 for i in range(len(labels))], labels)
-    longest = max((len(line) for label in labels for line in str(label).split("\n")), default=1)
-    fits = 72 * tile / (0.6 * max(longest, 1))  # points at which the longest label is about as wide as its frame
+    longest = max([1, *(len(line) for label in labels for line in str(label).split("\n"))])
+    fits = 72 * tile / (0.6 * longest)  # points at which the longest label is about as wide as its frame
     ax.tick_params(axis="x", labelsize=min(STYLE["font.size"], max(fits, 6)))
     if row_labels is not None:
         ax.set_yticks([i * (height + gap) + (height - 1) / 2 for i in range(len(strips))], row_labels)

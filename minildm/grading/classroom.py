@@ -21,7 +21,7 @@ from minildm.checkpoints import read_json, write_json
 from minildm.grading.assignment import Assignment, fingerprint
 from minildm.grading.feedback import feedback_page
 from minildm.grading.grade import Mark, Result, digest, grade
-from minildm.grading.submission import Unreadable, read_notebook
+from minildm.grading.submission import Unreadable, read_notebook, release_of
 from minildm.grading.wire import plain
 
 MOODLE = re.compile(r"^(?P<name>.+)_(?P<participant>\d+)_assignsubmission_file_?$")
@@ -76,10 +76,9 @@ def assignment_of(path: Path, folder: Path, assignments: dict[str, Assignment]) 
         if fitting:
             return max(fitting, key=len)
     try:
-        own = read_notebook(path)["metadata"].get("minildm")
+        named = release_of(read_notebook(path)).get("assignment")
     except Unreadable:
-        own = None
-    named = own.get("assignment") if isinstance(own, dict) else None
+        named = None
     if isinstance(named, str) and named in assignments:
         return named
     return next(iter(assignments)) if len(assignments) == 1 else ""

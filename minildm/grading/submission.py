@@ -109,6 +109,12 @@ def _limit_reader() -> None:
             pass
 
 
+def release_of(notebook: dict[str, Any]) -> dict[str, Any]:
+    """What the release has written into the notebook: which assignment, and the course key's fingerprint."""
+    own = notebook["metadata"].get("minildm")
+    return own if isinstance(own, dict) else {}
+
+
 def language_of(notebook: dict[str, Any]) -> str:
     """The language that the notebook says it is in; "python" if it says nothing."""
     metadata = notebook["metadata"]
@@ -126,13 +132,11 @@ def prepare(notebook: dict[str, Any], assignment: Assignment) -> Submission:
     """
     if not language_of(notebook).startswith("python") and language_of(notebook) != "ipython":
         raise Unreadable(f"its kernel is {language_of(notebook)[:40]}, not Python")
-    own = notebook["metadata"].get("minildm")
-    key = own.get("key") if isinstance(own, dict) else None
     locked, tests, looks = assignment.locked(), assignment.tests(), assignment.looks()
     shown = set(tests.values())
     steps, names = [], []
     written, notes = written_answers(notebook, assignment)
-    if key is not None and key != fingerprint(assignment.key):
+    if release_of(notebook).get("key") not in (None, fingerprint(assignment.key)):
         notes.append("it was released with another course key than it is graded with")
     for number, cell in enumerate(notebook["cells"], 1):
         name, source = nbgrader_of(cell).get("grade_id"), text_of(cell)
@@ -176,12 +180,13 @@ def written_answers(notebook: dict[str, Any], assignment: Assignment) -> tuple[d
         name, text = nbgrader_of(cell).get("grade_id"), text_of(cell).strip()
         if cell["cell_type"] == "code":
             continue
+        said = "" if text.rstrip(".").lower() in UNANSWERED else text
         if text in course:
             above = text
         elif isinstance(name, str) and name in questions:
-            named[name] = "" if text.rstrip(".").lower() in UNANSWERED else text
-        elif text.rstrip(".").lower() not in UNANSWERED and BADGE not in text:
-            own.append((above, text))
+            named[name] = said
+        elif said and BADGE not in said:
+            own.append((above, said))
     written, notes = {}, []
     for name, question in questions.items():
         asked = any(place == question.below for place, _ in own)

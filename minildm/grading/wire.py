@@ -61,8 +61,8 @@ def read_array(parts: Any) -> Any:
     if not isinstance(parts, list) or len(parts) != 4:
         raise ValueError("expected the four parts of an array")
     kind, dtype, shape, data = parts
-    plain = isinstance(shape, list) and all(type(n) is int and 0 <= n < 2**31 for n in shape) and len(shape) <= 16
-    if kind not in ("numpy", "torch") or dtype not in DTYPES or not plain or not isinstance(data, str):
+    sizes = isinstance(shape, list) and all(type(n) is int and 0 <= n < 2**31 for n in shape) and len(shape) <= 16
+    if kind not in ("numpy", "torch") or dtype not in DTYPES or not sizes or not isinstance(data, str):
         raise ValueError("expected an array of numbers")
     content = base64.b64decode(data, validate=True)
     if len(content) != math.prod(shape) * np.dtype(dtype).itemsize:

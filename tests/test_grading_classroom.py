@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from minildm.grading import classroom, cli
 from minildm.grading.assignment import load_assignments
-from minildm.grading.classroom import export, find_submissions, grade_all, kept_results, read_table
+from minildm.grading.classroom import ANEW, export, find_submissions, grade_all, kept_results, read_table
 from minildm.grading.grade import Mark, Result
 from minildm.grading.release import release, with_badges
 from minildm.grading.submission import prepare
@@ -200,6 +200,26 @@ def test_a_grade_is_blank_until_the_written_part_is_marked(tiny, tmp_path):
     fill_in(tmp_path / "written.csv", "two")
     with pytest.raises(ValueError, match="expected points for .*, got 'two'"):
         export({(ADA, "tiny"): result(3)}, tiny, tmp_path, [])
+
+
+def test_another_answer_than_was_marked_is_to_be_marked_again(tiny, tmp_path):
+    """Its points stay in the sheet, with a note, and the grade stays blank until the teacher has emptied the note."""
+
+    def total(answer):
+        missing = export({(ADA, "tiny"): result(3, written={"why": answer})}, tiny, tmp_path, [])
+        return missing, read_table(tmp_path / "grades.csv")[0]["total"], read_table(tmp_path / "written.csv")[0]["note"]
+
+    assert total("= because\nof noise") == (1, "", "")
+    fill_in(tmp_path / "written.csv", "1.5")
+    assert total("=  because\r\nof noise ") == (0, "4.5", "")  # a spreadsheet may have done that
+    changed = (1, "", ANEW)
+    assert total("because of the schedule") == changed
+    assert total("because of the schedule") == changed
+    (row,) = read_table(tmp_path / "written.csv")
+    assert (row["points"], row["answer"]) == ("1.5", "because of the schedule")
+    path = tmp_path / "written.csv"
+    path.write_text(path.read_text(encoding="utf-8").replace(ANEW, ""), encoding="utf-8")
+    assert total("because of the schedule") == (0, "4.5", "")
 
 
 def test_what_a_student_writes_is_neither_a_formula_nor_a_page(tiny, tmp_path):

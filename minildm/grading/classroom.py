@@ -28,7 +28,8 @@ MOODLE = re.compile(r"^(?P<name>.+)_(?P<participant>\d+)_assignsubmission_file_?
 MOODLE_FILE = re.compile(r"^(?P<folder>.+_\d+_assignsubmission_file)_(?P<file>.+)$")  # downloaded without folders
 CANVAS = re.compile(r"^(?P<name>[^_]+)(_LATE)?_(?P<id>\d+)_\d+_(?P<file>.+)$")
 HIDDEN_FILES = (".", "__MACOSX")
-WRITTEN = ["student", "assignment", "question", "points", "points_max", "answer"]  # of written.csv
+WRITTEN = ["student", "assignment", "question", "points", "points_max", "answer", "note"]  # of written.csv
+ANEW = "another answer than was marked: look at the points, then empty this cell"
 
 
 class Entry(NamedTuple):
@@ -204,12 +205,11 @@ def export(
 ) -> int:
     """Write grades.csv, written.csv, what Moodle and Canvas import, and the feedback; how many marks are still missing.
 
-    written.csv is for the teacher: points filled in there are read at the next run, and never dropped. A grade whose
-    written part is not marked, or that was not graded, is left blank for Moodle and Canvas: no blank becomes a 0 by
-    itself.
+    written.csv is for the teacher: points filled in there are read at the next run, and never dropped. A grade that was
+    not given, or whose written part is not marked as it stands, is left blank for Moodle and Canvas, and is never a 0.
     """
     marked_rows = rows_by_hand(out)
-    by_hand = {tuple(row[:3]): float(row[3]) for row in marked_rows}
+    by_hand = {tuple(row[:3]): row for row in marked_rows}
     people = {student: person for student, _ in results if (person := person_of(student, roster))}
     for row in roster:
         folders = [student for student, person in people.items() if person is row]
@@ -223,14 +223,13 @@ def export(
         questions = assignments[name].written if name in assignments else []
         marked: list[float | None] = []
         for question in questions if result.score is not None else []:
-            given = by_hand.get((safe(student), name, question.name))
-            points = min(max(given, 0), question.points) if given is not None else None
-            marked.append(points)
-            text = result.written.get(question.name, "")
-            shown = "" if points is None else f"{points:g}"
-            sheet.append([student, name, question.name, shown, question.points, text])
-        pending = marked.count(None)
-        missing += pending
+            text, points, note = result.written.get(question.name, ""), None, ""
+            if given := by_hand.get((safe(student), name, question.name)):
+                points = min(max(float(given[3]), 0), question.points)
+                note = given[6] or ("" if _letters(given[5]) == _letters(text) else ANEW)
+            marked.append(None if note else points)
+            sheet.append([student, name, question.name, blank(points), question.points, text, note])
+        missing += (pending := marked.count(None))
         total = None if result.score is None or pending else result.score + sum(points or 0 for points in marked)
         totals[student, name] = total
         parts = "; ".join(f"{mark.part} {mark.points:g}/{mark.out_of:g}: {mark.message}" for mark in result.marks)
@@ -258,17 +257,21 @@ def blank(value: float | None) -> str:
     return "" if value is None else f"{value:g}"
 
 
+def _letters(text: str) -> str:  # what a spreadsheet leaves of it: not the spaces, not our first apostrophe
+    return "".join(text.split()).lstrip("'")
+
+
 def rows_by_hand(out: Path) -> list[list[str]]:
     """The rows of written.csv that the teacher has filled in; a ValueError for what is no number."""
     found = []
-    for row in read_table(out / "written.csv", WRITTEN):
+    for row in read_table(out / "written.csv", WRITTEN[:-1]):
         if points := (row["points"] or "").strip():
             row["points"] = points.replace(",", ".")
             try:
                 float(row["points"])
             except ValueError:
                 raise ValueError(f"written.csv: expected points for {row['student']}, got {points!r}") from None
-            found.append([row[name] or "" for name in WRITTEN])
+            found.append([row.get(name) or "" for name in WRITTEN])
     return found
 
 

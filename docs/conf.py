@@ -3,11 +3,13 @@
 import hashlib
 import os
 import re
+import sys
 from pathlib import Path
 
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "docs"))
 PAGES = yaml.safe_load((ROOT / "book.yml").read_text(encoding="utf-8"))
 PACE = os.environ.setdefault("MINILDM_PACE", "course")
 
@@ -19,11 +21,13 @@ extensions = [
     "sphinx.ext.githubpages",  # .nojekyll: some hosts hide folders that begin with an underscore
     "sphinx_external_toc",
     "sphinx-mathjax-offline",  # MathJax from the book's own folder
+    "numbering",
 ]
 exclude_patterns = [".*", "_build", "runs", "dist"]
 external_toc_path = str(ROOT / "book.yml")
 external_toc_exclude_missing = True
-numfig = True
+numfig = math_numfig = True
+numfig_format = {"figure": "Figure %s"}
 myst_enable_extensions = ["dollarmath", "deflist", "attrs_inline", "substitution"]
 myst_dmath_double_inline = True
 suppress_warnings = ["myst.header", "mystnb.unknown_mime_type"]

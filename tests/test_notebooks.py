@@ -1,7 +1,9 @@
 """Rules that hold for every notebook. That they run, and what they assert, `make test` checks with nbval."""
 
 import ast
+import functools
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -73,6 +75,37 @@ def test_asserts_at_least_three_claims(path):
 @notebooks
 def test_no_code_cell_is_longer_than_45_lines(path):
     assert max(len(source.splitlines()) for source in code_cells(path)) <= 45
+
+
+@notebooks
+def test_figures_have_captions_and_links_between_cells_lead_somewhere(path):
+    """docs/numbering.py makes numbered figures of the first and numbered references of the second."""
+    shown = [cell["metadata"]["mystnb"] for cell in cells_of(path.name).values() if "mystnb" in cell["metadata"]]
+    captions = [one["figure"]["caption"] for one in shown]
+    assert len(captions) >= 3 and len(set(captions)) == len(captions)
+    assert all(caption.endswith((".", "?")) for caption in captions)
+    described = {one["image"]["alt"].strip() for one in shown if "image" in one}
+    assert "" not in described and not described & set(captions)
+
+    prose = [cell for cell in cells_of(path.name).values() if cell["cell_type"] == "markdown"]
+    links = re.findall(r"\[([^]]*)\]\(([^)#]*)#cell-id=([^)]*)\)", "\n".join(map(source_of, prose)))
+    for word, file, name in links:
+        cell = cells_of(file or path.name)[name]
+        if word.lower() == "figure":
+            assert "caption" in cell["metadata"].get("mystnb", {}).get("figure", {}), (file, name)
+        else:
+            assert word.lower() == "equation" and source_of(cell).count("$$") == 2, (file, name)
+    assert links
+
+
+@functools.cache
+def cells_of(name: str) -> dict[str, dict]:
+    cells = json.loads((ROOT / "notebooks" / name).read_text(encoding="utf-8"))["cells"]
+    return {cell["id"]: cell for cell in cells}
+
+
+def source_of(cell: dict) -> str:
+    return "".join(cell["source"])
 
 
 @pytest.mark.parametrize("chapter", sorted(DISTILS))

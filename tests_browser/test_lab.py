@@ -26,6 +26,7 @@ LEFT_OUT = """() => window.jupyterapp.shell.currentWidget.content.widgets.filter
     cell.model.type === "code" && cell.model.sharedModel.source.trim() && !cell.model.executionCount).length"""
 SHOW = """async (i) => { const notebook = window.jupyterapp.shell.currentWidget.content;
     notebook.activeCellIndex = i; await notebook.scrollToItem(i, "start"); }"""
+PLACE = """(id) => window.jupyterapp.shell.currentWidget.content.widgets.findIndex(({ model }) => model.id === id)"""
 WIDGETS = """() => window.jupyterapp.shell.currentWidget.content.widgets.flatMap((cell, i) =>
     cell.model.type === "code" && cell.model.outputs.toJSON().some((o) =>
         o.data && "application/vnd.jupyter.widget-view+json" in o.data) ? [i] : [])"""
@@ -104,4 +105,30 @@ def test_a_chapter_runs_and_its_slider_changes_the_figure(chromium, lab, chapter
             break
     else:
         pytest.fail(f"{chapter}: nothing changed when its slider was moved")
+    page.close()
+
+
+@pytest.mark.parametrize(
+    ("chapter", "cell", "leads_to"),
+    [
+        ("02_forward_diffusion", "cell-45", ("02_forward_diffusion", "cell-07")),
+        ("01_images_and_noise", "cell-34", ("00_start_here", "start-17")),
+    ],
+    ids=["in the chapter", "in another"],
+)
+def test_a_link_to_a_figure_goes_to_the_cell_that_draws_it(chromium, lab, chapter, cell, leads_to):
+    page = chromium.new_page(viewport={"width": 1280, "height": 1000})
+    page.set_default_timeout(120_000)
+    page.goto(f"{lab}/lab/tree/notebooks/{chapter}.ipynb?reset")
+    page.wait_for_function("window.jupyterapp?.shell.currentWidget?.content?.widgets?.length > 20")
+    page.evaluate(SHOW, page.evaluate(PLACE, cell))
+    page.locator(".jp-Cell.jp-mod-active a", has_text="figure").first.click()
+    page.wait_for_function(
+        """([chapter, cell]) => { const { context, content } = window.jupyterapp.shell.currentWidget;
+        const found = content?.widgets?.find(({ model }) => model.id === cell);
+        if (!context.path.includes(chapter) || !found) return false;
+        const { top, bottom } = found.node.getBoundingClientRect();
+        return found.isAttached && top < window.innerHeight && bottom > 0; }""",
+        arg=list(leads_to),
+    )
     page.close()

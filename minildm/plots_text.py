@@ -50,7 +50,8 @@ def plot_matrices(
             for (row, column), value in [] if not numbers else _entries(values):
                 dark = value > (limits[0] + 2 * limits[1]) / 3
                 ax.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color="w" if dark else "k")
-        figure.colorbar(image, ax=axes, shrink=0.7, aspect=30, pad=0.02)
+        if any(((matrix != 0) & (matrix != 1)).any() for matrix in matrices.values()):  # yes and no need no scale
+            figure.colorbar(image, ax=axes, shrink=0.7, aspect=30, pad=0.02)
     plt.close(figure)
     return figure
 

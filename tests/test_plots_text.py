@@ -45,6 +45,11 @@ def test_the_largest_number_is_the_darkest_tile():
     assert np.unravel_index(darkness.argmax(), darkness.shape) == (0, 2) and darkness.argmin() == 0
 
 
+def test_a_scale_stands_beside_numbers_and_not_beside_yes_and_no():
+    assert len(plot_matrices({"": FIRST}, ["a", "b"], ["x", "y", "z"]).axes) == 2
+    assert len(plot_matrices({"": FIRST.round()}, ["a", "b"], ["x", "y", "z"]).axes) == 1
+
+
 def test_labels_that_do_not_fit_and_nothing_at_all_are_refused():
     with pytest.raises(ValueError, match=r"expected matrices \(1, 3\), .* got {'first': \(2, 3\)}"):
         plot_matrices({"first": FIRST}, ["a"], ["x", "y", "z"])

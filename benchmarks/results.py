@@ -54,7 +54,7 @@ from minildm.stages import (
 from minildm.training import Stage
 
 SETTINGS = {
-    "seeds": {"mnist": [0, 1, 2], "cifar10": [0]},
+    "seeds": {"mnist": [0, 1, 2], "cifar10": [0, 1, 2]},
     "images": 20_000,  # to learn from, at most: encoding them is a part of the minute
     "samples": 500,
     "steps": {  # of training, by data set

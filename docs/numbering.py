@@ -52,7 +52,7 @@ def read_notebook(app, docname: str, source: list[str]) -> None:
 class NamedFigures(SphinxTransform):
     """myst-nb makes a figure of all that a cell with a caption shows; what comes before the last are progress bars."""
 
-    default_priority = 400
+    default_priority = 200  # before Sphinx numbers what has no name
 
     def apply(self) -> None:
         for cell in self.document.findall(nodes.container):

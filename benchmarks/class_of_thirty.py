@@ -99,7 +99,7 @@ def run(folder: Path, jobs: int) -> None:
     seconds = time.monotonic() - start
     kept = {path: when for path, when in graded(out).items() if before.get(path) == when}
     assert kept == before, "what was graded before was graded again"
-    with (out / "grades.csv").open(newline="", encoding="utf-8") as file:
+    with (out / "grades.csv").open(newline="", encoding="utf-8-sig") as file:
         rows = {row["student"]: row for row in csv.DictReader(file)}
     assert set(rows) == set(expected), "a row is missing"
     for student, points in expected.items():

@@ -43,13 +43,14 @@ class Parity(NamedTuple):
 def randomise_(module: nn.Module, generator: torch.Generator | None = None) -> nn.Module:
     """Give every parameter a random value, in place, and return the module.
 
-    A layer that starts at zero would make any two models agree there. Weights are scaled by their fan-in, so that a
-    deep stack neither fades nor blows up its rounding errors; norms' weights lie around 1, biases around 0.
+    A layer that starts at zero would make any two models agree there. Norms' weights lie around 1, biases around 0, and
+    weights have half the scale 1/√fan-in: at the whole of it a square matrix stretches some directions to twice their
+    length (Marchenko & Pastur 1967), and a deep stack of them blows rounding up until float32 says nothing.
     """
     for name, parameter in module.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
         if parameter.ndim > 1:
-            noise *= parameter[0].numel() ** -0.5
+            noise *= 0.5 * parameter[0].numel() ** -0.5
         else:
             noise = 0.1 * noise + (1.0 if name.endswith("weight") else 0.0)
         parameter.copy_(noise)

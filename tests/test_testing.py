@@ -1,10 +1,13 @@
 """The parity helper finds what differs; the pace is what the environment says."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
-from minildm.testing import assert_parity, pace, randomise_
+from minildm.testing import assert_parity, compare, outputs_and_gradients, pace, randomise_
+from minildm.unet import UNet2DConditionModel
 
 
 class Scaled(nn.Linear):
@@ -64,10 +67,22 @@ def test_neither_model_is_changed():
     torch.testing.assert_close(after, before, rtol=0, atol=0)
 
 
-def test_random_weights_keep_the_size_of_what_passes_through():
-    layers = nn.Sequential(*[nn.Linear(256, 256) for _ in range(10)])
-    out = randomise_(layers, torch.Generator().manual_seed(0))(torch.randn(64, 256))
-    assert 0.5 < out.std() < 2
+@pytest.mark.parametrize("seed", range(4))
+def test_random_weights_leave_float32_its_digits(seed):
+    blocks = ("CrossAttnDownBlock2D",) * 2, ("CrossAttnUpBlock2D",) * 2
+    unet = UNet2DConditionModel(
+        down_block_types=blocks[0],
+        up_block_types=blocks[1],
+        block_out_channels=(8, 16),
+        layers_per_block=2,
+        attention_head_dim=(1, 4),
+        norm_num_groups=4,
+        cross_attention_dim=12,
+    )
+    randomise_(unet, generator := torch.Generator().manual_seed(seed))
+    inputs = torch.randn(2, 4, 8, 8, generator=generator), 3, torch.randn(2, 5, 12, generator=generator)
+    exact = outputs_and_gradients(copy.deepcopy(unet).double(), inputs, None, torch.float64)
+    assert compare(outputs_and_gradients(unet, inputs, None, torch.float32), exact, 1e-5) > 0
 
 
 def test_the_pace_is_the_courses_unless_the_environment_says_test(monkeypatch):

@@ -67,8 +67,14 @@ def test_neither_model_is_changed():
     torch.testing.assert_close(after, before, rtol=0, atol=0)
 
 
+def test_random_weights_keep_the_size_of_what_passes_through():
+    layers = nn.Sequential(*[nn.Linear(256, 256) for _ in range(10)])
+    out = randomise_(layers, torch.Generator().manual_seed(0))(torch.randn(64, 256))
+    assert 0.5 < out.std() < 2
+
+
 @pytest.mark.parametrize("seed", range(4))
-def test_random_weights_leave_float32_its_digits(seed):
+def test_random_weights_of_half_the_size_leave_float32_its_digits(seed):
     blocks = ("CrossAttnDownBlock2D",) * 2, ("CrossAttnUpBlock2D",) * 2
     unet = UNet2DConditionModel(
         down_block_types=blocks[0],
@@ -79,7 +85,7 @@ def test_random_weights_leave_float32_its_digits(seed):
         norm_num_groups=4,
         cross_attention_dim=12,
     )
-    randomise_(unet, generator := torch.Generator().manual_seed(seed))
+    randomise_(unet, generator := torch.Generator().manual_seed(seed), scale=0.5)
     inputs = torch.randn(2, 4, 8, 8, generator=generator), 3, torch.randn(2, 5, 12, generator=generator)
     exact = outputs_and_gradients(copy.deepcopy(unet).double(), inputs, None, torch.float64)
     assert compare(outputs_and_gradients(unet, inputs, None, torch.float32), exact, 1e-5) > 0

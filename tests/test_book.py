@@ -1,6 +1,7 @@
 """The book's own pages: complete, and about what there is. That it builds and works, `make test-browser` checks."""
 
 import importlib
+import json
 import re
 from pathlib import Path
 
@@ -48,3 +49,13 @@ def test_every_equation_of_the_notation_has_a_name_and_the_words_are_in_order():
     assert all(re.fullmatch(r" \(eq-[\w-]+\)", name) for name in fences[1::2])
     words = re.findall(r"^(\S.*)\n  \S", (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert len(words) > 25 and words == sorted(words, key=str.lower)
+
+
+def test_beside_what_asks_a_kernel_stands_a_figure_that_moves_without_one():
+    """What `interact` shows is drawn by a kernel; in the book the next figure is one of ours, which moves by itself."""
+    for file in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
+        code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        for place, source in enumerate(code):
+            if "ipywidgets" in source:
+                assert "from minildm.widgets import" in "".join(code[place + 1 : place + 2]), (file.name, source)

@@ -14,8 +14,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 # Chapter -> what its widget is: one of ipywidgets', which asks the kernel, or one of ours, which draws in the page.
 CHAPTERS = {
-    "00_start_here": ".widget-interact",
-    "02_forward_diffusion": ".minildm",
+    "00_start_here": ".minildm",
+    "02_forward_diffusion": ".widget-interact",
     "03_learning_to_denoise": ".minildm",
 }
 # In the page: the errors among the outputs, and the number of the cell that shows such a widget.
@@ -31,8 +31,8 @@ WIDGETS = """() => window.jupyterapp.shell.currentWidget.content.widgets.flatMap
     cell.model.type === "code" && cell.model.outputs.toJSON().some((o) =>
         o.data && "application/vnd.jupyter.widget-view+json" in o.data) ? [i] : [])"""
 # The pictures of a widget, read in one go: a kernel that answers takes the old one away before it puts up the new one.
-PICTURES = """(w) => [...w.querySelectorAll("img, canvas, svg")].map((picture) =>
-    picture.src || (picture.toDataURL ? picture.toDataURL() : picture.outerHTML))"""
+PICTURES = """(w) => [...w.querySelectorAll("img, canvas, svg, [role=img]")].map((picture) =>
+    picture.src || (picture.toDataURL ? picture.toDataURL() : picture.innerHTML + picture.style.cssText))"""
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +105,32 @@ def test_a_chapter_runs_and_its_slider_changes_the_figure(chromium, lab, chapter
             break
     else:
         pytest.fail(f"{chapter}: nothing changed when its slider was moved")
+    page.close()
+
+
+def test_a_prompt_that_is_typed_is_drawn_by_the_kernel(chromium, lab):
+    page = chromium.new_page(viewport={"width": 1280, "height": 1000})
+    page.set_default_timeout(120_000)
+    page.goto(f"{lab}/lab/tree/notebooks/00_start_here.ipynb?reset")
+    page.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
+    cell = page.evaluate(PLACE, "start-03")
+    page.evaluate(SHOW, cell + 1)
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-above')")
+    assert page.evaluate(ERRORS) == []
+    page.evaluate(SHOW, cell)
+    widget = page.locator(".jp-NotebookPanel .jp-Cell.jp-mod-active .minildm")
+    prompt = widget.get_by_label("your own prompt")
+    prompt.wait_for()  # the field shows itself once the kernel has answered
+    assert widget.locator("input[type=text]").count() == 1  # and none for a negative prompt: the chapter has none
+    picture = widget.locator(".picture img")
+    assert picture.is_hidden()
+    prompt.fill("the number 7")
+    prompt.press("Enter")
+    picture.wait_for()
+    first = picture.get_attribute("src")
+    assert widget.locator("[role=img]").get_attribute("aria-label") == "prompt the number 7, guidance 1, seed 0"
+    widget.get_by_role("slider", name="seed").press("ArrowRight")  # the same prompt, other noise
+    page.wait_for_function("([image, first]) => image.src !== first", arg=[picture.element_handle(), first])
     page.close()
 
 

@@ -33,7 +33,8 @@ function render({ model, el }) {
   });
 
   const asked = (prompt) => { mine = prompt; };
-  const question = asking(model, controls, { fields: { away: "away from" }, asked });
+  const fields = options[1].length > 1 ? { away: "away from" } : {};  // no menu of negative prompts, no field for one
+  const question = asking(model, controls, { fields, asked });
 
   const show = () => {
     const place = model.get("place"), counts = options.map((values) => values.length);
@@ -51,7 +52,8 @@ function render({ model, el }) {
     own.hidden = drawn.length === 0;
     if (!own.hidden) own.src = drawn[drawn.length - 1];
     const words = drawn.length ? drawn.slice(0, -1) : inputs.map((input, k) => input.words[place[k]]);
-    picture.setAttribute("aria-label", words.map((word, k) => `${NAMES[k]} ${word}`).join(", "));
+    const said = words.map((word, k) => `${NAMES[k]} ${word === "" ? "(nothing)" : word}`);
+    picture.setAttribute("aria-label", said.filter((_, k) => k === 0 || counts[k] > 1).join(", "));
   };
   const end = follow(model, ["place", "own"], show);
   return () => { end(); question.end(); };

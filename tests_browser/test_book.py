@@ -13,11 +13,13 @@ BOOK = yaml.safe_load((ROOT / "book.yml").read_text(encoding="utf-8"))
 PAGES = [BOOK["root"], *(page["file"] for part in BOOK["parts"] for page in part["chapters"])]
 HTML = ROOT / "_build" / "html"
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
-# What the theme and the highlighter bring along and a chapter cannot change.
-NOT_OURS = [".sd-card", ".highlight", ".bd-header", ".bd-sidebar-primary", ".bd-sidebar-secondary"]
+# What a widget shows: its pictures, not its labels, which a slider changes in any case.
+PICTURES = """(widget) => JSON.stringify([...widget.querySelectorAll("img, canvas, svg, [role=img]")].map((picture) =>
+    picture.toDataURL ? picture.toDataURL() : [picture.src, picture.innerHTML, picture.style.cssText]))"""
 
 pages = pytest.mark.parametrize("name", PAGES)
-chapters = pytest.mark.parametrize("name", [name for name in PAGES if name.startswith("notebooks/")])
+CHAPTERS = [name for name in PAGES if name.startswith("notebooks/")]
+chapters = pytest.mark.parametrize("name", CHAPTERS)
 
 
 @pytest.fixture(scope="session")
@@ -72,46 +74,48 @@ def test_formulas_are_set_and_no_raw_latex_is_left(visit, name):
 
 
 def clicked(widget):
-    """Does a click change what is to be clicked or what lies beside it?"""
-    seen = "(widget) => widget.innerHTML + [...widget.querySelectorAll('canvas')].map((c) => c.toDataURL())"
-    before = widget.evaluate(seen)
+    """Does a click change a picture?"""
+    before = widget.evaluate(PICTURES)
     for target in widget.locator("svg, canvas, button").all():
         if target.is_visible():
             box = target.bounding_box()
             target.click(position={"x": 0.7 * box["width"], "y": 0.3 * box["height"]})
             widget.page.wait_for_timeout(150)
-            if widget.evaluate(seen) != before:
+            if widget.evaluate(PICTURES) != before:
                 return True
     return False
 
 
-@pages
+@chapters
 def test_every_widget_changes_its_picture_without_a_kernel(visit, name):
     page, wrong = visit(name)
-    widgets = page.locator(".minildm-widget:has(input, select, canvas, svg)")
+    widgets = page.locator("main .minildm-widget:has(.minildm)")
+    source = (ROOT / f"{name}.ipynb").read_text(encoding="utf-8")
+    assert (widgets.count() > 0) == ("from minildm.widgets import" in source)
     for i in range(widgets.count()):
         widget = widgets.nth(i)
         moved = widget.evaluate(
-            """async (widget) => {
-                const seen = () => widget.innerHTML + [...widget.querySelectorAll("canvas")].map((c) => c.toDataURL());
+            """async (widget, seen) => {
+                const pictures = () => eval(seen)(widget);
                 const settle = () => new Promise((done) => setTimeout(done, 150));
                 await settle();
-                const before = seen();
+                const before = pictures();
                 for (const range of widget.querySelectorAll("input[type=range]")) {
                     const middle = (Number(range.min) + Number(range.max)) / 2;
                     range.value = Number(range.value) < middle ? range.max : range.min;
                     for (const event of ["input", "change"]) range.dispatchEvent(new Event(event, { bubbles: true }));
                     await settle();
-                    if (seen() !== before) return true;
+                    if (pictures() !== before) return true;
                 }
                 for (const choice of widget.querySelectorAll("select")) {
                     choice.selectedIndex = (choice.selectedIndex + 1) % choice.options.length;
-                    choice.dispatchEvent(new Event("change", { bubbles: true }));
+                    for (const event of ["input", "change"]) choice.dispatchEvent(new Event(event, { bubbles: true }));
                     await settle();
-                    if (seen() !== before) return true;
+                    if (pictures() !== before) return true;
                 }
                 return false;
-            }"""
+            }""",
+            PICTURES,
         )
         assert moved or clicked(widget), widget.inner_text()[:200]
     assert wrong == []
@@ -121,8 +125,10 @@ def test_every_widget_changes_its_picture_without_a_kernel(visit, name):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_serious_fault(visit, name, scheme):
     page, _ = visit(name, color_scheme=scheme)
+    assert page.evaluate("document.documentElement.dataset.theme") == scheme
     page.evaluate(AXE)
-    found = page.evaluate("(skip) => axe.run({ exclude: skip.map((one) => [one]) })", NOT_OURS)
+    found = page.evaluate("axe.run()")
+    assert "color-contrast" in [rule["id"] for rule in found["passes"]]  # axe has looked
     serious = [
         f"{fault['id']}: {node['html'][:160]}"
         for fault in found["violations"]
@@ -153,6 +159,8 @@ def test_every_picture_and_widget_of_a_chapter_is_a_numbered_figure(visit, name)
     shows = ".cell_output img, .cell_output .minildm-widget:has(input, select, canvas, svg)"  # others are progress bars
     bare = page.eval_on_selector_all(shows, "all => all.filter((i) => !i.closest('figure')).map((i) => i.outerHTML)")
     assert bare == []
+    empty = "all => all.filter((i) => !i.querySelector('img, .minildm')).map((i) => i.innerText)"
+    assert page.eval_on_selector_all("main .cell_output figure:has(.caption-number)", empty) == []
     numbers = page.locator("main .caption-number").all_inner_texts()
     chapter = int(name.split("/")[1][:2])
     assert [number.strip() for number in numbers] == [f"Figure {chapter}.{n}" for n in range(1, len(numbers) + 1)]
@@ -160,13 +168,34 @@ def test_every_picture_and_widget_of_a_chapter_is_a_numbered_figure(visit, name)
     assert equations == [f"({chapter}.{n})" for n in range(1, len(equations) + 1)]
 
 
-@chapters
-def test_prose_names_figures_by_their_numbers(visit, name):
+@pytest.mark.parametrize("name", [*CHAPTERS, "docs/notation"])
+def test_prose_names_figures_and_equations_by_their_numbers_and_leads_to_them(visit, name):
     page, _ = visit(name)
-    named = page.locator("main a.reference", has_text=re.compile(r"^([Ff]igure )?\(?\d+\.\d+\)?$"))
+    named = page.locator("main a.reference", has_text=re.compile(r"^([Ff]igure )?\(?(\d+|[A-Z])\.\d+\)?$"))
     assert named.count() > 0
     text = page.locator("main").inner_text()
     assert "cell-id" not in page.locator("main").inner_html() and "{numref}" not in text and "{eq}" not in text
+
+    links = named.evaluate_all("all => all.map((a) => [a.innerText.trim(), a.href])")
+    said = """async (address) => { const { hash } = new URL(address);
+        const page = new DOMParser().parseFromString(await (await fetch(address)).text(), "text/html");
+        const place = page.getElementById(decodeURIComponent(hash.slice(1)));
+        return place?.querySelector(".caption-number, .eqno")?.firstChild.textContent.trim(); }"""
+    assert [text.lower() for text, _ in links] == [str(page.evaluate(said, href)).lower() for _, href in links]
+
+
+def test_the_pages_that_stand_in_no_table_of_contents_work_too(visit, address):
+    """The index, the listings of the code that the package's pages link to: all but those that other tests open."""
+    others = [str(file.relative_to(HTML).with_suffix("")) for file in sorted(HTML.rglob("*.html"))]
+    others = [name for name in others if name not in (*PAGES, "index") and "_static" not in name]
+    assert len(others) > 20
+    page, wrong = visit(others[0])
+    for name in others:
+        page.goto(f"{address}/{name}.html", wait_until="load")
+        assert page.locator("h1").count() > 0, name
+    page.goto(f"{address}/index.html")
+    page.wait_for_url(f"{address}/{BOOK['root']}.html")  # a reader who opens the folder gets the front page
+    assert wrong == []
 
 
 def test_a_word_is_found(visit):

@@ -60,6 +60,8 @@ def state_of_the_course() -> str:
 nb_execution_mode = os.environ.get("BOOK_EXECUTION", "cache")  # "off": the pages without what the chapters print
 nb_execution_cache_path = str(ROOT / "_build" / "executed" / state_of_the_course())
 nb_execution_excludepatterns = os.environ.get("BOOK_EXCEPT", "").split()  # of notebooks to leave as they are
+if nb_execution_mode == "off" or nb_execution_excludepatterns:
+    suppress_warnings += ["ref.numref"]  # a figure that nobody drew has no number to be named by
 nb_execution_timeout = 1800
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True

@@ -163,8 +163,8 @@ class ControlledUNet(nn.Module):
 
 
 class ControlNetTask(nn.Module):
-    """x0, noise (B, C, h, w), timesteps (B,), pictures (B, K, H, W), context (B, L, D) -> mean squared error of the
-    velocity, (). The U-Net is frozen."""
+    """x0, noise (B, C, h, w), timesteps (B,), pictures (B, K, H, W), context (B, L, D) -> mean squared error of what
+    the scheduler's prediction_type says, (). The U-Net is frozen."""
 
     def __init__(self, controlnet: ControlNetModel, unet: UNet2DConditionModel, scheduler: Scheduler):
         super().__init__()
@@ -174,5 +174,7 @@ class ControlNetTask(nn.Module):
     def forward(self, x0: Tensor, noise: Tensor, timesteps: Tensor, pictures: Tensor, context: Tensor) -> Tensor:
         xt = self.scheduler.add_noise(x0, noise, timesteps).contiguous(memory_format=torch.channels_last)
         residuals = self.controlnet(xt, timesteps, context, pictures)
-        target = self.scheduler.get_velocity(x0, noise, timesteps)
+        target = {"epsilon": noise, "sample": x0}.get(self.scheduler.config.prediction_type)
+        if target is None:
+            target = self.scheduler.get_velocity(x0, noise, timesteps)
         return F.mse_loss(self.unet(xt, timesteps, context, *residuals), target)

@@ -175,6 +175,20 @@ def test_training_moves_the_controlnet_and_leaves_the_unet_alone(pair):
     }
 
 
+def test_the_target_is_what_the_scheduler_says_that_the_unet_predicts(pair):
+    unet, controlnet = pair
+    x0, timesteps, context = condition_inputs(unet.config)
+    noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(4))
+    for prediction_type, target in (("epsilon", noise), ("sample", x0), ("v_prediction", None)):
+        scheduler = DDPMScheduler(prediction_type=prediction_type)
+        target = scheduler.get_velocity(x0, noise, timesteps) if target is None else target
+        loss = ControlNetTask(controlnet, unet, scheduler)(
+            x0, noise, timesteps, pictures((x0,), OWN["to 1/4"]), context
+        )
+        said = unet(scheduler.add_noise(x0, noise, timesteps), timesteps, context)  # the ControlNet says nothing yet
+        assert_close(loss, (said - target).square().mean())
+
+
 def test_conditions_of_another_shape_are_refused(pair):
     unet, controlnet = pair
     sample, timestep, context = condition_inputs(unet.config)

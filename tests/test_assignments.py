@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -168,7 +169,10 @@ def test_an_assignment_says_what_it_teaches_how_long_it_takes_and_what_it_gives(
     assert len(own.parts) >= 4 and own.written
     for part in own.parts:
         assert f"({part.points:g} points)" in part.title
-    assert "<summary>Hint" in "".join(map(text_of, own.cells))
+    sections = re.split(r"^## ", "\n".join(map(text_of, own.cells)), flags=re.MULTILINE)
+    for part in own.parts:
+        (section,) = (section for section in sections if section.startswith(part.title))
+        assert "<summary>Hint" in section, part.title
     assert own.limits.seconds <= 180
 
 

@@ -66,7 +66,7 @@ nb_execution_timeout = 1800
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_merge_streams = True
-nb_ipywidgets_js = {"widgets.js": {"type": "module"}}  # moves them without a kernel and without a server
+nb_ipywidgets_js = {"widgets.js": {"defer": "defer"}}  # moves them without a kernel and without a server
 
 
 # The docstrings are plain text: a line of meaning, then what holds for the arguments.

@@ -87,7 +87,9 @@ async function show(script, widgets) {
   await (typeof module === "function" ? await module() : module).render({ model: new Model(traits(widget)), el: place });
 }
 
-const states = [...document.querySelectorAll(`script[type="${STATE}"]`)].map((script) => read(script).state);
-const widgets = Object.assign({}, ...states);
-for (const script of document.querySelectorAll(`script[type="${VIEW}"]`)) await show(script, widgets);
-document.documentElement.dataset.widgets = "ready";
+(async () => {  // a plain script, no module: those do not load from file://, where an unpacked book is opened
+  const states = [...document.querySelectorAll(`script[type="${STATE}"]`)].map((script) => read(script).state);
+  const widgets = Object.assign({}, ...states);
+  for (const script of document.querySelectorAll(`script[type="${VIEW}"]`)) await show(script, widgets);
+  document.documentElement.dataset.widgets = "ready";
+})();

@@ -84,5 +84,6 @@ points it gives. Write only where it says YOUR CODE HERE; hand in the notebook u
 
 You need Python 3.11 to 3.13 and the package minildm with its data: the first cell installs it where it is missing.
 No accelerator is needed. The chapters that explain it all are in the course's book, which can also be read without
-running anything: if there is a folder `book` beside this file, open book/docs/index.html in a browser.
+running anything: if there is a folder `book` beside this file, open book/docs/index.html in a browser. Its figures move
+as they are; to draw on its front page as well, run `python -m http.server` in that folder and open the address it says.
 """

@@ -12,13 +12,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-# Chapter -> what its widget is: one of ipywidgets', which asks the kernel, or one of ours, which draws in the page.
-CHAPTERS = {
-    "00_start_here": ".minildm",
-    "02_forward_diffusion": ".widget-interact",
-    "03_learning_to_denoise": ".minildm",
-}
-# In the page: the errors among the outputs, and the number of the cell that shows such a widget.
+# Chapter, a cell with a widget, and what that is: one of ipywidgets', which asks the kernel, or one of ours.
+CHAPTERS = [
+    ("00_start_here", "start-03", ".minildm"),
+    ("02_forward_diffusion", "cell-19", ".widget-interact"),
+    ("03_learning_to_denoise", "denoise-31", ".minildm"),
+]
+# In the page: runs cells, and does not wait for ever.
+RUN = """(cells) => Promise.race([window.jupyterapp.commands.execute(`notebook:run-${cells}`), new Promise((_, fail) =>
+    setTimeout(() => fail(new Error(`run-${cells}: not done after 15 minutes`)), 900_000))])"""
+# The errors among the outputs, how many cells were left out, and where a cell stands.
 ERRORS = """() => window.jupyterapp.shell.currentWidget.content.widgets.flatMap((cell) => {
     const outputs = cell.model.type === "code" ? cell.model.outputs.toJSON() : [];
     return outputs.filter((o) => o.output_type === "error").map((o) => `${o.ename}: ${o.evalue}`); })"""
@@ -27,9 +30,6 @@ LEFT_OUT = """() => window.jupyterapp.shell.currentWidget.content.widgets.filter
 SHOW = """async (i) => { const notebook = window.jupyterapp.shell.currentWidget.content;
     notebook.activeCellIndex = i; await notebook.scrollToItem(i, "start"); }"""
 PLACE = """(id) => window.jupyterapp.shell.currentWidget.content.widgets.findIndex(({ model }) => model.id === id)"""
-WIDGETS = """() => window.jupyterapp.shell.currentWidget.content.widgets.flatMap((cell, i) =>
-    cell.model.type === "code" && cell.model.outputs.toJSON().some((o) =>
-        o.data && "application/vnd.jupyter.widget-view+json" in o.data) ? [i] : [])"""
 # The pictures of a widget, read in one go: a kernel that answers takes the old one away before it puts up the new one.
 PICTURES = """(w) => [...w.querySelectorAll("img, canvas, svg, [role=img]")].map((picture) =>
     picture.src || (picture.toDataURL ? picture.toDataURL() : picture.innerHTML + picture.style.cssText))"""
@@ -68,33 +68,29 @@ def lab(tmp_path_factory):
         server.wait(60)
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_a_chapter_runs_and_its_slider_changes_the_figure(chromium, lab, chapter):
+def opened(chromium, lab, chapter):
+    """A chapter in JupyterLab, its kernel ready."""
     page = chromium.new_page(viewport={"width": 1280, "height": 1000})
+    page.set_default_timeout(120_000)
     page.goto(f"{lab}/lab/tree/notebooks/{chapter}.ipynb?reset")
-    page.wait_for_function(
-        "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'", timeout=120_000
-    )
-    page.set_default_timeout(600_000)
-    page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    page.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
+    return page
+
+
+@pytest.mark.parametrize(("chapter", "cell", "kind"), CHAPTERS, ids=[chapter for chapter, *_ in CHAPTERS])
+def test_a_chapter_runs_and_its_slider_changes_the_figure(chromium, lab, chapter, cell, kind):
+    page = opened(chromium, lab, chapter)
+    page.evaluate(RUN, "all-cells")
     assert page.evaluate(ERRORS) == []
     assert page.evaluate(LEFT_OUT) == 0
 
-    slider = None
-    for cell in page.evaluate(WIDGETS):
-        page.evaluate(SHOW, cell)
-        widget = page.locator(f".jp-NotebookPanel .jp-Cell.jp-mod-active {CHAPTERS[chapter]}").first
-        sliders = widget.locator("[role=slider], input[type=range]")
-        page.wait_for_timeout(3000)  # for the widget to be drawn
-        if sliders.count():
-            slider = sliders.first
-            break
-    assert slider, f"{chapter} shows no {CHAPTERS[chapter]} with a slider"
-    page.set_default_timeout(60_000)
+    page.evaluate(SHOW, page.evaluate(PLACE, cell))
+    widget = page.locator(f".jp-NotebookPanel .jp-Cell.jp-mod-active {kind}").first
+    widget.locator("img, canvas, svg, [role=img]").first.wait_for()
+    slider = widget.locator("[role=slider], input[type=range]").first
     slider.scroll_into_view_if_needed()
     page.wait_for_timeout(1000)  # for what is still being drawn
     before = widget.evaluate(PICTURES)
-    assert before, f"{chapter}: no picture in its {CHAPTERS[chapter]}"
     slider.focus()
     slider.press("ArrowRight")
     slider.press("ArrowRight")
@@ -109,13 +105,10 @@ def test_a_chapter_runs_and_its_slider_changes_the_figure(chromium, lab, chapter
 
 
 def test_a_prompt_that_is_typed_is_drawn_by_the_kernel(chromium, lab):
-    page = chromium.new_page(viewport={"width": 1280, "height": 1000})
-    page.set_default_timeout(120_000)
-    page.goto(f"{lab}/lab/tree/notebooks/00_start_here.ipynb?reset")
-    page.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
+    page = opened(chromium, lab, "00_start_here")
     cell = page.evaluate(PLACE, "start-03")
     page.evaluate(SHOW, cell + 1)
-    page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-above')")
+    page.evaluate(RUN, "all-above")
     assert page.evaluate(ERRORS) == []
     page.evaluate(SHOW, cell)
     widget = page.locator(".jp-NotebookPanel .jp-Cell.jp-mod-active .minildm")

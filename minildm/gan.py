@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 
 from minildm.configuration import ModelMixin
 from minildm.resnet import ResnetBlock2D
+from minildm.stages import check_range
 from minildm.training import EMA, batch_indices, step_generator
 
 
@@ -192,6 +193,13 @@ class GANTraining:
     """Of critic and generator, every step."""
 
     def __post_init__(self):
+        known = self.generator.config.num_classes
+        if self.labels.shape != self.images.shape[:1] or not 0 <= self.labels.min() <= self.labels.max() < known:
+            told = f"{tuple(self.labels.shape)} from {self.labels.min():g} to {self.labels.max():g}"
+            raise ValueError(f"expected a label below {known} for each of {len(self.images)} images, got {told}")
+        if self.r1 < 0 or self.r1_every < 1:
+            raise ValueError(f"expected r1 >= 0, taken every step or fewer, got {self.r1:g} and {self.r1_every}")
+        check_range(self.images)
         networks = self.generator, self.discriminator
         self.optimisers = [
             torch.optim.Adam(network.to(memory_format=torch.channels_last).parameters(), rate, self.betas, fused=True)

@@ -83,6 +83,8 @@ class LoRA(nn.Module):
         self.layers: dict[str, nn.Linear] = find_layers("unet", unet, targets)  # by name, not as parts of this module
         if text_encoder is not None:
             self.layers |= find_layers("text_encoder", text_encoder, text_targets)
+        if not self.layers:
+            raise ValueError("expected the names of some layers as targets, got none")
         self.terms = nn.ModuleList(LowRank(layer, rank, generator) for layer in self.layers.values())
         self.merged: list[tuple[Tensor, Tensor]] = []  # each layer's weight before and after, while merged
         for network in (unet, text_encoder):

@@ -17,6 +17,7 @@ from minildm.gan import (
 )
 
 SMALL = {"sample_size": 8, "block_out_channels": (4, 8)}
+PICTURES, LABELS = torch.linspace(-1, 1, 256).view(4, 1, 8, 8), torch.tensor([0, 1, 2, 0])
 
 
 def players(seed=0, channels=1, **options):
@@ -170,6 +171,11 @@ def test_a_saved_player_comes_back(tmp_path):
         (lambda g, d: d(torch.zeros(2, 1, 9, 8), torch.zeros(2, dtype=int)), r"expected images \(B, 1, 8, 8\)"),
         (lambda g, d: Generator(sample_size=28, block_out_channels=(8, 8, 8)), "3 halvings divide, got 28"),
         (lambda g, d: game().run(), "expected steps or seconds, got neither"),
+        (lambda g, d: game(r1=-1.0), "expected r1 >= 0"),
+        (lambda g, d: game(r1_every=0), "every step or fewer, got 1 and 0"),
+        (lambda g, d: GANTraining(g, d, PICTURES, LABELS[:3]), r"for each of 4 images, got \(3,\)"),
+        (lambda g, d: GANTraining(g, d, PICTURES, LABELS + 1), r"a label below 3 .* from 1 to 3"),
+        (lambda g, d: GANTraining(g, d, PICTURES.abs(), LABELS), r"expected images in \[-1, 1\]"),
     ],
 )
 def test_what_does_not_fit_is_named(call, message):

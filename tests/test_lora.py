@@ -152,6 +152,7 @@ def test_the_strength_is_proportional(tiny):
     ("options", "message"),
     [
         ({"rank": 0}, "a rank of 1 or more, got 0"),
+        ({"targets": []}, "names of some layers as targets, got none"),
         ({"targets": ["to_k", "to_kk"]}, "linear layers called 'to_kk' in the unet, got none"),
         ({"targets": ["conv1"]}, "linear layers called 'conv1' in the unet, got .'down"),
     ],

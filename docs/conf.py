@@ -36,7 +36,12 @@ html_theme = "sphinx_book_theme"
 html_title = project
 html_static_path = ["_static", "../_build/static"]
 html_css_files = ["book.css"]
-html_theme_options = {"show_toc_level": 2, "use_download_button": True, "navigation_with_keys": False}
+html_theme_options = {
+    "show_toc_level": 2,
+    "use_download_button": True,
+    "navigation_with_keys": False,
+    "navbar_persistent": [],  # the search is at the side: no bar across the page with a second one
+}
 html_show_sourcelink = False
 
 # What draws on the front page; browser/build.py has made it, or has left a note that says why not.

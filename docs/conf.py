@@ -55,7 +55,8 @@ myst_substitutions = {"draw": SNIPPET.read_text(encoding="utf-8").replace('"_sta
 def state_of_the_course() -> str:
     """A name for all that an execution depends on beside the notebook itself."""
     package = ROOT / "minildm"
-    files = [*package.rglob("*.py"), *package.rglob("*.js"), *package.rglob("*.safetensors")]
+    kinds = ("*.py", "*.js", "*.css", "*.safetensors")  # scripts and styles travel with the widgets that are shown
+    files = [file for kind in kinds for file in package.rglob(kind)]
     digest = hashlib.sha256(PACE.encode())
     for file in sorted([*files, *(ROOT / "benchmarks").glob("*.json")]):
         digest.update(file.read_bytes())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import warnings
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 
 from minildm.autoencoder import AutoencoderKL
-from minildm.configuration import DIFFUSERS_VERSION
+from minildm.configuration import DIFFUSERS_VERSION, read_json, write_json
 from minildm.schedulers import SAMPLERS
 from minildm.text import CLIPTextModel
 from minildm.tokenizer import CLIPTokenizer
@@ -108,23 +107,3 @@ def checksums() -> dict[str, str]:
     file = WEIGHTS / "SHA256SUMS"
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     return {name.removeprefix("*"): digest for digest, name in (line.split() for line in lines)}
-
-
-def read_json(file: Path, what: str) -> dict[str, Any]:
-    """The JSON object in `file`; `what` tells an error's reader what it should have been."""
-    if not file.is_file():
-        raise FileNotFoundError(f"{file}: no such file; expected {what}")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file}: expected {what} as JSON, got: {error}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{file}: expected {what} as a JSON object, got {type(content).__name__}")
-    return content
-
-
-def write_json(file: Path, content: Mapping[str, Any]) -> None:
-    """Write `content`, whole or not at all."""
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, file)

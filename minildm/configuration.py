@@ -6,11 +6,13 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn, Self
+from types import UnionType
+from typing import Any, ClassVar, NoReturn, Self, get_args, get_origin, get_type_hints
 
 import torch
 from safetensors import SafetensorError
@@ -88,41 +90,47 @@ class ConfigMixin:
                     raise ValueError(f"{cls.__name__} supports only {key} = {expected}, got {value!r}")
             elif value is not None and value is not False:  # both mean "without it", which is how we are
                 raise ValueError(f"{cls.__name__} does not support the configuration key {key!r} (got {value!r})")
-        return cls(**{key: value for key, value in given.items() if key in parameters})
+        known = {key: value for key, value in given.items() if key in parameters}
+        kinds = get_type_hints(cls.__init__)
+        for key, value in known.items():
+            if not _is_a(_frozen(value), kinds.get(key, Any)):
+                raise ValueError(f"{cls.__name__}: expected {key} to be {_in_words(kinds[key])}, got {value!r}")
+        return cls(**known)
 
     @classmethod
     def load_config(cls, folder: str | os.PathLike) -> dict[str, Any]:
         """Read `<folder>/<config_name>`; it must be this class's."""
         file = Path(folder) / cls.config_name
         if not Path(folder).is_dir():
-            raise FileNotFoundError(f"{folder}: no such folder; expected one that holds a {cls.__name__}")
-        if not file.is_file():
-            raise FileNotFoundError(f"{file}: no such file; expected the configuration of a {cls.__name__}")
-        try:
-            config = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{file}: expected JSON, got: {error}") from None
-        if not isinstance(config, dict):
-            raise ValueError(f"{file}: expected a JSON object, got {type(config).__name__}")
+            raise FileNotFoundError(f"{folder}: no such folder; expected one that holds {_a(cls.__name__)}")
+        config = read_json(file, f"the configuration of {_a(cls.__name__)}")
         for key, expected in cls.identity().items():
             if config.get(key, expected) != expected:
-                raise ValueError(f"{file}: expected a {cls.__name__} ({key} = {expected!r}), got {config[key]!r}")
+                raise ValueError(f"{file}: expected {_a(cls.__name__)} ({key} = {expected!r}), got {config[key]!r}")
         return config
 
     def save_config(self, folder: str | os.PathLike) -> None:
         """Write `<folder>/<config_name>`, whole or not at all."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         version = {"_diffusers_version": DIFFUSERS_VERSION} if "_class_name" in self.identity() else {}
-        content = {**self.identity(), **version, **self.config}
-        file = Path(folder) / self.config_name
-        partial = file.with_name(file.name + ".partial")
-        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        os.replace(partial, file)
+        write_json(Path(folder) / self.config_name, {**self.identity(), **version, **self.config})
+
+    @classmethod
+    def from_folder(cls, folder: str | os.PathLike) -> Self:
+        """A new object as `<folder>/<config_name>` says, which every error names; a model's weights are random."""
+        config, file = cls.load_config(folder), Path(folder) / cls.config_name
+        try:
+            return cls.from_config(config)
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from None
+        except (RuntimeError, TypeError, ArithmeticError, LookupError) as error:  # numbers that do not go together
+            made, reason = _a(cls.__name__), " ".join(str(error).split())
+            raise ValueError(f"{file}: expected numbers that make {made}, got some that fail: {reason}") from error
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike) -> Self:
         """The object that `save_pretrained` (or diffusers) wrote into `folder`."""
-        return cls.from_config(cls.load_config(folder))
+        return cls.from_folder(folder)
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
         """Write everything that `from_pretrained` needs into `folder`."""
@@ -148,10 +156,10 @@ class ModelMixin(ConfigMixin):
 
         A file that is truncated, of another model or of another configuration: a ValueError of one line.
         """
-        model = cls.from_config(cls.load_config(folder)).to(dtype or torch.get_default_dtype())
+        model = cls.from_folder(folder).to(dtype or torch.get_default_dtype())
         file = Path(folder) / cls.weights_name
         if not file.is_file():
-            raise FileNotFoundError(f"{file}: no such file; expected the weights of a {cls.__name__} as safetensors")
+            raise FileNotFoundError(f"{file}: no such file; expected the weights of {_a(cls.__name__)} as safetensors")
         try:
             state_dict = rename_legacy(load_file(file))
         except SafetensorError as error:
@@ -168,13 +176,42 @@ class ModelMixin(ConfigMixin):
         write_tensors(file, self.state_dict(), {"format": "pt"}, dtype)  # transformers asks for this entry
 
 
+def read_json(file: Path, what: str) -> dict[str, Any]:
+    """The JSON object in `file`; `what` tells an error's reader what it should have been."""
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: no such file; expected {what}")
+    try:
+        content = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file}: expected {what} as JSON, got: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{file}: expected {what} as a JSON object, got {type(content).__name__}")
+    return content
+
+
+def write_json(file: Path, content: Mapping[str, Any]) -> None:
+    """Write `content`, whole or not at all."""
+    write_text(file, json.dumps(content, indent=2) + "\n")
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a file whole or not at all: under another name first, which then takes the place of the old."""
+    partial = file.with_name(file.name + ".partial")
+    try:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(partial, file)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(f"{file}: could not be written ({error}); what it held before is whole") from error
+
+
 def write_tensors(
     file: Path,
     tensors: Mapping[str, Tensor],
     metadata: dict[str, str] | None = None,
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Write a safetensors file whole or not at all: under another name first, which then takes the place of the old.
+    """Write a safetensors file whole or not at all, as `write_text` does.
     Who may read it is what the system says of new files (safetensors' own are for their owner alone)."""
     partial = file.with_name(file.name + ".partial")
     try:
@@ -232,3 +269,34 @@ def _recording(init):
 def _frozen(value: Any) -> Any:
     """JSON has only lists; a configuration holds tuples."""
     return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    """Is `value`, as JSON has it, of the annotated kind? Whole numbers do for fractions, none is negative or NaN."""
+    if kind is Any:
+        return True
+    if isinstance(kind, UnionType):
+        return any(_is_a(value, each) for each in get_args(kind))
+    if get_origin(kind) is tuple:
+        each, rest = get_args(kind)
+        return isinstance(value, tuple) and all(_is_a(v, each) for v in value) and (rest is ... or len(value) == 2)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, kind)
+
+
+def _in_words(kind: Any) -> str:
+    """The kinds that constructors are annotated with, as an error's reader knows them."""
+    if isinstance(kind, UnionType):
+        return " or ".join(map(_in_words, get_args(kind)))
+    if get_origin(kind) is tuple:
+        each, rest = get_args(kind)
+        return f"a list, each entry {_in_words(each)}" if rest is ... else f"two entries, each {_in_words(each)}"
+    words = {int: "a whole number of 0 or more", float: "a number", bool: "true or false", str: "a text"}
+    return words.get(kind, "null" if kind is type(None) else str(kind))
+
+
+def _a(name: str) -> str:
+    return f"{'an' if name[0] in 'AEIOU' and name[:2] != 'UN' else 'a'} {name}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import reprlib
 import unicodedata
 import warnings
 from collections import Counter
@@ -20,6 +21,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from minildm.configuration import read_json, write_text
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 END_OF_WORD = "</w>"  # part of the piece that ends a word, so that "seven" and the "seven" of "seventy" differ
@@ -130,7 +133,8 @@ class CLIPTokenizer:
 
         for merge in self.merges:
             if len(merge) != 2 or not {*merge, "".join(merge)} <= self.vocab.keys():
-                raise ValueError(f"expected merges of two tokens into a third, all in the vocabulary, got {merge}")
+                got = reprlib.repr(merge)
+                raise ValueError(f"expected merges of two tokens into a third, all in the vocabulary, got {got}")
         for name, token in self.special_tokens.items():
             if token not in self.vocab:
                 raise ValueError(f"expected the {name} {token!r} in the vocabulary, which lacks it")
@@ -151,6 +155,8 @@ class CLIPTokenizer:
 
         vocab_size: at most so many tokens, at least 514; None: merge until each word of the texts is one token.
         """
+        if isinstance(texts, str):
+            raise ValueError("expected a list of texts, got one text: put it into a list")
         smallest = len(ALPHABET) + 2
         if vocab_size is not None and vocab_size < smallest:
             raise ValueError(f"expected vocab_size >= {smallest} (bytes, start and end), got {vocab_size}")
@@ -246,8 +252,8 @@ class CLIPTokenizer:
             config["added_tokens_decoder"] = {self.vocab[t]: {"content": t} | details for t in self.added_tokens}
         contents = {"vocab": self.vocab, "special_tokens_map": self.special_tokens, "tokenizer_config": config}
         for name, content in contents.items():
-            _write(folder / f"{name}.json", json.dumps(content, ensure_ascii=False, indent=2) + "\n")
-        _write(folder / "merges.txt", "\n".join(["#version: 0.2", *map(" ".join, self.merges)]) + "\n")
+            write_text(folder / f"{name}.json", json.dumps(content, ensure_ascii=False, indent=2) + "\n")
+        write_text(folder / "merges.txt", "\n".join(["#version: 0.2", *map(" ".join, self.merges)]) + "\n")
         (folder / "tokenizer.json").unlink(missing_ok=True)  # the other format: transformers would read it instead
 
     @classmethod
@@ -259,24 +265,24 @@ class CLIPTokenizer:
         folder = Path(folder)
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder}: no such folder; expected one that holds a CLIPTokenizer")
-        config = {"tokenizer_class": "CLIPTokenizer"} | _read_json(folder / "tokenizer_config.json")
+        config = {"tokenizer_class": "CLIPTokenizer"} | _part(folder / "tokenizer_config.json")
         if not str(config["tokenizer_class"]).startswith("CLIPTokenizer"):  # ...Fast too
             raise ValueError(f"{folder}: expected a CLIPTokenizer, got a {config['tokenizer_class']}")
         if "added_tokens_decoder" not in config and (folder / "special_tokens_map.json").is_file():
-            config |= _read_json(folder / "special_tokens_map.json")  # this precedence is transformers'
+            config |= _part(folder / "special_tokens_map.json")  # this precedence is transformers'
         special = {name: config[name] for name in SPECIAL if config.get(name)}
         special = {name: token["content"] if isinstance(token, dict) else token for name, token in special.items()}
 
         added = [{"id": int(id), **token} for id, token in config.get("added_tokens_decoder", {}).items()]
         if (folder / "tokenizer.json").is_file():
-            content = _read_json(folder / "tokenizer.json")
+            content = _part(folder / "tokenizer.json")
             model, added = content.get("model") or {}, added or content.get("added_tokens") or []
             vocab, merges = model.get("vocab"), model.get("merges")
             if not isinstance(vocab, dict) or not isinstance(merges, list):
                 raise ValueError(f"{folder / 'tokenizer.json'}: expected a byte-pair model's 'vocab' and 'merges'")
             merges = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
         else:
-            vocab = _read_json(folder / "vocab.json")
+            vocab = _part(folder / "vocab.json")
             lines = _existing(folder / "merges.txt").read_text(encoding="utf-8", errors="replace").split("\n")
             merges = [line.split(" ") for line in lines if line and not line.startswith("#version")]
         added = {token["content"]: token["id"] for token in added if not token.get("special")}
@@ -304,17 +310,5 @@ def _existing(file: Path) -> Path:
     return file
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(_existing(file).read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{file}: expected JSON, got: {error}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{file}: expected a JSON object, got {type(content).__name__}")
-    return content
-
-
-def _write(file: Path, text: str) -> None:
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(partial, file)
+def _part(file: Path) -> dict[str, Any]:
+    return read_json(file, "a part of a CLIPTokenizer")

@@ -1,7 +1,9 @@
 """Configurations and checkpoints: what is recorded, what is refused and with which words."""
 
 import copy
+import errno
 import json
+import os
 import pickle
 
 import pytest
@@ -116,13 +118,73 @@ def test_a_missing_folder_and_a_missing_file_are_told_apart(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text, got", [("{", "expected JSON"), ("[1]", "JSON object, got list"), ("\x00", "expected JSON")]
+    "text, got",
+    [
+        ("{", "of a Scheduler as JSON, got"),
+        ("[1]", "JSON object, got list"),
+        ("\x00", "of a Scheduler as JSON, got"),
+        ("[" * 100_000, "of a Scheduler as JSON, got"),
+    ],
 )
 def test_a_broken_configuration_is_named(tmp_path, text, got):
     (tmp_path / "scheduler_config.json").write_text(text)
     with pytest.raises(ValueError) as error:
         Scheduler.from_pretrained(tmp_path)
     message(error, "scheduler_config.json", got)
+
+
+@pytest.mark.parametrize(
+    "key, value, expected",
+    [
+        ("steps", "many", "steps to be a whole number of 0 or more, got 'many'"),
+        ("steps", -3, "steps to be a whole number of 0 or more, got -3"),
+        ("steps", 2.5, "got 2.5"),
+        ("steps", True, "got True"),
+        ("steps", None, "got None"),
+        ("betas", 0.1, "betas to be a list, each entry a number, got 0.1"),
+        ("betas", [0.1, "x"], "got [0.1, 'x']"),
+        ("betas", [float("nan")], "got [nan]"),
+        ("name", 7, "name to be a text or null, got 7"),
+    ],
+)
+def test_a_value_of_another_kind_is_named_with_its_file(tmp_path, key, value, expected):
+    (tmp_path / "scheduler_config.json").write_text(json.dumps({key: value}))
+    with pytest.raises(ValueError) as error:
+        Scheduler.from_pretrained(tmp_path)
+    message(error, "scheduler_config.json: Scheduler: expected", expected)
+
+
+def test_numbers_that_make_no_network_are_a_value_error_of_the_file(tmp_path):
+    class Divided(ModelMixin, nn.Module):
+        def __init__(self, groups: int = 2, size: tuple[int, int] = (4, 4)):
+            super().__init__()
+            self.width = 4 // groups
+
+    (tmp_path / "config.json").write_text('{"groups": 0}')
+    with pytest.raises(ValueError) as error:
+        Divided.from_pretrained(tmp_path)
+    message(error, "config.json: expected numbers that make a Divided", "zero")
+    (tmp_path / "config.json").write_text('{"size": [4, 4, 4]}')
+    with pytest.raises(ValueError) as error:
+        Divided.from_pretrained(tmp_path)
+    message(error, "expected size to be two entries, each a whole number of 0 or more, got [4, 4, 4]")
+
+
+def test_a_whole_number_does_for_a_fraction():
+    assert Scheduler.from_config({"betas": [1, 2.5]}).config.betas == (1, 2.5)
+
+
+def test_what_could_not_be_written_is_named_and_leaves_the_old_file(tmp_path, monkeypatch):
+    Scheduler(4).save_pretrained(tmp_path)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError) as error:
+        Scheduler(5).save_pretrained(tmp_path)
+    message(error, "scheduler_config.json: could not be written", "No space left")
+    assert Scheduler.from_pretrained(tmp_path).steps == 4 and len(list(tmp_path.iterdir())) == 1
 
 
 def test_another_classs_folder_is_refused(tmp_path):

@@ -118,6 +118,11 @@ def test_overlapping_pairs_merge_from_the_left():
     assert CLIPTokenizer.train(["aaaab"], vocab_size=515).tokenize("aaa aaaab") == ["aa", "a</w>", "aa", "aa", "b</w>"]
 
 
+def test_one_text_is_not_a_list_of_texts():
+    with pytest.raises(ValueError, match="expected a list of texts, got one text"):
+        CLIPTokenizer.train("a handwritten seven")
+
+
 def test_training_without_a_size_makes_every_word_one_token(tokenizer):
     assert {"seven", "white", "café", "'s", "°", "5", "!"} <= tokenizer.known_words
     assert all(len(tokenizer.tokenize(word)) == 1 for word in tokenizer.known_words)
@@ -304,8 +309,8 @@ def no_vocabulary_in_tokenizer_json(folder):
 @pytest.mark.parametrize(
     "damage, message",
     [
-        (broken_json, "vocab.json: expected JSON, got"),
-        (list_for_vocabulary, "vocab.json: expected a JSON object, got list"),
+        (broken_json, "vocab.json: expected a part of a CLIPTokenizer as JSON, got"),
+        (list_for_vocabulary, "vocab.json: expected a part of a CLIPTokenizer as a JSON object, got list"),
         (gap_in_vocabulary, "expected a vocabulary whose .* numbered from 0 without gaps"),
         (text_for_id, "expected a vocabulary whose .* numbered from 0 without gaps"),
         (merges_of_another, "expected merges .* in the vocabulary, got .*'e', 'l'"),

@@ -340,10 +340,10 @@ def test_zero_terminal_snr_with_epsilon_is_refused(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("steps", [0, -3, 1001])
+@pytest.mark.parametrize("steps", [0, -3, 1001, 1.5, "5"])
 def test_impossible_numbers_of_steps_are_refused(name, steps):
     most = 50 if name == "LCMScheduler" else 1000
-    with pytest.raises(ValueError, match=f"expected num_inference_steps from 1 to {most}, got {steps}"):
+    with pytest.raises(ValueError, match=f"expected num_inference_steps from 1 to {most}, got {steps!r}"):
         getattr(minildm, name)().set_timesteps(steps)
 
 
@@ -367,6 +367,8 @@ def test_set_timesteps_forgets_the_steps_before(name):
         ({"timestep_spacing": "even"}, "expected a timestep_spacing of leading, trailing, linspace, got 'even'"),
         ({"beta_schedule": "flat"}, "expected a beta_schedule of linear, .*, got 'flat'"),
         ({"beta_start": 0.5, "beta_end": 0.1}, "expected 0 < beta_start <= beta_end < 1, got 0.5 and 0.1"),
+        ({"trained_betas": (0.1, 2.0)}, r"expected trained_betas in \(0, 1\], at least one, got \(0.1, 2.0\)"),
+        ({"trained_betas": ()}, r"expected trained_betas in \(0, 1\], at least one, got \(\)"),
         ({"variance_type": "learned"}, "expected a variance_type of fixed_small, fixed_large, got 'learned'"),
     ],
 )
@@ -379,3 +381,34 @@ def test_a_timestep_that_does_not_exist_is_named():
     x = torch.zeros(1, 1, 2, 2)
     with pytest.raises(ValueError, match="expected timesteps from 0 to 999, got"):
         minildm.DDPMScheduler().add_noise(x, x, torch.tensor([1000]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shapes_that_would_multiply_into_larger_ones_are_refused(name):
+    scheduler, x = getattr(minildm, name)(), torch.zeros(2, 4, 8, 8)
+    for add in (scheduler.add_noise, scheduler.get_velocity):
+        with pytest.raises(ValueError, match="expected noise of the samples' shape"):
+            add(x, x[:, :1], torch.tensor([1, 2]))
+        with pytest.raises(ValueError, match=r"one per sample \(2\), got \(3,\)"):
+            add(x, x, torch.tensor([1, 2, 3]))
+        torch.testing.assert_close(add(x, x, torch.tensor([5])), add(x, x, torch.tensor([5, 5])), rtol=0, atol=0)
+    scheduler.set_timesteps(5)
+    with pytest.raises(ValueError, match="expected a model_output of the sample's shape"):
+        scheduler.step(x[:, :1], scheduler.timesteps[0], x)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("timestep", [-7, 5000])
+def test_a_step_from_a_timestep_that_does_not_exist_is_refused(name, timestep):
+    scheduler, x = getattr(minildm, name)(), torch.zeros(2, 4, 8, 8)
+    scheduler.set_timesteps(5)
+    with pytest.raises(ValueError, match="timestep"):
+        scheduler.step(x, timestep, x)
+    with pytest.raises(ValueError, match="timesteps from 0 to"):
+        scheduler.add_noise(x, x, torch.tensor([timestep, 1]))
+
+
+def test_a_timestep_between_two_is_refused_where_there_is_none():
+    x = torch.zeros(2, 4, 8, 8)
+    with pytest.raises(ValueError, match="expected timesteps that are whole numbers, got"):
+        minildm.DDPMScheduler().add_noise(x, x, torch.tensor([1.5, 2.0]))

@@ -8,7 +8,9 @@ x at the timestep before.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
@@ -40,6 +42,8 @@ class Scheduler(ConfigMixin):
         if spacing not in SPACINGS:
             raise ValueError(f"expected a timestep_spacing of {', '.join(SPACINGS)}, got {spacing!r}")
         if config.trained_betas is not None:
+            if not config.trained_betas or not all(0 < beta <= 1 for beta in config.trained_betas):
+                raise ValueError(f"expected trained_betas in (0, 1], at least one, got {config.trained_betas}")
             self.betas = torch.tensor(config.trained_betas, dtype=torch.float32)
         else:
             self.betas = make_betas(
@@ -68,18 +72,23 @@ class Scheduler(ConfigMixin):
     # Training
 
     def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """x_t = √ᾱ_t·x₀ + √(1 - ᾱ_t)·ε, DDPM eq. 4 (`q_sample`). x0, noise: (B, ...); timesteps: (B,) int."""
+        """x_t = √ᾱ_t·x₀ + √(1 - ᾱ_t)·ε, DDPM eq. 4 (`q_sample`). x0, noise: (B, ...); timesteps: (B,) or (1,) int."""
+        check_noise(original_samples, noise, timesteps)
         alpha, sigma = self.alpha_sigma(timesteps, original_samples)
         return alpha * original_samples + sigma * noise
 
     def get_velocity(self, sample: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """v = √ᾱ_t·ε - √(1 - ᾱ_t)·x₀, Salimans & Ho 2022, section 4. sample is x0 here; shapes as in `add_noise`."""
+        check_noise(sample, noise, timesteps)
         alpha, sigma = self.alpha_sigma(timesteps, sample)
         return alpha * noise - sigma * sample
 
     def alpha_sigma(self, timesteps: Tensor | int, like: Tensor) -> tuple[Tensor, Tensor]:
         """√ᾱ_t and √(1 - ᾱ_t), shaped to multiply `like` (B, ...)."""
-        timesteps = torch.as_tensor(timesteps).long().cpu()
+        timesteps = torch.as_tensor(timesteps).cpu()
+        if (timesteps != timesteps.long()).any():
+            raise ValueError(f"expected timesteps that are whole numbers, got {timesteps.tolist()}")
+        timesteps = timesteps.long()
         if timesteps.numel() and not 0 <= timesteps.min() <= timesteps.max() < len(self.alphas_cumprod):
             raise ValueError(f"expected timesteps from 0 to {len(self.alphas_cumprod) - 1}, got {timesteps.tolist()}")
         remaining = self.alphas_cumprod[timesteps].to(like.device, like.dtype)
@@ -101,8 +110,8 @@ class Scheduler(ConfigMixin):
 
     def check_steps(self, num_inference_steps: int) -> None:
         most = self.most_steps
-        if not 1 <= num_inference_steps <= most:
-            raise ValueError(f"expected num_inference_steps from 1 to {most}, got {num_inference_steps}")
+        if not (isinstance(num_inference_steps, Integral) and 1 <= num_inference_steps <= most):
+            raise ValueError(f"expected num_inference_steps from 1 to {most}, got {num_inference_steps!r}")
         self.num_inference_steps = num_inference_steps
 
     def set_begin_index(self, begin_index: int = 0) -> None:
@@ -148,10 +157,34 @@ class Scheduler(ConfigMixin):
             raise ValueError(f"expected set_timesteps(num_inference_steps) before {type(self).__name__}.step")
         return self.num_inference_steps
 
+    def checked_step(self, model_output: Tensor, timestep: Tensor | int, sample: Tensor) -> int:
+        """The timestep as a number, if `step` can be taken from it."""
+        self.require_timesteps()
+        check_output(model_output, sample)
+        if not 0 <= int(timestep) < len(self.alphas_cumprod):
+            raise ValueError(f"expected a timestep from 0 to {len(self.alphas_cumprod) - 1}, got {int(timestep)}")
+        return int(timestep)
+
     def clip(self, x0: Tensor) -> Tensor:
         """x0 kept within the range of pixels, if `clip_sample` says so; latents have no such range."""
         limit = self.config.clip_sample_range
         return x0.clamp(-limit, limit) if self.config.clip_sample else x0
+
+
+def check_noise(x0: Tensor, noise: Tensor, timesteps: Tensor) -> None:
+    """ValueError unless each x0 has its noise and its timestep; other shapes would multiply into larger ones."""
+    if noise.shape != x0.shape:
+        raise ValueError(f"expected noise of the samples' shape {tuple(x0.shape)}, got {tuple(noise.shape)}")
+    shape = tuple(torch.as_tensor(timesteps).shape)
+    if math.prod(shape) not in (1, len(x0)):
+        raise ValueError(f"expected one timestep, or one per sample ({len(x0)}), got {shape}")
+
+
+def check_output(model_output: Tensor, sample: Tensor) -> None:
+    """ValueError unless the network said as much as it saw."""
+    if model_output.shape != sample.shape:
+        got = tuple(model_output.shape)
+        raise ValueError(f"expected a model_output of the sample's shape {tuple(sample.shape)}, got {got}")
 
 
 def to_x0(prediction_type: str, model_output: Tensor, sample: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:

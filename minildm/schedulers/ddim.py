@@ -48,7 +48,7 @@ class DDIMScheduler(Scheduler):
         eta: float = 0.0,
     ) -> Tensor:
         """eta: 0 adds no noise, 1 as much as DDPM; Song et al. 2020, eq. 16."""
-        t = int(timestep)
+        t = self.checked_step(model_output, timestep, sample)
         previous = t - self.config.num_train_timesteps // self.require_timesteps()
         remaining = self.alphas_cumprod[t]
         remaining_prev = self.alphas_cumprod[previous] if previous >= 0 else self.final_alpha_cumprod

@@ -54,8 +54,7 @@ class DDPMScheduler(Scheduler):
     def step(
         self, model_output: Tensor, timestep: Tensor | int, sample: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
-        self.require_timesteps()
-        t = int(timestep)
+        t = self.checked_step(model_output, timestep, sample)
         later = self.timesteps[self.timesteps < t]
         remaining = self.alphas_cumprod[t]
         remaining_prev = self.alphas_cumprod[later[0]] if len(later) else torch.tensor(1.0)

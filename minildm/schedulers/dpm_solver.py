@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minildm.schedulers.base import to_epsilon, to_x0
+from minildm.schedulers.base import check_output, to_epsilon, to_x0
 from minildm.schedulers.sigmas import SigmaScheduler
 
 
@@ -133,6 +133,7 @@ class DPMSolverMultistepScheduler(SigmaScheduler):
     def step(
         self, model_output: Tensor, timestep: Tensor | int, sample: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
+        check_output(model_output, sample)
         i = self.index_at(timestep)
         x0 = self.predict_x0(model_output, timestep, sample)
         now, to = self.alpha_sigma_at(i), self.alpha_sigma_at(i + 1)

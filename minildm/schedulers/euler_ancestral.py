@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from minildm.schedulers.base import fresh_noise
+from minildm.schedulers.base import check_output, fresh_noise
 from minildm.schedulers.euler import euler_step
 from minildm.schedulers.sigmas import SigmaScheduler
 
@@ -45,6 +45,7 @@ class EulerAncestralDiscreteScheduler(SigmaScheduler):
     def step(
         self, model_output: Tensor, timestep: Tensor | float, sample: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
+        check_output(model_output, sample)
         i = self.index_at(timestep)
         x0 = self.predict_x0(model_output, timestep, sample)
         down, up = ancestral_sigmas(self.sigmas[i], self.sigmas[i + 1])

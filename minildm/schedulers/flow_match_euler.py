@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from minildm.schedulers.base import check_noise, check_output
 from minildm.schedulers.sigmas import SigmaScheduler
 
 
@@ -50,13 +51,17 @@ class FlowMatchEulerDiscreteScheduler(SigmaScheduler):
         self.set_sigmas((sigmas * self.config.num_train_timesteps).astype(np.float32), sigmas, device)
 
     def alpha_sigma(self, timesteps: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
-        """1 - σ and σ, shaped to multiply `like` (B, ...)."""
-        sigma = torch.as_tensor(timesteps).to(like.device, like.dtype) / self.config.num_train_timesteps
+        """1 - σ and σ, shaped to multiply `like` (B, ...); timesteps, which may be fractions, from 0 to T."""
+        most, timesteps = self.config.num_train_timesteps, torch.as_tensor(timesteps)
+        if timesteps.numel() and not 0 <= timesteps.min() <= timesteps.max() <= most:
+            raise ValueError(f"expected timesteps from 0 to {most}, got {timesteps.tolist()}")
+        sigma = timesteps.to(like.device, like.dtype) / most
         sigma = sigma.reshape(-1, *[1] * (like.ndim - 1))
         return 1 - sigma, sigma
 
     def get_velocity(self, sample: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """ε - x₀, the same at every t. sample is x0 here."""
+        check_noise(sample, noise, timesteps)
         return noise - sample
 
     def noised(self, x0: Tensor, noise: Tensor, timestep: Tensor | float) -> Tensor:
@@ -75,6 +80,7 @@ class FlowMatchEulerDiscreteScheduler(SigmaScheduler):
     def step(
         self, model_output: Tensor, timestep: Tensor | float, sample: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
+        check_output(model_output, sample)
         i = self.index_at(timestep)
         self.index = i + 1
         return sample + (self.sigmas[i + 1] - self.sigmas[i]) * model_output

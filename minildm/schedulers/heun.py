@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from minildm.schedulers.base import check_output
 from minildm.schedulers.euler import euler_step
 from minildm.schedulers.sigmas import SigmaScheduler
 
@@ -49,6 +50,7 @@ class HeunDiscreteScheduler(SigmaScheduler):
     def step(
         self, model_output: Tensor, timestep: Tensor | float, sample: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
+        check_output(model_output, sample)
         i = self.index_at(timestep)
         x0 = self.clip(self.predict_x0(model_output, timestep, sample))
         slope = (sample - x0) / self.sigmas[i]

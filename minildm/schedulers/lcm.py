@@ -67,8 +67,7 @@ class LCMScheduler(Scheduler):
     def step(
         self, model_output: Tensor, timestep: Tensor | int, sample: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
-        self.require_timesteps()
-        t = int(timestep)
+        t = self.checked_step(model_output, timestep, sample)
         c_skip, c_out = boundary_scalings(t, self.config.timestep_scaling)
         x0 = c_skip * sample + c_out * self.clip(self.predict_x0(model_output, t, sample))
         later = self.timesteps[self.timesteps < t]

@@ -61,9 +61,9 @@ class PNDMScheduler(Scheduler):
     def step(
         self, model_output: Tensor, timestep: Tensor | int, sample: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
-        self.require_timesteps()
+        t = self.checked_step(model_output, timestep, sample)
         phase = self.runge_kutta if self.counter < self.runge_kutta_steps else self.multistep
-        previous = phase(model_output, int(timestep), sample)
+        previous = phase(model_output, t, sample)
         self.counter += 1
         return previous
 

@@ -124,6 +124,8 @@ def crop(images: torch.Tensor, size: int = 28) -> torch.Tensor:
 
 def to_pixels(images: torch.Tensor, size: int | None = None) -> np.ndarray:
     """(N, 1 or 3, H, W) in [-1, 1] -> uint8 (N, H, W) or (N, H, W, 3), the central `size` x `size` if given."""
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or not images.isfinite().all():
+        raise ValueError(f"expected finite images (N, 1 or 3, H, W), got {tuple(images.shape)}, or NaN among them")
     images = images if size is None else crop(images, size)
     pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().to("cpu", torch.uint8).permute(0, 2, 3, 1).numpy()
     return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
@@ -131,6 +133,8 @@ def to_pixels(images: torch.Tensor, size: int | None = None) -> np.ndarray:
 
 def from_pixels(pixels: np.ndarray) -> torch.Tensor:
     """The inverse of `to_pixels`: uint8 (N, H, W) or (N, H, W, 3) -> (N, 1 or 3, H, W) in [-1, 1]."""
+    if pixels.dtype != np.uint8 or not (pixels.ndim == 3 or (pixels.ndim == 4 and pixels.shape[3] in (1, 3))):
+        raise ValueError(f"expected uint8 (N, H, W) or (N, H, W, 3), got {pixels.dtype} {pixels.shape}")
     images = torch.from_numpy(pixels if pixels.ndim == 4 else pixels[..., None]).permute(0, 3, 1, 2)
     return images.float() / 127.5 - 1
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any
+
+from torch import Tensor
 
 from minildm.autoencoder import AutoencoderKL
 from minildm.schedulers import SAMPLERS, SPACED_SAMPLERS, Scheduler
@@ -35,18 +39,34 @@ def check_prediction_type(card: Mapping[str, Any], scheduler: Scheduler) -> None
         raise ValueError(f"expected a scheduler for the U-Net's prediction_type {said!r}, got one for {read!r}")
 
 
+def check_card(card: Mapping[str, Any]) -> None:
+    """ValueError if what the card says to draw with is not of its kind."""
+    for key in ("image_size", "num_inference_steps"):
+        if not (card.get(key) is None or (isinstance(card[key], Integral) and card[key] >= 1)):
+            raise ValueError(f"expected the card (minildm.json) to have a whole {key} of 1 or more, got {card[key]!r}")
+    check_guidance(card.get("guidance_scale", 1.0))
+
+
+def check_guidance(scale: Any) -> None:
+    """ValueError unless it is a number that can weigh the prompt."""
+    number = isinstance(scale, (Real, Tensor))
+    if not (number and 0 <= scale < math.inf):
+        got = f"{scale:g}" if number else repr(scale)
+        raise ValueError(f"expected a guidance_scale of 0 or more, got {got}; negative_prompt steers away")
+
+
 def sampler_like(scheduler: Scheduler, name: str) -> Scheduler:
     """The sampler called `name` for a model that was trained for `scheduler`; ValueError if it does not fit."""
-    name, rule = SPACED_SAMPLERS.get(name, (name, None))
-    if name not in SAMPLERS:
+    if name not in [*SAMPLERS, *SPACED_SAMPLERS]:
         raise ValueError(f"expected a sampler of {', '.join([*SAMPLERS, *SPACED_SAMPLERS])}, got {name!r}")
+    asked, (name, rule) = name, SPACED_SAMPLERS.get(name, (name, None))
     config = {**scheduler.config, **{f"use_{each}_sigmas": each == rule for each in ("karras", "exponential")}}
     flow = "shift" in config or config.get("use_flow_sigmas", False)
     fitting = ["dpmpp_2m", "flow_euler"] if flow else [key for key in SAMPLERS if key != "flow_euler"]
     if config.get("rescale_betas_zero_snr"):
         fitting = [key for key in fitting if "rescale_betas_zero_snr" in SAMPLERS[key]().config]
     if name not in fitting:
-        raise ValueError(f"expected a sampler that fits this model, one of {', '.join(fitting)}, got {name!r}")
+        raise ValueError(f"expected a sampler that fits this model, one of {', '.join(fitting)}, got {asked!r}")
     if flow:  # the same number has two names
         shift = config.get("shift", config.get("flow_shift"))
         config |= {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": shift, "shift": shift}

@@ -152,8 +152,8 @@ def score(examiner: ImageClassifier, images: Tensor, labels: Tensor, reference: 
 
 def balanced_subset(labels: Tensor, size: int, num_classes: int = 10) -> Tensor:
     """Indices (size,) of the first `size / num_classes` images of every class, class by class in turn."""
-    if size % num_classes:
-        raise ValueError(f"expected a multiple of the {num_classes} classes, got {size}")
+    if size < 1 or size % num_classes:
+        raise ValueError(f"expected a number of samples that is a multiple of the {num_classes} classes, got {size}")
     per_class = [(labels == c).nonzero()[: size // num_classes, 0] for c in range(num_classes)]
     fewest = min(map(len, per_class))
     if fewest < size // num_classes:

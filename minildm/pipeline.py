@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,14 @@ from tqdm.auto import tqdm
 
 from minildm.autoencoder import AutoencoderKL
 from minildm.checkpoints import COMPONENTS, find_model, load_parts, save_parts
-from minildm.fitting import check_fit, check_prediction_type, sampler_like, with_latent_conventions
+from minildm.fitting import (
+    check_card,
+    check_fit,
+    check_guidance,
+    check_prediction_type,
+    sampler_like,
+    with_latent_conventions,
+)
 from minildm.schedulers import Scheduler
 from minildm.text import CLIPTextModel
 from minildm.tokenizer import CLIPTokenizer
@@ -57,6 +65,7 @@ class StableDiffusionPipeline:
         self.vae, self.text_encoder, self.tokenizer, self.unet = vae, text_encoder, tokenizer, unet
         self.scheduler = with_latent_conventions(scheduler)
         self.card = dict(card or {})
+        check_card(self.card)
         check_prediction_type(self.card, scheduler)
 
     @torch.no_grad()
@@ -98,13 +107,14 @@ class StableDiffusionPipeline:
         scale = self.default("guidance_scale", guidance_scale)
         counts = {"num_inference_steps": steps, "num_images_per_prompt": num_images_per_prompt}
         for name, count in {**counts, "batch_size": batch_size}.items():
-            if count < 1:
-                raise ValueError(f"expected {name} of 1 or more, got {count}")
-        if scale < 0:
-            raise ValueError(f"expected a guidance_scale of 0 or more, got {scale:g}; negative_prompt steers away")
+            if not (isinstance(count, Integral) and count >= 1):
+                raise ValueError(f"expected a whole {name} of 1 or more, got {count!r}")
+        check_guidance(scale)
 
         context = self.encode_prompt(prompt, negative_prompt if scale > 1 else None, num_images_per_prompt, scale > 1)
         start = self.starting_image(context.shape[1], image, mask, strength, generator)
+        if start is not None and int(steps * start.strength) < 1:
+            raise ValueError(f"expected a strength of at least one of the {steps} steps, got {start.strength:g}")
         if start is not None:
             height, width = image.shape[-2:]
         noise = self.starting_noise(context.shape[1], height, width, generator, latents)
@@ -171,6 +181,9 @@ class StableDiffusionPipeline:
         guidance: bool = True,
     ) -> Tensor:
         """(2, N, L, D): the negative prompts, then the prompts, each repeated; without guidance only these, (1, …)."""
+        for given in (prompt, negative_prompt or ""):
+            if not isinstance(given, (str, list, tuple)):
+                raise ValueError(f"expected a text or a list of texts, got {type(given).__name__}")
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         texts = [prompts]
         if guidance:
@@ -205,9 +218,12 @@ class StableDiffusionPipeline:
         strength = (0.8 if mask is None else 1.0) if strength is None else strength
         if not 0 < strength <= 1:
             raise ValueError(f"expected a strength in (0, 1], got {strength:g}")
+        if not isinstance(image, Tensor) or image.ndim != 4:
+            got = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
+            raise ValueError(f"expected an image as a tensor (N, C, height, width), got {got}")
         if len(image) not in (1, count):
             raise ValueError(f"expected 1 or {count} images, as many as are drawn, got {len(image)}")
-        if image.abs().max() > 1.01:
+        if not image.abs().max() <= 1.01:  # NaN neither
             raise ValueError(f"expected an image in [-1, 1], got one from {image.min():g} to {image.max():g}")
         image = image.to(self.device, self.unet.dtype, memory_format=torch.channels_last)
         latents = self.vae.encode(image).sample(generator) * self.vae.config.scaling_factor
@@ -215,6 +231,9 @@ class StableDiffusionPipeline:
             if mask.shape not in ((1, 1, *image.shape[2:]), (count, 1, *image.shape[2:])):
                 expected = f"(1 or {count}, 1, {image.shape[2]}, {image.shape[3]})"
                 raise ValueError(f"expected a mask of shape {expected}, got {tuple(mask.shape)}")
+            if not (mask.min() >= 0 and mask.max() <= 1):
+                low, high = mask.min().item(), mask.max().item()
+                raise ValueError(f"expected a mask of 1 (paint anew) and 0 (keep), got one from {low:g} to {high:g}")
             mask = torch.nn.functional.interpolate(mask.float(), latents.shape[2:]).to(self.device) >= 0.5
             mask = mask.expand(count, -1, -1, -1)
         return StartingImage(latents.expand(count, -1, -1, -1), strength, mask)

@@ -140,6 +140,8 @@ class CLIPTextModel(ModelMixin, nn.Module):
         longest = self.config.max_position_embeddings
         if input_ids.ndim != 2 or input_ids.shape[1] > longest:
             raise ValueError(f"expected input_ids (B, L) with L at most {longest}, got {tuple(input_ids.shape)}")
+        if input_ids.is_floating_point():
+            raise ValueError(f"expected input_ids of whole numbers (int64), got {input_ids.dtype}")
         return self.final_layer_norm(self.encoder(self.embeddings(input_ids)))
 
     def pool(self, last_hidden_state: Tensor, input_ids: Tensor) -> Tensor:

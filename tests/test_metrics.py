@@ -203,8 +203,9 @@ def test_score_wants_a_label_for_every_picture(examiner):
 def test_balanced_subset_has_as_many_of_each_class_in_turn():
     labels = torch.tensor([1, 1, 0, 2, 2, 0, 1, 2, 0])
     assert balanced_subset(labels, 6, 3).tolist() == [2, 0, 3, 5, 1, 4]
-    with pytest.raises(ValueError, match="multiple of the 3 classes, got 7"):
-        balanced_subset(labels, 7, 3)
+    for size in (7, 0, -3):
+        with pytest.raises(ValueError, match=f"multiple of the 3 classes, got {size}"):
+            balanced_subset(labels, size, 3)
     with pytest.raises(ValueError, match="expected 4 images of every class, got 3"):
         balanced_subset(labels, 12, 3)
 

@@ -334,6 +334,16 @@ def test_a_samplers_name_says_how_its_sigmas_are_spaced(tiny):
         ({"batch_size": 0}, "batch_size of 1 or more, got 0"),
         ({"prompt": []}, "expected prompts"),
         ({"prompt": [7]}, "expected a text"),
+        ({"prompt": 7}, "expected a text or a list of texts, got int"),
+        ({"prompt": None}, "expected a text or a list of texts, got NoneType"),
+        ({"negative_prompt": 7}, "expected a text or a list of texts, got int"),
+        ({"num_inference_steps": 1.5}, "whole num_inference_steps of 1 or more, got 1.5"),
+        ({"num_inference_steps": "3"}, "whole num_inference_steps of 1 or more, got '3'"),
+        ({"num_images_per_prompt": 2.0}, "whole num_images_per_prompt of 1 or more, got 2.0"),
+        ({"guidance_scale": float("nan")}, "guidance_scale of 0 or more, got nan"),
+        ({"guidance_scale": float("inf")}, "guidance_scale of 0 or more, got inf"),
+        ({"guidance_scale": "3"}, "guidance_scale of 0 or more, got '3'"),
+        ({"guidance_scale": -1}, "guidance_scale of 0 or more, got -1"),
     ],
 )
 def test_bad_arguments_are_refused_with_what_was_expected_and_what_came(tiny, options, message):
@@ -426,6 +436,18 @@ def test_safety_checker_and_feature_extractor_are_passed_over_with_a_notice(brok
         ("model_index.json", b"[]", ["model_index.json", "JSON object", "list"]),
         ("model_index.json", None, ["model_index.json", "no such file"]),
         ("minildm.json", b"oops", ["minildm.json", "card", "JSON"]),
+        ("minildm.json", b'{"guidance_scale": "strong"}', ["expected a guidance_scale of 0 or more, got 'strong'"]),
+        ("minildm.json", b'{"num_inference_steps": [9]}', ["minildm.json", "whole num_inference_steps", "got [9]"]),
+        ("minildm.json", b'{"image_size": 0}', ["minildm.json", "whole image_size of 1 or more, got 0"]),
+        ("vae/config.json", b'{"in_channels": "one"}', ["vae/config.json", "in_channels", "got 'one'"]),
+        ("vae/config.json", b'{"norm_num_groups": 0}', ["vae/config.json", "expected numbers that make an Auto"]),
+        ("unet/config.json", b'{"block_out_channels": []}', ["unet/config.json", "expected numbers that make"]),
+        ("unet/config.json", b'{"norm_num_groups": -1}', ["unet/config.json", "norm_num_groups", "got -1"]),
+        ("unet/config.json", b'{"dropout": NaN}', ["unet/config.json", "dropout to be a number, got nan"]),
+        ("text_encoder/config.json", b'{"num_attention_heads": 0}', ["text_encoder/config.json", "zero"]),
+        ("scheduler/scheduler_config.json", b'{"steps_offset": "x"}', ["scheduler_config.json", "steps_offset"]),
+        ("tokenizer/vocab.json", b"[" * 100_000, ["vocab.json", "as JSON"]),
+        ("tokenizer/merges.txt", b"[" * 100_000, ["tokenizer", "merges of two tokens"]),
         ("unet", None, ["unet", "no such folder"]),
         ("vae/config.json", None, ["config.json", "no such file"]),
         ("unet/diffusion_pytorch_model.safetensors", None, ["unet", "no such file"]),
@@ -503,6 +525,15 @@ def test_pixels_are_cropped_and_rounded_and_come_back():
     assert to_pixels(images, 28).shape == (2, 28, 28, 3) and to_pixels(images, 28).dtype == np.uint8
     assert np.array_equal(to_pixels(images, 28), to_pixels(images)[:, 2:-2, 2:-2])
     assert (from_pixels(to_pixels(images)) - images).abs().max() <= 0.5 / 127.5 + 1e-6
+
+
+def test_what_are_no_pixels_is_refused():
+    for wrong in (torch.zeros(1, 8, 8), torch.zeros(1, 2, 8, 8), torch.full((1, 1, 8, 8), float("nan"))):
+        with pytest.raises(ValueError, match=r"expected finite images \(N, 1 or 3, H, W\)"):
+            to_pixels(wrong)
+    for pixels in (np.zeros((1, 8, 8)), np.zeros((8, 8), np.uint8), np.zeros((1, 8, 8, 2), np.uint8)):
+        with pytest.raises(ValueError, match=r"expected uint8 \(N, H, W\)"):
+            from_pixels(pixels)
 
 
 def test_prompts_are_balanced_over_classes_and_go_through_the_phrasings():
@@ -631,6 +662,13 @@ def test_an_image_in_batches_is_the_same(tiny):
         ({"image": torch.zeros(1, 1, 32, 32), "strength": 1.5}, r"expected a strength in \(0, 1\], got 1.5"),
         ({"image": torch.zeros(3, 1, 32, 32)}, "expected 1 or 1 images, as many as are drawn, got 3"),
         ({"image": torch.zeros(1, 3, 32, 32)}, "3"),
+        ({"image": torch.zeros(1, 32, 32)}, r"a tensor \(N, C, height, width\), got \(1, 32, 32\)"),
+        ({"image": np.zeros((1, 1, 32, 32))}, r"a tensor \(N, C, height, width\), got ndarray"),
+        ({"image": torch.full((1, 1, 32, 32), 200.0)}, r"expected an image in \[-1, 1\], got one from 200 to 200"),
+        ({"image": torch.full((1, 1, 32, 32), float("nan"))}, r"expected an image in \[-1, 1\], got one from nan"),
+        ({"image": torch.zeros(1, 1, 32, 32), "strength": 0.4}, "strength of at least one of the 2 steps, got 0.4"),
+        ({"image": torch.zeros(1, 1, 32, 32), "mask": torch.full((1, 1, 32, 32), 255)}, "one from 255 to 255"),
+        ({"image": torch.zeros(1, 1, 32, 32), "mask": torch.full((1, 1, 32, 32), float("nan"))}, "from nan to nan"),
         ({"image": torch.zeros(1, 1, 32, 32), "mask": torch.ones(32, 32)}, "expected a mask of shape"),
     ],
 )

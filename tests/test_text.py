@@ -82,6 +82,11 @@ def test_a_token_does_not_see_those_after_it():
     assert not torch.allclose(model(changed)[:, 5:], model(input_ids)[:, 5:])
 
 
+def test_ids_that_are_no_whole_numbers_are_refused():
+    with pytest.raises(ValueError, match="expected input_ids of whole numbers"):
+        CLIPTextModel(**TINY)(ids(TINY).float())
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_folders_open_both_ways(name, tmp_path):
     ours, theirs = (randomise_(model).eval() for model in pair(name))

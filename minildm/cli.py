@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import sys
 import tempfile
 import warnings
@@ -47,12 +48,34 @@ def one_line_errors() -> Iterator[None]:
         return
     except UsageError as error:
         say(error.format_message())
+    except BrokenPipeError:  # `minildm data mnist | head -1`: who read our lines has had enough of them
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains while it ends
+        raise typer.Exit(1) from None
     except (ValueError, OSError) as error:
         say(str(error))
     except KeyboardInterrupt as interrupt:
         say(f"interrupted{interrupt}")
         raise typer.Exit(130) from None
     raise typer.Exit(2)
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """While torch is being imported Ctrl-C ends the process: as an exception in its C++ it would be an abort."""
+
+    def end(*_: Any) -> None:
+        say("interrupted")
+        os._exit(130)
+
+    try:
+        before = signal.signal(signal.SIGINT, end)
+    except ValueError:  # only the main thread may
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def say(message: str) -> None:
@@ -119,7 +142,8 @@ def train(
     if not 0 < minutes < math.inf:
         raise ValueError(f"--minutes: expected more than 0, got {minutes}")
     check_folder(out)
-    from minildm import runs
+    with at_once():
+        from minildm import runs
 
     try:
         runs.train(preset, out, minutes=minutes, steps=counts, seed=seed, resume=resume, device=device)
@@ -151,12 +175,13 @@ def sample(
     for file, suffix in ((out, ".png"), (npz, ".npz")):
         if file is not None:
             check_file(file, suffix)
-    import numpy as np
-    import torch
-    from PIL import Image
+    with at_once():
+        import numpy as np
+        import torch
+        from PIL import Image
 
-    from minildm.data import to_pixels
-    from minildm.plots import mosaic
+        from minildm.data import to_pixels
+        from minildm.plots import mosaic
 
     pipeline = open_model(model, sampler, device)
     generator = torch.Generator().manual_seed(seed)
@@ -192,7 +217,8 @@ def evaluate(
     """Score a model's pictures, beside as many real ones."""
     if json_file is not None:
         check_file(json_file, ".json")
-    from minildm import evaluation
+    with at_once():
+        from minildm import evaluation
 
     pipeline = open_model(model, sampler, device)
     result = evaluation.evaluate(pipeline, samples, seed, steps, guidance)
@@ -207,7 +233,8 @@ def data(
     dataset: Annotated[str, Argument(help="mnist, fashion_mnist or cifar10.", metavar="NAME")],
 ) -> None:
     """Show what there is of a data set, and where; download what is missing."""
-    from minildm import data
+    with at_once():
+        from minildm import data
 
     if dataset not in data.LOADERS:
         raise ValueError(f"expected a data set of {', '.join(data.LOADERS)}, got {dataset!r}")
@@ -255,6 +282,8 @@ def read_prompts(file: Path) -> list[str]:
         lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").split("\n")]
     except FileNotFoundError:
         raise FileNotFoundError(f"--prompts-file: expected a text file, got {file}, which does not exist") from None
+    except OSError as error:
+        raise ValueError(f"--prompts-file: expected a text file, got {file}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ValueError(f"--prompts-file: expected UTF-8 text, got something else in {file}") from None
     if not any(lines):
@@ -288,6 +317,8 @@ def whole(file: Path) -> Iterator[IO[bytes]]:
         with unfinished.open("wb") as stream:
             yield stream
         os.replace(unfinished, file)
+    except OSError as error:
+        raise ValueError(f"{file}: could not be written ({error.strerror or error})") from None
     finally:
         unfinished.unlink(missing_ok=True)
 

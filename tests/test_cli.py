@@ -1,5 +1,6 @@
 """The command line: what it writes, and that what goes wrong is one line on stderr and exit status 2."""
 
+import errno
 import inspect
 import json
 import os
@@ -112,6 +113,19 @@ def test_an_interrupted_write_leaves_the_old_file(tiny_folder, tmp_path, monkeyp
     monkeypatch.setattr("numpy.savez_compressed", lambda file, **_: [file.write(b"half"), 1 / 0])
     result = run("sample", "seven", "--model", tiny_folder, "--npz", "s.npz")
     assert isinstance(result.exception, ZeroDivisionError)
+    assert (tmp_path / "s.npz").read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_full_disk_names_the_file_and_leaves_the_old_one(tiny_folder, tmp_path, monkeypatch):
+    (tmp_path / "s.npz").write_bytes(b"old")
+
+    def full(file, **_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("numpy.savez_compressed", full)
+    result = run("sample", "seven", "--model", tiny_folder, "--npz", "s.npz")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1] == "minildm: s.npz: could not be written (No space left on device)"
     assert (tmp_path / "s.npz").read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
 
 
@@ -250,6 +264,10 @@ def test_a_bad_checkpoint_is_one_line(tiny_folder, tmp_path, command, what, word
         ("sample seven --model MODEL --steps -5", ["num_inference_steps", "got -5"]),
         ("sample seven --model MODEL --steps 2000", ["1 to 1000", "got 2000"]),
         ("sample seven --model MODEL --steps many", ["--steps", "expected a whole number", "got 'many'"]),
+        ("sample seven --model MODEL --guidance nan", ["guidance_scale of 0 or more", "got nan"]),
+        ("sample seven --model MODEL --guidance inf", ["guidance_scale of 0 or more", "got inf"]),
+        ("sample --model MODEL --prompts-file .", ["--prompts-file", "expected a text file, got ."]),
+        ("evaluate --model MODEL --samples -10", ["multiple of the 10 classes, got -10"]),
         ("sample seven --model MODEL --num 0", ["num_images_per_prompt of 1 or more, got 0"]),
         ("sample seven --model MODEL --seed -1", ["--seed", "expected a number from 0", "got -1"]),
         ("sample seven --model MODEL --out folder.png", ["got the folder", "folder.png"]),
@@ -332,3 +350,25 @@ def test_as_a_process_it_draws_and_fails_the_same_way(tiny_folder, tmp_path):
     failed = in_a_process("sample", "seven", "--model", tmp_path, folder=tmp_path)
     assert failed.returncode == 2 and failed.stdout == ""
     assert failed.stderr.startswith("minildm: ") and failed.stderr.count("\n") == 1
+
+
+def test_a_reader_that_stops_reading_is_no_error(tmp_path):
+    command = f"{sys.executable} -m minildm.cli data mnist | head -1"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    shown = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert shown.stdout.startswith("mnist train: 60,000") and shown.stderr == ""
+
+
+@pytest.mark.parametrize("command", ["train --out a", "sample seven", "evaluate", "data mnist"])
+def test_ctrl_c_while_torch_is_being_imported_is_one_line(tmp_path, command):
+    """The real torch aborts, with "terminate called" and a core dump, if an exception reaches its C++; so does this."""
+    (tmp_path / "torch.py").write_text(
+        "import os, signal, time\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    time.sleep(10)\n"
+        "except KeyboardInterrupt:\n"
+        "    os.abort()\n"
+    )
+    stopped = in_a_process(*command.split(), folder=tmp_path)
+    assert stopped.returncode == 130 and stopped.stderr == "minildm: interrupted\n"

@@ -121,7 +121,7 @@ def test_a_prompt_that_is_typed_is_drawn_by_the_kernel(chromium, lab):
     prompt.press("Enter")
     picture.wait_for()
     first = picture.get_attribute("src")
-    assert widget.locator("[role=img]").get_attribute("aria-label") == "prompt the number 7, guidance 1, seed 0"
+    assert widget.locator("[role=img]").get_attribute("aria-label") == "prompt the number 7, guidance 1.75, seed 0"
     widget.get_by_role("slider", name="seed").press("ArrowRight")  # the same prompt, other noise
     page.wait_for_function("([image, first]) => image.src !== first", arg=[picture.element_handle(), first])
     page.close()

@@ -174,7 +174,5 @@ class ControlNetTask(nn.Module):
     def forward(self, x0: Tensor, noise: Tensor, timesteps: Tensor, pictures: Tensor, context: Tensor) -> Tensor:
         xt = self.scheduler.add_noise(x0, noise, timesteps).contiguous(memory_format=torch.channels_last)
         residuals = self.controlnet(xt, timesteps, context, pictures)
-        target = {"epsilon": noise, "sample": x0}.get(self.scheduler.config.prediction_type)
-        if target is None:
-            target = self.scheduler.get_velocity(x0, noise, timesteps)
+        target = self.scheduler.training_target(x0, noise, timesteps)
         return F.mse_loss(self.unet(xt, timesteps, context, *residuals), target)

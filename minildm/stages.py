@@ -80,15 +80,12 @@ class DenoiserTask(nn.Module):
         prompts, which = input_ids.unique(dim=0, return_inverse=True)  # the same text is encoded once
         context = self.text_encoder(prompts)[which]
         noisy = self.scheduler.add_noise(latents, noise, timesteps).contiguous(memory_format=torch.channels_last)
-        prediction_type = self.scheduler.config.prediction_type
-        target = {"epsilon": noise, "sample": latents}.get(prediction_type)
-        if target is None:
-            target = self.scheduler.get_velocity(latents, noise, timesteps)
+        target = self.scheduler.training_target(latents, noise, timesteps)
         prediction = self.unet(noisy, timesteps, context)
         if self.weighting is None:
             return F.mse_loss(prediction, target)
         remaining = self.scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
-        weights = snr_weights(remaining, prediction_type, self.weighting)
+        weights = snr_weights(remaining, self.scheduler.config.prediction_type, self.weighting)
         return (weights * (prediction - target).square().mean((1, 2, 3))).mean()
 
 

@@ -412,3 +412,19 @@ def test_a_timestep_between_two_is_refused_where_there_is_none():
     x = torch.zeros(2, 4, 8, 8)
     with pytest.raises(ValueError, match="expected timesteps that are whole numbers, got"):
         minildm.DDPMScheduler().add_noise(x, x, torch.tensor([1.5, 2.0]))
+
+
+@pytest.mark.parametrize(
+    ("name", "prediction_type"),
+    [*itertools.product(("ddpm", "ddim"), Scheduler.prediction_types), ("flow_euler", None)],
+)
+def test_what_the_network_is_trained_to_say_leads_back_to_x0_and_noise(name, prediction_type):
+    scheduler = SAMPLERS[name](**({"prediction_type": prediction_type} if prediction_type else {}))
+    x0, noise = torch.randn(2, 3, 2, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    scheduler.set_timesteps(10)
+    for t in scheduler.timesteps[2:]:
+        timesteps = t.expand(len(x0))
+        target = scheduler.training_target(x0, noise, timesteps)
+        xt = scheduler.add_noise(x0, noise, timesteps)
+        torch.testing.assert_close(scheduler.predict_x0(target, t, xt), x0, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(scheduler.predict_epsilon(target, t, xt), noise, rtol=1e-4, atol=1e-4)

@@ -83,6 +83,13 @@ class Scheduler(ConfigMixin):
         alpha, sigma = self.alpha_sigma(timesteps, sample)
         return alpha * noise - sigma * sample
 
+    def training_target(self, x0: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """What the network is to say of x_t: ε, x₀ or v, as `prediction_type` has it; shapes as in `add_noise`."""
+        kind = self.config.get("prediction_type")
+        if kind == "epsilon":
+            return noise
+        return x0 if kind == "sample" else self.get_velocity(x0, noise, timesteps)
+
     def alpha_sigma(self, timesteps: Tensor | int, like: Tensor) -> tuple[Tensor, Tensor]:
         """√ᾱ_t and √(1 - ᾱ_t), shaped to multiply `like` (B, ...)."""
         timesteps = torch.as_tensor(timesteps).cpu()

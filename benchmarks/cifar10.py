@@ -22,8 +22,9 @@ from torch import Tensor
 
 from minildm import StableDiffusionPipeline, cifar10
 from minildm.cells import Cells
-from minildm.checkpoints import shipped, write_json
+from minildm.checkpoints import shipped
 from minildm.classifiers import ImageClassifier
+from minildm.configuration import write_json
 from minildm.data import ImageData, from_pixels, to_pixels
 from minildm.drawings import draw_as_saved
 from minildm.evaluation import balanced_prompts

@@ -20,9 +20,10 @@ import torch
 
 from minildm import CLIPTextModel, CLIPTokenizer, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel, mnist
 from minildm.cells import Cells
-from minildm.checkpoints import shipped, write_json
+from minildm.checkpoints import shipped
 from minildm.classifiers import ImageClassifier
 from minildm.conditioning import NOTHING, ClassContext, PooledContext, class_rows, draw_with
+from minildm.configuration import write_json
 from minildm.corpora import paint_scenes
 from minildm.runs import hardware
 from minildm.scene_metrics import score_scenes

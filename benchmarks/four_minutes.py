@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from minildm.cells import Cells
-from minildm.checkpoints import write_json
+from minildm.configuration import write_json
 from minildm.evaluation import evaluate
 from minildm.runs import hardware, train
 

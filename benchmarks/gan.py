@@ -20,8 +20,9 @@ from torch import Tensor
 
 from minildm import StableDiffusionPipeline, mnist
 from minildm.cells import Cells
-from minildm.checkpoints import shipped, write_json
+from minildm.checkpoints import shipped
 from minildm.classifiers import ImageClassifier
+from minildm.configuration import write_json
 from minildm.data import crop, from_pixels, pad, to_pixels
 from minildm.evaluation import balanced_prompts
 from minildm.gan import Discriminator, GANTraining, Generator, draw_gan

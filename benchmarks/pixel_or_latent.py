@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from minildm import DDPMScheduler, DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DModel, mnist
 from minildm.cells import Cells
-from minildm.checkpoints import shipped, write_json
+from minildm.checkpoints import shipped
 from minildm.classifiers import ImageClassifier
+from minildm.configuration import write_json
 from minildm.costs import cost
 from minildm.data import ImageData, crop
 from minildm.metrics import extract, frechet_distance

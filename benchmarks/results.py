@@ -31,8 +31,9 @@ from minildm import (
     UNet2DConditionModel,
 )
 from minildm.cells import Cells
-from minildm.checkpoints import shipped, write_json
+from minildm.checkpoints import shipped
 from minildm.classifiers import ImageClassifier
+from minildm.configuration import write_json
 from minildm.corpora import Corpus, load_corpus
 from minildm.data import LOADERS, from_pixels, to_pixels
 from minildm.drawings import draw_as_saved

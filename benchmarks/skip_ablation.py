@@ -18,8 +18,9 @@ import torch
 
 from minildm import DDPMScheduler, DPMSolverMultistepScheduler, UNet2DModel, mnist
 from minildm.cells import Cells
-from minildm.checkpoints import shipped, write_json
+from minildm.checkpoints import shipped
 from minildm.classifiers import ImageClassifier
+from minildm.configuration import write_json
 from minildm.metrics import extract, frechet_distance
 from minildm.pixels import (
     VelocityTask,

@@ -5,82 +5,20 @@ from __future__ import annotations
 import json
 import math
 import os
-import signal
-import sys
 import tempfile
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
-from typer.core import TyperGroup
+
+from minildm.cli_errors import OneLineErrors, at_once
 
 if TYPE_CHECKING:
     from minildm.pipeline import StableDiffusionPipeline
-
-UsageError: type[Exception] = typer.BadParameter.__base__  # click's, wherever typer keeps its click
-
-
-class OneLineErrors(TyperGroup):
-    """What goes wrong for a reason that the user can mend is one line on stderr and exit status 2, Ctrl-C is 130."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if not args:
-            return super().parse_args(ctx, args)  # shows the help
-        with one_line_errors():
-            return super().parse_args(ctx, args)
-
-    def invoke(self, ctx: Any) -> Any:
-        with one_line_errors(), warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_: say(f"warning: {message}")
-            return super().invoke(ctx)
-
-
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Errors of the kinds that a user can mend, each a line and an exit status; others keep their traceback."""
-    try:
-        yield
-        return
-    except UsageError as error:
-        say(error.format_message())
-    except BrokenPipeError:  # `minildm data mnist | head -1`: who read our lines has had enough of them
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains while it ends
-        raise typer.Exit(1) from None
-    except (ValueError, OSError) as error:
-        say(str(error))
-    except KeyboardInterrupt as interrupt:
-        say(f"interrupted{interrupt}")
-        raise typer.Exit(130) from None
-    raise typer.Exit(2)
-
-
-@contextmanager
-def at_once() -> Iterator[None]:
-    """While torch is being imported Ctrl-C ends the process: as an exception in its C++ it would be an abort."""
-
-    def end(*_: Any) -> None:
-        say("interrupted")
-        os._exit(130)
-
-    try:
-        before = signal.signal(signal.SIGINT, end)
-    except ValueError:  # only the main thread may
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def say(message: str) -> None:
-    """One line on stderr."""
-    print("minildm:", " ".join(message.split()), file=sys.stderr)
 
 
 def integer(text: str) -> int:
@@ -149,6 +87,8 @@ def train(
         runs.train(preset, out, minutes=minutes, steps=counts, seed=seed, resume=resume, device=device)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("; the same command with --resume goes on from here") from None
+    if os.environ.get("RANK", "0") == "0":  # one of several processes says it
+        print(f'trained: {out}, which draws with: minildm sample "…" --model {out}')
 
 
 @app.command()

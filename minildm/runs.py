@@ -16,9 +16,8 @@ from torch import nn
 
 from minildm import data
 from minildm.autoencoder import AutoencoderKL
-from minildm.checkpoints import write_json
 from minildm.classifiers import ImageClassifier
-from minildm.configuration import write_tensors
+from minildm.configuration import read_json, write_json, write_tensors
 from minildm.corpora import load_corpus
 from minildm.metrics import extract
 from minildm.pipeline import StableDiffusionPipeline
@@ -139,9 +138,17 @@ class Run:
             return {**asked, **new, "seconds": {}, "losses": {}, **surroundings, "finished": False}
         if not resume:
             raise ValueError(f"{self.out} holds a training already: --resume goes on with it, another --out begins one")
-        log = json.loads(file.read_text(encoding="utf-8"))
-        if {key: log[key] for key in asked} != asked:
-            raise ValueError(f"{file}: expected a training of this recipe with seed {self.seed}, got another")
+        log = read_json(file, "the record of a training")
+        if missing := {*asked, *new, "seconds", "losses", "threads", "finished"} - log.keys():
+            raise ValueError(f"{file}: expected the record of a training, got one without {', '.join(sorted(missing))}")
+        if log["seed"] != self.seed:
+            raise ValueError(f"{file}: expected to go on with seed {log['seed']}, got {self.seed}")
+        theirs, ours = log["recipe"], asked["recipe"]
+        if other := sorted(key for key in theirs | ours if theirs.get(key) != ours.get(key)):
+            raise ValueError(f"{file}: expected a training of this recipe, got one with another {', '.join(other)}")
+        if new["steps"] not in ({}, log["steps"]):
+            recorded = ",".join(map(str, log["steps"].values())) or "none yet"
+            raise ValueError(f"{file}: expected the recorded steps ({recorded}) or none, to go on; got other steps")
         if log["threads"] != torch.get_num_threads():
             raise ValueError(
                 f"{file}: expected {log['threads']} threads as before, got {torch.get_num_threads()}, whose sums round "

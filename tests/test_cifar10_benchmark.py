@@ -6,7 +6,8 @@ import math
 import pytest
 from scripts import FOLDER, load, run
 
-from minildm.checkpoints import read_json, shipped
+from minildm.checkpoints import shipped
+from minildm.configuration import read_json
 
 
 @pytest.fixture(scope="module")

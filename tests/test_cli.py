@@ -174,7 +174,9 @@ def test_train_passes_on_what_it_was_told(training, tmp_path):
     assert (
         run("train", "--preset", "mnist", "--minutes", 0.5, "--out", "runs/a", "--seed", 7, "--resume").exit_code == 0
     )
-    assert run("train", "--out", "runs/b", "--steps", "3,4,5", "--device", "cpu").exit_code == 0
+    result = run("train", "--out", "runs/b", "--steps", "3,4,5", "--device", "cpu")
+    assert result.exit_code == 0
+    assert result.output == 'trained: runs/b, which draws with: minildm sample "…" --model runs/b\n'
     first, second = training
     assert list(first.values())[:2] == ["mnist", Path("runs/a")]
     assert (first["minutes"], first["seed"], first["resume"], first["steps"]) == (0.5, 7, True, None)

@@ -28,7 +28,8 @@ ORDER = """
     attention_maps conditioning image_conditions training metrics scene_metrics corpora stages distillation
     textual_inversion pixels spaces costs recipes runs diagnostics faults drawings scene_evaluation evaluation gan
     plots plots_cifar plots_conditioning plots_costs plots_distillation plots_gan plots_latents plots_maps
-    plots_metrics plots_networks plots_points plots_sampling plots_text widgets testing cli weights grading
+    plots_metrics plots_networks plots_points plots_sampling plots_text widgets testing cli_errors cli weights
+    grading
 """.split()
 HEAVY = ("transformers", "matplotlib", "diffusers", "accelerate", "torchvision", "IPython")
 

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import scipy.stats
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from minildm import configuration, training
+from minildm.recipes import PRESETS
 from minildm.runs import train
 from minildm.training import (
     EMA,
@@ -248,9 +250,24 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(trained):
         train("tiny", trained, steps=STEPS, device="cpu", progress=False)
 
 
-def test_another_recipe_or_seed_does_not_resume_it(trained):
-    with pytest.raises(ValueError, match="expected a training of this recipe with seed 1, got another"):
-        train("tiny", trained, steps=STEPS, seed=1, resume=True, device="cpu", progress=False)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 1}, "expected to go on with seed 0, got 1"),
+        ({"recipe": replace(PRESETS["tiny"], kl_weight=1.0)}, "of this recipe, got one with another kl_weight$"),
+        ({"steps": (9, 9, 9)}, rf"expected the recorded steps \({','.join(map(str, STEPS))}\) or none"),
+    ],
+)
+def test_another_recipe_seed_or_length_does_not_resume_it(trained, changes, message):
+    with pytest.raises(ValueError, match=message):
+        train(**{"recipe": "tiny", "out": trained, "steps": STEPS, "device": "cpu", "resume": True, **changes})
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"seed": 0}'])
+def test_a_record_that_is_none_is_named(tmp_path, content):
+    (tmp_path / "training.json").write_text(content)
+    with pytest.raises(ValueError, match=r"training.json: expected the record of a training"):
+        train("tiny", tmp_path, steps=STEPS, device="cpu", resume=True)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from minildm.checkpoints import read_json, write_json
+from minildm.configuration import read_json, write_json
 from minildm.grading.assignment import Assignment, fingerprint
 from minildm.grading.feedback import feedback_page
 from minildm.grading.grade import Mark, Result, digest, grade

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from minildm import StableDiffusionPipeline
-from minildm.checkpoints import write_json
 from minildm.classifiers import ImageClassifier
+from minildm.configuration import write_json
 from minildm.evaluation import evaluate
 from minildm.recipes import PRESETS
 from minildm.runs import train, train_examiner

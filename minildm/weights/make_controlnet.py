@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from minildm import StableDiffusionPipeline, mnist
-from minildm.checkpoints import WEIGHTS, write_json
+from minildm.checkpoints import WEIGHTS
 from minildm.classifiers import ImageClassifier
+from minildm.configuration import write_json
 from minildm.controlnet import ControlledUNet, ControlNetModel, ControlNetTask
 from minildm.image_conditions import CLASSES, encode_maps
 from minildm.runs import hardware

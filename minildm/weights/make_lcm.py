@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from minildm import LCMScheduler, StableDiffusionPipeline
-from minildm.checkpoints import WEIGHTS, write_json
+from minildm.checkpoints import WEIGHTS
+from minildm.configuration import write_json
 from minildm.corpora import load_corpus
 from minildm.distillation import ConsistencyTask, DDIMSolver, consistency_batches
 from minildm.evaluation import evaluate

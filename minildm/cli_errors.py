@@ -1,0 +1,74 @@
+"""How the command line fails: what a user can mend is one line on stderr, and no traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+UsageError: type[Exception] = typer.BadParameter.__base__  # click's, wherever typer keeps its click
+
+
+class OneLineErrors(TyperGroup):
+    """What goes wrong for a reason that the user can mend is one line on stderr and exit status 2, Ctrl-C is 130."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args:
+            return super().parse_args(ctx, args)  # shows the help
+        with one_line_errors():
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        with one_line_errors(), warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: say(f"warning: {message}")
+            return super().invoke(ctx)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Errors of the kinds that a user can mend, each a line and an exit status; others keep their traceback."""
+    try:
+        yield
+        return
+    except UsageError as error:
+        say(error.format_message())
+    except BrokenPipeError:  # `minildm data mnist | head -1`: who read our lines has had enough of them
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains while it ends
+        raise typer.Exit(1) from None
+    except (ValueError, OSError) as error:
+        say(str(error))
+    except KeyboardInterrupt as interrupt:
+        say(f"interrupted{interrupt}")
+        raise typer.Exit(130) from None
+    raise typer.Exit(2)
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """While torch is being imported Ctrl-C ends the process: as an exception in its C++ it would be an abort."""
+
+    def end(*_: Any) -> None:
+        say("interrupted")
+        os._exit(130)
+
+    try:
+        before = signal.signal(signal.SIGINT, end)
+    except ValueError:  # only the main thread may
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def say(message: str) -> None:
+    """One line on stderr."""
+    print("minildm:", " ".join(message.split()), file=sys.stderr)

@@ -17,8 +17,8 @@ def test_a_cell_is_measured_once_and_only_those_that_are_named(script, monkeypat
     monkeypatch.setattr(script, "Judge", lambda: None)
     monkeypatch.setattr(script, "measure", lambda judge, *cell: made.append(cell[:3]) or {"seed": cell[2]})
     for _ in range(2):
-        run(script, monkeypatch, tmp_path, "sweep R1 0", "long R1, stronger 2")
-    assert made == [("sweep", "R1", 0), ("long", "R1, stronger", 2)] and not (tmp_path / "out.json").exists()
+        run(script, monkeypatch, tmp_path, "sweep R1 0", "long R1, faster critic 2")
+    assert made == [("sweep", "R1", 0), ("long", "R1, faster critic", 2)] and not (tmp_path / "out.json").exists()
     with pytest.raises(SystemExit):
         run(script, monkeypatch, tmp_path, "sweep nonsense 0")
 

@@ -129,6 +129,7 @@ def facts(pipeline: StableDiffusionPipeline) -> dict:
         "latents": [unet.in_channels, unet.sample_size, unet.sample_size],
         "num_inference_steps": pipeline.default("num_inference_steps"),
         "guidance_scale": pipeline.default("guidance_scale"),
+        "guidance_start": pipeline.default("guidance_start"),
     }
 
 

@@ -87,9 +87,10 @@ class Drawing {
    * it yields {index, timestep, noisy, expected}: the noisy latent and the x0 that is expected of it, as pictures. */
   async *draw({ prompt, noise, steps, guidance }) {
     const context = await this.encode(prompt), solver = new DPMSolver(this.facts.scheduler, steps);
+    const unguided = Math.floor(this.facts.guidance_start * solver.timesteps.length);
     let x = noise;
     for (const [index, timestep] of solver.timesteps.entries()) {
-      const output = await this.predict(x, timestep, context, guidance);
+      const output = await this.predict(x, timestep, context, index < unguided ? 1 : guidance);
       const [noisy, expected] = await this.decode(x, solver.predictX0(index, output, x));
       yield { index, timestep, noisy, expected };
       x = solver.step(index, output, x);

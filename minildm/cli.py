@@ -54,6 +54,10 @@ Sampler = Annotated[
 ]
 Steps = Annotated[int | None, Option(help="Denoising steps; by default the model's.", parser=integer, metavar="INT")]
 Guidance = Annotated[float | None, Option(help="Guidance scale, 1 or less for none; by default the model's.")]
+GuidanceStart = Annotated[
+    float | None,
+    Option(help="The part of the steps before guidance; by default the model's, or 0 with --guidance.", metavar="PART"),
+]
 Seed = Annotated[int, Option(help="Same seed, same result.", parser=seed_number, metavar="INT")]
 Device = Annotated[str, Option(help="auto, cpu, cuda (cuda:1, …) or mps.")]
 
@@ -99,6 +103,7 @@ def sample(
     sampler: Sampler = None,
     steps: Steps = None,
     guidance: Guidance = None,
+    guidance_start: GuidanceStart = None,
     negative: Annotated[str | None, Option(help="What not to draw.", metavar="TEXT")] = None,
     num: Annotated[int, Option(help="Images for each prompt.", parser=integer, metavar="INT")] = 1,
     seed: Seed = 0,
@@ -129,6 +134,7 @@ def sample(
         texts,
         num_inference_steps=steps,
         guidance_scale=guidance,
+        guidance_start=guidance_start,
         negative_prompt=negative,
         num_images_per_prompt=num,
         generator=generator,
@@ -150,6 +156,7 @@ def evaluate(
     sampler: Sampler = None,
     steps: Steps = None,
     guidance: Guidance = None,
+    guidance_start: GuidanceStart = None,
     seed: Seed = 0,
     json_file: Annotated[Path | None, Option("--json", help="Write the scores there too.", metavar="FILE")] = None,
     device: Device = "auto",
@@ -161,7 +168,7 @@ def evaluate(
         from minildm import evaluation
 
     pipeline = open_model(model, sampler, device)
-    result = evaluation.evaluate(pipeline, samples, seed, steps, guidance)
+    result = evaluation.evaluate(pipeline, samples, seed, steps, guidance, guidance_start)
     print(result)
     if json_file is not None:
         with whole(json_file) as file:

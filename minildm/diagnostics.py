@@ -200,7 +200,7 @@ class Walk(NamedTuple):
 @torch.no_grad()
 def watch(pipeline: StableDiffusionPipeline, prompts: Sequence[str], seed: int = 0) -> Walk:
     """Draw the prompts with the pipeline's own steps and guidance, and listen at the U-Net's door."""
-    steps, scale = pipeline.default("num_inference_steps"), pipeline.default("guidance_scale")
+    steps, (scale, start) = pipeline.default("num_inference_steps"), pipeline.guidance()
     told, deviations = [], []
 
     def listen(module: nn.Module, inputs: tuple) -> None:
@@ -211,7 +211,7 @@ def watch(pipeline: StableDiffusionPipeline, prompts: Sequence[str], seed: int =
     noise = pipeline.starting_noise(len(prompts), generator=torch.Generator().manual_seed(seed))
     hook = pipeline.unet.register_forward_pre_hook(listen)
     try:
-        latents = pipeline.denoise(noise, context, steps, scale)
+        latents = pipeline.denoise(noise, context, steps, scale, guidance_start=start)
     finally:
         hook.remove()
     return Walk(torch.tensor(told), torch.tensor(deviations), latents)

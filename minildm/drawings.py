@@ -21,6 +21,7 @@ def draw_as_saved(
     generator: torch.Generator,
     progress: bool = True,
     size: int | None = None,
+    guidance_start: float = 0.0,
 ) -> tuple[Tensor, float]:
     """A picture of each prompt as it would be saved, in 8 bits at `size`: (N, C, size, size) in [-1, 1]; and the
     seconds that drawing them took, text and decoder included."""
@@ -29,6 +30,7 @@ def draw_as_saved(
         prompts,
         num_inference_steps=num_inference_steps,
         guidance_scale=guidance_scale,
+        guidance_start=guidance_start,
         generator=generator,
         progress=progress,
     )
@@ -49,10 +51,11 @@ def provenance(pipeline: StableDiffusionPipeline) -> dict[str, Any]:
 def footer(evaluation: Any, samples: str = "samples") -> list[str]:
     """Two lines under a table of scores. evaluation: has the fields of `provenance`, and seed, samples, steps, guidance
     and seconds."""
+    start = f" from {evaluation.guidance_start:.0%} of the steps on" if evaluation.guidance_start else ""
     counts = ", ".join(f"{name} {count:,}" for name, count in evaluation.parameters.items())
     return [
         f"{evaluation.samples} {samples}, seed {evaluation.seed}: {evaluation.num_inference_steps} steps of "
-        f"{evaluation.sampler}, guidance {evaluation.guidance_scale:g}, {evaluation.seconds:.1f} s on "
+        f"{evaluation.sampler}, guidance {evaluation.guidance_scale:g}{start}, {evaluation.seconds:.1f} s on "
         f"{evaluation.device}",
         f"{sum(evaluation.parameters.values()):,} parameters ({counts})",
     ]

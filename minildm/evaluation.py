@@ -40,6 +40,7 @@ class Evaluation(NamedTuple):
     sampler: str
     num_inference_steps: int
     guidance_scale: float
+    guidance_start: float
     seconds: float
     """What drawing took, text and decoder included."""
     device: str
@@ -65,13 +66,14 @@ def evaluate(
     seed: int = 0,
     num_inference_steps: int | None = None,
     guidance_scale: float | None = None,
+    guidance_start: float | None = None,
     examiner: ImageClassifier | None = None,
     progress: bool = True,
 ) -> Evaluation | SceneEvaluation:
     """Draw `samples` pictures, a multiple of the classes, and score them against the test images of the card's data.
 
-    num_inference_steps, guidance_scale: the card's if not given. examiner: the shipped one if not given. Scenes are
-    scored by what is in them (`evaluate_scenes`).
+    num_inference_steps, guidance_scale, guidance_start: as in a call of the pipeline. examiner: the shipped one if not
+    given. Scenes are scored by what is in them (`evaluate_scenes`).
     """
     dataset = pipeline.card.get("dataset")
     if dataset not in (*LOADERS, "scenes"):
@@ -80,17 +82,17 @@ def evaluate(
             f"got {dataset!r}"
         )
     steps = pipeline.default("num_inference_steps", num_inference_steps)
-    guidance = pipeline.default("guidance_scale", guidance_scale)
+    scale, start = pipeline.guidance(guidance_scale, guidance_start)
     if dataset == "scenes":
         examiner = examiner or ImageClassifier.from_pretrained(shipped("mnist-examiner"))
-        return evaluate_scenes(pipeline, samples, seed, steps, guidance, examiner, progress)
+        return evaluate_scenes(pipeline, samples, seed, steps, scale, examiner, progress, start)
     examiner = examiner or ImageClassifier.from_pretrained(shipped(f"{dataset}-examiner"))
     train, test = LOADERS[dataset]("train"), LOADERS[dataset]("test")
     chosen = balanced_subset(train.labels, samples, len(train.classes))
     prompts, labels = balanced_prompts(dataset, samples, len(train.classes))
     generator = torch.Generator().manual_seed(seed)
     size = train.images.shape[-1]
-    images, seconds = draw_as_saved(pipeline, prompts, steps, guidance, generator, progress, size)
+    images, seconds = draw_as_saved(pipeline, prompts, steps, scale, generator, progress, size, start)
     reference, _ = extract(examiner, test.images)
     return Evaluation(
         scores=score(examiner, images, labels, reference),
@@ -98,7 +100,8 @@ def evaluate(
         samples=samples,
         seed=seed,
         num_inference_steps=steps,
-        guidance_scale=guidance,
+        guidance_scale=scale,
+        guidance_start=start,
         seconds=seconds,
         **provenance(pipeline),
     )

@@ -44,15 +44,20 @@ def check_card(card: Mapping[str, Any]) -> None:
     for key in ("image_size", "num_inference_steps"):
         if not (card.get(key) is None or (isinstance(card[key], Integral) and card[key] >= 1)):
             raise ValueError(f"expected the card (minildm.json) to have a whole {key} of 1 or more, got {card[key]!r}")
-    check_guidance(card.get("guidance_scale", 1.0))
+    try:
+        check_guidance(card.get("guidance_scale", 1.0), card.get("guidance_start", 0.0))
+    except ValueError as error:
+        raise ValueError(f"the card (minildm.json): {error}") from None
 
 
-def check_guidance(scale: Any) -> None:
-    """ValueError unless it is a number that can weigh the prompt."""
+def check_guidance(scale: Any, start: Any = 0.0) -> None:
+    """ValueError unless the scale is a number that can weigh the prompt, and the start a part of the steps."""
     number = isinstance(scale, (Real, Tensor))
     if not (number and 0 <= scale < math.inf):
         got = f"{scale:g}" if number else repr(scale)
         raise ValueError(f"expected a guidance_scale of 0 or more, got {got}; negative_prompt steers away")
+    if not (isinstance(start, Real) and 0 <= start < 1):
+        raise ValueError(f"expected a guidance_start in [0, 1), a part of the steps, got {start!r}")
 
 
 def sampler_like(scheduler: Scheduler, name: str) -> Scheduler:

@@ -29,7 +29,7 @@ from minildm.text import CLIPTextModel
 from minildm.tokenizer import CLIPTokenizer
 from minildm.unet import UNet2DConditionModel
 
-DEFAULTS = {"num_inference_steps": 50, "guidance_scale": 7.5}
+DEFAULTS = {"num_inference_steps": 50, "guidance_scale": 7.5, "guidance_start": 0.0}
 
 Callback = Callable[[int, Tensor, Tensor, Tensor], None]
 
@@ -83,6 +83,7 @@ class StableDiffusionPipeline:
         image: Tensor | None = None,
         strength: float | None = None,
         mask: Tensor | None = None,
+        guidance_start: float | None = None,
         callback: Callback | None = None,
         batch_size: int = 250,
         progress: bool = True,
@@ -99,17 +100,19 @@ class StableDiffusionPipeline:
             or 1 with a mask
         mask: (1 or N, 1, height, width), 1 where to paint anew and 0 where to keep the image (Lugmayr et al. 2022);
             a latent pixel is painted anew if the one at its centre is
+        guidance_start: the part of the steps, in [0, 1), that go without guidance, before it begins (Kynkäänniemi et
+            al. 2024); if not given, the card's, or 0 where a guidance_scale is given: then it is as in diffusers
         callback: is told at every step (step, timestep, latents before it, the x0 predicted from them)
         batch_size: how many are drawn at a time. The starting noise does not depend on it, since all of it is drawn
             first; what a stochastic sampler (ddpm) adds on the way does.
         """
         steps = self.default("num_inference_steps", num_inference_steps)
-        scale = self.default("guidance_scale", guidance_scale)
+        scale, guidance_start = self.guidance(guidance_scale, guidance_start)
         counts = {"num_inference_steps": steps, "num_images_per_prompt": num_images_per_prompt}
         for name, count in {**counts, "batch_size": batch_size}.items():
             if not (isinstance(count, Integral) and count >= 1):
                 raise ValueError(f"expected a whole {name} of 1 or more, got {count!r}")
-        check_guidance(scale)
+        check_guidance(scale, guidance_start)
 
         context = self.encode_prompt(prompt, negative_prompt if scale > 1 else None, num_images_per_prompt, scale > 1)
         start = self.starting_image(context.shape[1], image, mask, strength, generator)
@@ -124,7 +127,7 @@ class StableDiffusionPipeline:
         with tqdm(total=len(batches) * len(self.scheduler.timesteps), unit="step", disable=not progress) as bar:
             for i, (batch, its_context) in enumerate(batches):
                 its_start = start and start.rows(slice(i * batch_size, (i + 1) * batch_size))
-                x0 = self.denoise(batch, its_context, steps, scale, generator, its_start, callback, bar)
+                x0 = self.denoise(batch, its_context, steps, scale, generator, its_start, callback, bar, guidance_start)
                 images.append(self.decode(x0))
         return torch.cat(images)
 
@@ -138,19 +141,20 @@ class StableDiffusionPipeline:
         start: StartingImage | None = None,
         callback: Callback | None = None,
         bar: tqdm | None = None,
+        guidance_start: float = 0.0,
     ) -> Tensor:
         """The loop: from noise (N, C, h, w) step by step to a clean latent of that shape. context: see `predict`."""
         self.scheduler.set_timesteps(num_inference_steps)  # also forgets the steps of a former batch
         timesteps = self.scheduler.timesteps
         self.scheduler.set_begin_index(0)
-        x = noise * self.scheduler.init_noise_sigma
+        x, unguided = noise * self.scheduler.init_noise_sigma, int(guidance_start * len(timesteps))
         if start is not None and (start.strength < 1 or start.mask is None):  # a mask keeps the image by itself
             begin = (num_inference_steps - int(num_inference_steps * start.strength)) * self.scheduler.order
-            timesteps = timesteps[begin:]
+            timesteps, unguided = timesteps[begin:], unguided - begin
             self.scheduler.set_begin_index(begin)
             x = self.scheduler.noised(start.latents, noise, timesteps[0])
         for i, t in enumerate(timesteps):
-            prediction = self.predict(x, t, context, guidance_scale)
+            prediction = self.predict(x, t, context if i >= unguided else context[-1:], guidance_scale)
             if callback:
                 callback(i, t, x, self.scheduler.predict_x0(prediction, t, x))
             x = self.scheduler.step(prediction, t, x, generator=generator)
@@ -270,6 +274,11 @@ class StableDiffusionPipeline:
     def default(self, name: str, given: Any = None) -> Any:
         """What is given, else what the card says, else diffusers' default."""
         return given if given is not None else self.card.get(name, DEFAULTS[name])
+
+    def guidance(self, scale: float | None = None, start: float | None = None) -> tuple[float, float]:
+        """guidance_scale and guidance_start of a call that was given these: a scale alone is for all steps."""
+        start = 0.0 if start is None and scale is not None else self.default("guidance_start", start)
+        return self.default("guidance_scale", scale), start
 
     @property
     def device(self) -> torch.device:

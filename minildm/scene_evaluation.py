@@ -40,6 +40,7 @@ class SceneEvaluation(NamedTuple):
     sampler: str
     num_inference_steps: int
     guidance_scale: float
+    guidance_start: float
     seconds: float
     """What drawing took, text and decoder included."""
     device: str
@@ -75,6 +76,7 @@ def evaluate_scenes(
     guidance_scale: float,
     examiner: ImageClassifier,
     progress: bool = True,
+    guidance_start: float = 0.0,
 ) -> SceneEvaluation:
     """Draw `samples` // 5 pictures of each of the five KINDS of prompt, and read them. The examiner: MNIST's."""
     each = samples // len(KINDS)
@@ -84,7 +86,8 @@ def evaluate_scenes(
     generator = torch.Generator().manual_seed(seed)
     for kind in KINDS:
         prompts, asked = scene_prompts(kind, each, seed)
-        images, took = draw_as_saved(pipeline, prompts, num_inference_steps, guidance_scale, generator, progress)
+        settings = (num_inference_steps, guidance_scale, generator, progress, None, guidance_start)
+        images, took = draw_as_saved(pipeline, prompts, *settings)
         seconds += took
         scores[kind] = score_scenes(examiner, images, asked)
         floor[kind] = score_scenes(examiner, real.draw(asked, generator).images, asked)
@@ -95,6 +98,7 @@ def evaluate_scenes(
         seed=seed,
         num_inference_steps=num_inference_steps,
         guidance_scale=guidance_scale,
+        guidance_start=guidance_start,
         seconds=seconds,
         **provenance(pipeline),
     )

@@ -194,6 +194,44 @@ def test_guidance_of_one_or_less_makes_one_pass_and_ignores_the_negative_prompt(
     assert set(sizes) == {2}
 
 
+@pytest.mark.parametrize("start", [0.0, 0.3, 0.4, 0.9])
+def test_guidance_starts_at_the_step_that_diffusers_guider_says(tiny, start):
+    guider = diffusers.ClassifierFreeGuidance(guidance_scale=3.0, start=start)
+    steps, noise, context = 5, starting_noise(1), tiny.encode_prompt("seven", "three").detach()
+    tiny.scheduler.set_timesteps(steps)
+    x, passes = noise * tiny.scheduler.init_noise_sigma, []
+    for i, t in enumerate(tiny.scheduler.timesteps):
+        guider.set_state(i, steps, t)
+        alone = [tiny.unet(tiny.scheduler.scale_model_input(x, t), t, part).detach() for part in context]
+        passes.append(guider.num_conditions)
+        x = tiny.scheduler.step(guider.forward(alone[1], alone[0]).pred, t, x)
+    sizes = []
+    tiny.unet.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    options = {"num_inference_steps": steps, "guidance_scale": 3.0, "guidance_start": start, "progress": False}
+    got = tiny("seven", negative_prompt="three", latents=noise, **options)
+    torch.testing.assert_close(got, tiny.decode(x).detach(), atol=1e-5, rtol=1e-4)
+    assert sizes == passes and sizes.count(1) == int(start * steps)  # no pass is made in vain
+
+
+def test_a_scale_that_is_given_holds_for_all_steps_as_in_diffusers(tiny):
+    tiny.card |= {"guidance_scale": 3.0, "guidance_start": 0.4}
+    everywhere, late = (draw(tiny, guidance_scale=3.0, guidance_start=start) for start in (0.0, 0.4))
+    assert not torch.equal(everywhere, late)
+    assert torch.equal(draw(tiny, guidance_scale=3.0), everywhere)
+    assert torch.equal(draw(tiny), late) and torch.equal(draw(tiny, guidance_start=0.4), late)
+
+
+def test_an_image_to_begin_from_leaves_out_steps_not_moments(tiny):
+    """Guidance begins at the same noise, however many of the steps before it are left out."""
+    sizes = []
+    tiny.unet.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    options = {"num_inference_steps": 10, "guidance_scale": 3.0, "guidance_start": 0.4, "image": picture()}
+    for strength, expected in ((1.0, 4 * [1] + 6 * [2]), (0.8, 2 * [1] + 6 * [2]), (0.5, 5 * [2])):
+        sizes.clear()
+        draw(tiny, strength=strength, **options)
+        assert sizes == expected
+
+
 def test_prompt_and_negative_prompt_matter(tiny):
     plain = draw(tiny)
     assert not torch.equal(draw(tiny, "a handwritten eight"), plain)
@@ -344,6 +382,10 @@ def test_a_samplers_name_says_how_its_sigmas_are_spaced(tiny):
         ({"guidance_scale": float("inf")}, "guidance_scale of 0 or more, got inf"),
         ({"guidance_scale": "3"}, "guidance_scale of 0 or more, got '3'"),
         ({"guidance_scale": -1}, "guidance_scale of 0 or more, got -1"),
+        ({"guidance_start": 1.0}, r"guidance_start in \[0, 1\), a part of the steps, got 1.0"),
+        ({"guidance_start": -0.1}, "guidance_start in .*, got -0.1"),
+        ({"guidance_start": float("nan")}, "guidance_start in .*, got nan"),
+        ({"guidance_start": "half"}, "guidance_start in .*, got 'half'"),
     ],
 )
 def test_bad_arguments_are_refused_with_what_was_expected_and_what_came(tiny, options, message):
@@ -436,7 +478,12 @@ def test_safety_checker_and_feature_extractor_are_passed_over_with_a_notice(brok
         ("model_index.json", b"[]", ["model_index.json", "JSON object", "list"]),
         ("model_index.json", None, ["model_index.json", "no such file"]),
         ("minildm.json", b"oops", ["minildm.json", "card", "JSON"]),
-        ("minildm.json", b'{"guidance_scale": "strong"}', ["expected a guidance_scale of 0 or more, got 'strong'"]),
+        (
+            "minildm.json",
+            b'{"guidance_scale": "strong"}',
+            ["minildm.json", "expected a guidance_scale of 0 or more, got 'strong'"],
+        ),
+        ("minildm.json", b'{"guidance_start": 1}', ["minildm.json", "expected a guidance_start in [0, 1)", "got 1"]),
         ("minildm.json", b'{"num_inference_steps": [9]}', ["minildm.json", "whole num_inference_steps", "got [9]"]),
         ("minildm.json", b'{"image_size": 0}', ["minildm.json", "whole image_size of 1 or more, got 0"]),
         ("vae/config.json", b'{"in_channels": "one"}', ["vae/config.json", "in_channels", "got 'one'"]),

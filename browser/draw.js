@@ -50,7 +50,7 @@ function page(el, facts) {
   const slider = (words, [min, max], step, value, show = (text) => text) =>
     field(words, { type: "range", min, max, step, value }, settings, show).input;
   const steps = slider("steps", STEPS, 1, facts.num_inference_steps);
-  const scale = slider("guidance", GUIDANCE, 0.25, facts.guidance_scale,
+  const scale = slider("guidance", GUIDANCE, 0.125, facts.guidance_scale,
     (text) => (Number(text) === 1 ? "1 (none)" : text));
   const whole = { type: "number", min: 0, max: 2 ** 32 - 1, step: 1, value: 0, required: "" };
   const seed = field("seed", whole, settings).input;

@@ -11,8 +11,13 @@ from minildm import StableDiffusionPipeline, checkpoints
 from minildm.checkpoints import WEIGHTS, shipped, shipped_models
 from minildm.controlnet import ControlNetModel
 from minildm.evaluation import evaluate
+from minildm.recipes import PRESETS
+from minildm.runs import train
 from minildm.scene_evaluation import KINDS
+from minildm.weights.make import train_again
 from minildm.weights.make_controlnet import evaluate as evaluate_controlnet
+
+NETWORKS = ("vae", "text_encoder", "unet")
 
 
 @pytest.fixture(scope="module")
@@ -128,3 +133,16 @@ def test_diffusers_draws_the_same_from_it(name, prompts):
     expected = theirs(prompts, height=32, width=32, output_type="pt", **options).images
     got = pipeline(prompts, progress=False, **options) / 2 + 0.5
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-4)
+
+
+def test_a_second_round_trains_text_and_unet_on_and_the_card_tells(tmp_path):
+    first = train("tiny", tmp_path / "first", steps=(1, 1, 2), progress=False, device="cpu")
+    before = {name: {k: v.clone() for k, v in getattr(first, name).state_dict().items()} for name in NETWORKS}
+    train_again(first, PRESETS["tiny"], tmp_path / "again", seed=1, steps=3, learning_rate=1e-3)
+    changed = {
+        name: any(not torch.equal(v, before[name][k]) for k, v in getattr(first, name).state_dict().items())
+        for name in NETWORKS
+    }
+    assert changed == {"vae": False, "text_encoder": True, "unet": True}
+    assert first.card["again"]["steps"] == 3 and first.card["steps"]["denoiser"] == 2
+    assert not first.unet.training and first("seven", num_inference_steps=1, progress=False).isfinite().all()

@@ -92,7 +92,7 @@ def drawn_by_python(pipeline, prompt, noise, steps, guidance):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         image = pipeline(prompt, latents=noise, num_inference_steps=steps, guidance_scale=guidance, callback=keep,
-                         progress=False)[0, 0]  # fmt: skip
+                         guidance_start=pipeline.card["guidance_start"], progress=False)[0, 0]  # fmt: skip
     return torch.stack([*frames, torch.stack([image, image])])
 
 
@@ -237,7 +237,7 @@ def test_everything_is_reached_by_the_keyboard_and_has_a_name(open_page):
         reached.append(
             page.evaluate("document.activeElement.textContent || document.activeElement.labels[0].textContent")
         )
-    assert reached == ["Draw", "steps 10", "guidance 1.75", "seed", "Draw another", "shown: the end, without noise"]
+    assert reached == ["Draw", "steps 10", "guidance 2.125", "seed", "Draw another", "shown: the end, without noise"]
     page.keyboard.press("ArrowLeft")
     assert page.get_by_label("shown:").get_attribute("aria-valuetext").startswith("before step 10")
     page.keyboard.press("Shift+Tab")

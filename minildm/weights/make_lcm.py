@@ -19,7 +19,7 @@ from minildm.training import Stage
 NAME = "mnist-lcm"
 RECIPE = {
     "teacher": "mnist",
-    "guidance_scale": 1.5,  # distilled into the student
+    "guidance_scale": 1.25,  # distilled into the student
     "original_inference_steps": 20,
     "decay": 0.95,
     "huber": 0.01,

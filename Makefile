@@ -63,7 +63,7 @@ bench: $(INSTALLED) ## the measured claims, each beside the peer it is measured 
 assignments: $(INSTALLED) ## the students' notebooks and a zip of them, in build/assignments (KEY=… PAGES=…)
 	@$(if $(KEY),MINILDM_COURSE_KEY='$(KEY)') $(PY) -m minildm.grading.cli release $(if $(PAGES),--book '$(PAGES)')
 
-weights: $(INSTALLED) ## train the shipped checkpoints again, from the recorded seed and recipe (about five hours)
+weights: $(INSTALLED) ## train the shipped checkpoints again, from the recorded seed and recipe (about six hours)
 	rm -rf minildm/weights/*/
 	$(PY) minildm/weights/make.py
 	$(PY) -m minildm.cli sample --prompts-file docs/prompts.txt --num 16 --out docs/digits.png

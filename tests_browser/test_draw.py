@@ -183,7 +183,8 @@ def test_who_types_a_prompt_gets_its_picture_within_ten_seconds(open_page, pipel
 
     noise = page.evaluate("async () => (await import('/_static/draw/noise.js')).normal(41, 128)")
     noise = torch.tensor(noise).reshape(1, 8, 4, 4)
-    frames = drawn_by_python(pipeline, "the number five", noise, 10, 1.75).add(1).mul(127.5)
+    guidance = pipeline.card["guidance_scale"]
+    frames = drawn_by_python(pipeline, "the number five", noise, 10, guidance).add(1).mul(127.5)
     for place, frame in ((10, frames[10]), (0, frames[0]), (4, frames[4])):  # the reader looks back
         page.get_by_label("shown:").fill(str(place))
         for which in (0, 1):
@@ -283,6 +284,7 @@ def test_nothing_sticks_out_on_a_narrow_screen(open_page):
 
 def test_it_reads_well_in_the_dark(open_page):
     page = open_page()
+    page.get_by_label("prompt", exact=True).wait_for()  # the page asks for the model's facts first
     page.evaluate("document.documentElement.dataset.theme = 'dark'")
     style = page.evaluate("""() => { const { color, colorScheme } = getComputedStyle(
       document.querySelector("#minildm-draw input")); return [color, colorScheme]; }""")

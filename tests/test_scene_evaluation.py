@@ -7,6 +7,7 @@ from minildm.checkpoints import shipped
 from minildm.classifiers import ImageClassifier
 from minildm.data import mnist
 from minildm.evaluation import evaluate
+from minildm.pipeline import StableDiffusionPipeline
 from minildm.scene_evaluation import KINDS, evaluate_scenes, scene_prompts
 from minildm.scene_text import ABSENT, COLOURS, parse
 from minildm.scenes import DigitScenes, held_out
@@ -16,18 +17,20 @@ from minildm.schedulers import DPMSolverMultistepScheduler
 class Painter:
     """Stands in for a pipeline: paints what the captions say, with real digits; `change` makes it err."""
 
-    card = {"dataset": "scenes", "num_inference_steps": 7, "guidance_scale": 3.0}
+    card = {"dataset": "scenes", "num_inference_steps": 7, "guidance_scale": 3.0, "guidance_start": 0.2}
     scheduler, device = DPMSolverMultistepScheduler(), torch.device("cpu")
     unet = vae = text_encoder = torch.nn.Linear(2, 1)
 
     def __init__(self, change=lambda attributes: attributes):
         self.change, self.scenes, self.asked = change, DigitScenes(mnist("train")), []
 
-    def default(self, name, given):
+    def default(self, name, given=None):
         return self.card[name] if given is None else given
 
-    def __call__(self, prompts, num_inference_steps, guidance_scale, generator, progress):
-        self.asked.append((num_inference_steps, guidance_scale))
+    guidance = StableDiffusionPipeline.guidance
+
+    def __call__(self, prompts, num_inference_steps, guidance_scale, generator, progress, guidance_start):
+        self.asked.append((num_inference_steps, guidance_scale, guidance_start))
         return self.scenes.draw(self.change(parse(prompts)), generator).images
 
 
@@ -65,8 +68,8 @@ def test_each_kind_asks_for_what_its_name_says(kind):
 def test_evaluate_scores_scenes_with_the_cards_defaults(examiner):
     painter = Painter()
     result = evaluate(painter, 25, progress=False)
-    assert set(painter.asked) == {(7, 3.0)} and result.guidance_scale == 3.0
-    for words in ("two digits, new colour", "all right", "real", "5 samples of each kind", "dpmpp_2m"):
+    assert set(painter.asked) == {(7, 3.0, 0.2)} and (result.guidance_scale, result.guidance_start) == (3.0, 0.2)
+    for words in ("guidance 3 from 20% of the steps on", "two digits, new colour", "all right", "real", "5 samples of each kind", "dpmpp_2m"):
         assert words in str(result)
     assert result.as_dict()["scores"]["one digit"]["count"] == 1.0
     with pytest.raises(ValueError, match="a multiple of 5 kinds, got 7"):

@@ -69,7 +69,14 @@ def test_evaluate_scores_scenes_with_the_cards_defaults(examiner):
     painter = Painter()
     result = evaluate(painter, 25, progress=False)
     assert set(painter.asked) == {(7, 3.0, 0.2)} and (result.guidance_scale, result.guidance_start) == (3.0, 0.2)
-    for words in ("guidance 3 from 20% of the steps on", "two digits, new colour", "all right", "real", "5 samples of each kind", "dpmpp_2m"):
+    for words in (
+        "guidance 3 from 20% of the steps on",
+        "two digits, new colour",
+        "all right",
+        "real",
+        "5 samples of each kind",
+        "dpmpp_2m",
+    ):
         assert words in str(result)
     assert result.as_dict()["scores"]["one digit"]["count"] == 1.0
     with pytest.raises(ValueError, match="a multiple of 5 kinds, got 7"):

@@ -48,13 +48,14 @@ def elsewhere(tmp_path, monkeypatch):
 
 
 def test_sample_draws_what_the_pipeline_draws(tiny_folder, tmp_path):
-    options = "--seed 5 --num 2 --sampler ddim --steps 4 --guidance 3 --negative one --npz s.npz --out g.png".split()
-    result = run("sample", "a handwritten seven", "the digit 3", "--model", tiny_folder, *options)
+    options = "--seed 5 --num 2 --sampler ddim --steps 4 --guidance 3 --guidance-start 0.5 --negative one".split()
+    files = "--npz s.npz --out g.png".split()
+    result = run("sample", "a handwritten seven", "the digit 3", "--model", tiny_folder, *options, *files)
     assert result.exit_code == 0, result.output
     pipeline = StableDiffusionPipeline.from_pretrained(tiny_folder).use_sampler("ddim")
     expected = pipeline(
-        ["a handwritten seven", "the digit 3"], num_inference_steps=4, guidance_scale=3.0, negative_prompt="one",
-        num_images_per_prompt=2, generator=torch.Generator().manual_seed(5), progress=False,
+        ["a handwritten seven", "the digit 3"], num_inference_steps=4, guidance_scale=3.0, guidance_start=0.5,
+        negative_prompt="one", num_images_per_prompt=2, generator=torch.Generator().manual_seed(5), progress=False,
     )  # fmt: skip
     with np.load(tmp_path / "s.npz") as saved:
         assert sorted(saved) == ["images", "prompts"]
@@ -142,11 +143,11 @@ def small_mnist(monkeypatch):
 
 
 def test_evaluate_prints_every_score_beside_its_floor(weights, small_mnist, tmp_path):
-    result = run("evaluate", "--samples", 20, "--steps", 2, "--guidance", 1.5, "--seed", 3, "--sampler", "ddim",
-                 "--json", "scores.json")  # fmt: skip
+    result = run("evaluate", "--samples", 20, "--steps", 2, "--guidance", 1.5, "--guidance-start", 0.5,
+                 "--seed", 3, "--sampler", "ddim", "--json", "scores.json")  # fmt: skip
     assert result.exit_code == 0, result.output
     for words in ("prompt accuracy", "Fréchet", "kernel", "precision", "recall", "floor", "20 samples, seed 3",
-                  "2 steps of ddim", "guidance 1.5", "parameters"):  # fmt: skip
+                  "2 steps of ddim", "guidance 1.5 from 50% of the steps on", "parameters"):  # fmt: skip
         assert words in result.stdout
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["model"] == "mnist" and scores["samples"] == 20
@@ -267,6 +268,7 @@ def test_a_bad_checkpoint_is_one_line(tiny_folder, tmp_path, command, what, word
         ("sample seven --model MODEL --steps 2000", ["1 to 1000", "got 2000"]),
         ("sample seven --model MODEL --steps many", ["--steps", "expected a whole number", "got 'many'"]),
         ("sample seven --model MODEL --guidance nan", ["guidance_scale of 0 or more", "got nan"]),
+        ("sample seven --model MODEL --guidance-start 1", ["guidance_start in [0, 1)", "got 1"]),
         ("sample seven --model MODEL --guidance inf", ["guidance_scale of 0 or more", "got inf"]),
         ("sample --model MODEL --prompts-file .", ["--prompts-file", "expected a text file, got ."]),
         ("evaluate --model MODEL --samples -10", ["multiple of the 10 classes, got -10"]),

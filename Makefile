@@ -65,7 +65,7 @@ assignments: $(INSTALLED) ## the students' notebooks and a zip of them, in build
 
 weights: $(INSTALLED) ## train the shipped checkpoints again, from the recorded seed and recipe (about six hours)
 	rm -rf minildm/weights/*/
-	$(PY) minildm/weights/make.py
+	$(PY) scripts/make_weights.py
 	$(PY) -m minildm.cli sample --prompts-file docs/prompts.txt --num 16 --out docs/digits.png
 	$(PY) -m minildm.cli sample --model scenes --prompts-file docs/scene_prompts.txt --num 9 --out docs/scenes.png
 

@@ -18,22 +18,18 @@ import time
 from pathlib import Path
 
 import torch
+from cells import Cells
 from torch import Tensor
 
 from minildm import StableDiffusionPipeline, cifar10
-from minildm.cells import Cells
-from minildm.checkpoints import shipped
-from minildm.classifiers import ImageClassifier
 from minildm.configuration import write_json
 from minildm.data import ImageData, from_pixels, to_pixels
-from minildm.drawings import draw_as_saved
-from minildm.evaluation import balanced_prompts
-from minildm.gan import Discriminator, GANTraining, Generator, draw_gan
-from minildm.metrics import balanced_subset, extract, score
+from minildm.evaluation import balanced_prompts, balanced_subset, draw_as_saved, draw_bells, score
+from minildm.models import ImageClassifier, extract
+from minildm.pipelines import shipped
 from minildm.plots import save_grid
-from minildm.runs import hardware
-from minildm.spaces import draw_bells
-from minildm.stages import encode_dataset
+from minildm.training import encode_dataset, hardware
+from minildm.variations import Discriminator, GANTraining, Generator, draw_gan
 
 SETTINGS = {
     "model": "cifar10",

@@ -17,20 +17,23 @@ import time
 from pathlib import Path
 
 import torch
+from cells import Cells
 
-from minildm import CLIPTextModel, CLIPTokenizer, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel, mnist
-from minildm.cells import Cells
-from minildm.checkpoints import shipped
-from minildm.classifiers import ImageClassifier
-from minildm.conditioning import NOTHING, ClassContext, PooledContext, class_rows, draw_with
+from minildm import (
+    CLIPTextModel,
+    CLIPTokenizer,
+    DDPMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+    mnist,
+)
 from minildm.configuration import write_json
-from minildm.corpora import paint_scenes
-from minildm.runs import hardware
-from minildm.scene_metrics import score_scenes
-from minildm.scene_text import Attributes, parse, write
-from minildm.scenes import DigitScenes, sample_attributes
-from minildm.stages import DenoiserTask, denoiser_batches, encode_dataset
-from minildm.training import Stage
+from minildm.data import Attributes, DigitScenes, paint_scenes, parse, sample_attributes, write
+from minildm.evaluation import score_scenes
+from minildm.models import ImageClassifier
+from minildm.pipelines import shipped
+from minildm.training import DenoiserTask, Stage, denoiser_batches, encode_dataset, hardware
+from minildm.variations import NOTHING, ClassContext, PooledContext, class_rows, draw_with
 
 SETTINGS = {
     "variants": ["class", "pooled text", "every word"],

@@ -9,11 +9,11 @@ import argparse
 from pathlib import Path
 
 import torch
+from cells import Cells
 
-from minildm.cells import Cells
 from minildm.configuration import write_json
 from minildm.evaluation import evaluate
-from minildm.runs import hardware, train
+from minildm.training import hardware, train
 
 SETTINGS = {"preset": "mnist", "minutes": 4.0, "seeds": [0, 1, 2], "guidance": [1.75, 2.0], "samples": 1000}
 

@@ -16,20 +16,17 @@ import time
 from pathlib import Path
 
 import torch
+from cells import Cells
 from torch import Tensor
 
 from minildm import StableDiffusionPipeline, mnist
-from minildm.cells import Cells
-from minildm.checkpoints import shipped
-from minildm.classifiers import ImageClassifier
 from minildm.configuration import write_json
 from minildm.data import crop, from_pixels, pad, to_pixels
-from minildm.evaluation import balanced_prompts
-from minildm.gan import Discriminator, GANTraining, Generator, draw_gan
-from minildm.metrics import balanced_subset, extract, mode_coverage, score
-from minildm.runs import hardware
-from minildm.spaces import draw_bells
-from minildm.stages import encode_dataset
+from minildm.evaluation import balanced_prompts, balanced_subset, draw_bells, mode_coverage, score
+from minildm.models import ImageClassifier, extract
+from minildm.pipelines import shipped
+from minildm.training import encode_dataset, hardware
+from minildm.variations import Discriminator, GANTraining, Generator, draw_gan
 
 SETTINGS = {
     "sweep_steps": 400,

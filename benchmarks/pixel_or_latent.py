@@ -15,21 +15,22 @@ import time
 from pathlib import Path
 
 import torch
+from cells import Cells
 from torch import Tensor, nn
 
-from minildm import DDPMScheduler, DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DModel, mnist
-from minildm.cells import Cells
-from minildm.checkpoints import shipped
-from minildm.classifiers import ImageClassifier
+from minildm import (
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    StableDiffusionPipeline,
+    UNet2DModel,
+    mnist,
+)
 from minildm.configuration import write_json
-from minildm.costs import cost
 from minildm.data import ImageData, crop
-from minildm.metrics import extract, frechet_distance
-from minildm.pixels import VelocityTask
-from minildm.runs import hardware
-from minildm.spaces import BlockPCA, Pixels, draw_labels, label_batches
-from minildm.stages import encode_dataset
-from minildm.training import Stage
+from minildm.evaluation import BlockPCA, Pixels, VelocityTask, cost, draw_labels, frechet_distance, label_batches
+from minildm.models import ImageClassifier, extract
+from minildm.pipelines import shipped
+from minildm.training import Stage, encode_dataset, hardware
 
 SETTINGS = {
     "seed": 0,

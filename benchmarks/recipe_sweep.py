@@ -10,8 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from minildm.evaluation import evaluate
-from minildm.recipes import Recipe
-from minildm.runs import train
+from minildm.training import Recipe, train
 
 BASE = Recipe()
 VARIANTS = {

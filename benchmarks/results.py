@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
+from cells import Cells
 from torch import Tensor, nn
 
 from minildm import (
@@ -30,29 +31,25 @@ from minildm import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
-from minildm.cells import Cells
-from minildm.checkpoints import shipped
-from minildm.classifiers import ImageClassifier
 from minildm.configuration import write_json
-from minildm.corpora import Corpus, load_corpus
-from minildm.data import LOADERS, from_pixels, to_pixels
-from minildm.drawings import draw_as_saved
-from minildm.evaluation import balanced_prompts
-from minildm.gan import Discriminator, GANTraining, Generator, draw_gan
-from minildm.metrics import balanced_subset, extract, score
-from minildm.recipes import PRESETS, Recipe
-from minildm.runs import hardware, with_scaling_factor
-from minildm.spaces import Pixels, draw_bells
-from minildm.stages import (
+from minildm.data import LOADERS, Corpus, from_pixels, load_corpus, to_pixels
+from minildm.evaluation import Pixels, balanced_prompts, balanced_subset, draw_as_saved, draw_bells, score
+from minildm.models import ImageClassifier, extract, with_scaling_factor
+from minildm.pipelines import shipped
+from minildm.training import (
+    PRESETS,
     AutoencoderTask,
     ClassifierTask,
     DenoiserTask,
+    Recipe,
+    Stage,
     autoencoder_batches,
     classifier_batches,
     denoiser_batches,
     encode_dataset,
+    hardware,
 )
-from minildm.training import Stage
+from minildm.variations import Discriminator, GANTraining, Generator, draw_gan
 
 SETTINGS = {
     "seeds": {"mnist": [0, 1, 2], "cifar10": [0, 1, 2]},

@@ -16,11 +16,10 @@ from pathlib import Path
 import torch
 
 from minildm import StableDiffusionPipeline
-from minildm.checkpoints import shipped
-from minildm.classifiers import ImageClassifier
 from minildm.data import LOADERS, from_pixels, to_pixels
-from minildm.evaluation import balanced_prompts
-from minildm.metrics import balanced_subset, extract, frechet_distance, kernel_distance
+from minildm.evaluation import balanced_prompts, balanced_subset, frechet_distance, kernel_distance
+from minildm.models import ImageClassifier, extract
+from minildm.pipelines import shipped
 
 COLUMNS = ("sampler", "spacing", "steps", "evaluations", "samples", "seed", "ms", "accuracy", "frechet", "kernel")
 GUIDANCE = 1.75  # in all steps

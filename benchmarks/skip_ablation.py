@@ -15,24 +15,24 @@ import time
 from pathlib import Path
 
 import torch
+from cells import Cells
 
 from minildm import DDPMScheduler, DPMSolverMultistepScheduler, UNet2DModel, mnist
-from minildm.cells import Cells
-from minildm.checkpoints import shipped
-from minildm.classifiers import ImageClassifier
 from minildm.configuration import write_json
-from minildm.metrics import extract, frechet_distance
-from minildm.pixels import (
+from minildm.evaluation import (
     VelocityTask,
     cut_skips,
     draw,
     enlarge,
     error_by_timestep,
     forget_time,
+    frechet_distance,
     pixel_batches,
     pool_instead,
     shrink,
 )
+from minildm.models import ImageClassifier, extract
+from minildm.pipelines import shipped
 from minildm.training import Stage
 
 VARIANTS = {

@@ -1,4 +1,4 @@
-// From a prompt to a picture: minildm/pipeline.py once more, for the page. Chapter 11 puts it together.
+// From a prompt to a picture: minildm/pipelines/stable_diffusion.py once more, for the page. Chapter 11 puts it together.
 // The three networks are the shipped model's own, as ONNX files, run by onnxruntime-web (WebAssembly, one thread).
 
 import { DPMSolver } from "./scheduler.js";

@@ -10,6 +10,10 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
+
+from reading_order import api_page  # noqa: E402
+
+(ROOT / "docs" / "api.md").write_text(api_page(), encoding="utf-8")  # made anew from the tree in minildm/__init__.py
 PAGES = yaml.safe_load((ROOT / "book.yml").read_text(encoding="utf-8"))
 PACE = os.environ.setdefault("MINILDM_PACE", "course")
 

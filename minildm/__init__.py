@@ -1,6 +1,25 @@
 """Latent (Stable) Diffusion from scratch, with the names, shapes and numbers of the real thing (Rombach et al. 2022).
+Chapter 00.
 
-Chapter 00. A name below is imported when it is first used, so that `import minildm` and `minildm --help` cost nothing.
+The package is read in this order, and a file uses only what stands above it:
+
+    configuration testing
+    data/         datasets points scene_captions scenes text_image
+    diffusion/    schedules ideal
+    schedulers/   base sigmas ddpm ddim pndm euler euler_ancestral heun dpm_solver flow_match_euler lcm
+    models/       embeddings resnet attention blocks unet dit autoencoder vq classifier mlp
+    text/         tokenizer text_encoder
+    pipelines/    checkpoints compatibility stable_diffusion attention_maps
+    training/     losses trainer objectives recipes runs
+    evaluation/   metrics scene_metrics costs ablations baselines diagnostics faults drawings
+                  scene_evaluation evaluation
+    variations/   contexts concatenation controlnet lora textual_inversion distillation gan
+    plots/        images cifar conditioning costs distillation gan latents maps metrics networks points sampling text
+    widgets/      page frames schedule films fields latents prompts painter playground diagnosis
+    grading/      sandbox assignment release judging submission grade feedback classroom cli
+    cli/          errors commands
+
+A name below is imported when it is first used, so that `import minildm` and `minildm --help` cost nothing.
 """
 
 from importlib import import_module
@@ -9,22 +28,22 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _MODULE_OF = {
-    "AutoencoderKL": "autoencoder",
+    "AutoencoderKL": "models",
     "CLIPTextModel": "text",
-    "CLIPTokenizer": "tokenizer",
+    "CLIPTokenizer": "text",
     "DDIMScheduler": "schedulers",
     "DDPMScheduler": "schedulers",
     "DPMSolverMultistepScheduler": "schedulers",
-    "DiTTransformer2DModel": "dit",
+    "DiTTransformer2DModel": "models",
     "EulerAncestralDiscreteScheduler": "schedulers",
     "EulerDiscreteScheduler": "schedulers",
     "FlowMatchEulerDiscreteScheduler": "schedulers",
     "HeunDiscreteScheduler": "schedulers",
     "LCMScheduler": "schedulers",
     "PNDMScheduler": "schedulers",
-    "StableDiffusionPipeline": "pipeline",
-    "UNet2DConditionModel": "unet",
-    "UNet2DModel": "unet",
+    "StableDiffusionPipeline": "pipelines",
+    "UNet2DConditionModel": "models",
+    "UNet2DModel": "models",
     "cifar10": "data",
     "fashion_mnist": "data",
     "mnist": "data",
@@ -33,12 +52,14 @@ _MODULE_OF = {
 __all__ = ["__version__", *_MODULE_OF]  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:  # the same names, for type checkers and editors
-    from .autoencoder import AutoencoderKL as AutoencoderKL
     from .data import cifar10 as cifar10
     from .data import fashion_mnist as fashion_mnist
     from .data import mnist as mnist
-    from .dit import DiTTransformer2DModel as DiTTransformer2DModel
-    from .pipeline import StableDiffusionPipeline as StableDiffusionPipeline
+    from .models import AutoencoderKL as AutoencoderKL
+    from .models import DiTTransformer2DModel as DiTTransformer2DModel
+    from .models import UNet2DConditionModel as UNet2DConditionModel
+    from .models import UNet2DModel as UNet2DModel
+    from .pipelines import StableDiffusionPipeline as StableDiffusionPipeline
     from .schedulers import DDIMScheduler as DDIMScheduler
     from .schedulers import DDPMScheduler as DDPMScheduler
     from .schedulers import DPMSolverMultistepScheduler as DPMSolverMultistepScheduler
@@ -49,9 +70,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from .schedulers import LCMScheduler as LCMScheduler
     from .schedulers import PNDMScheduler as PNDMScheduler
     from .text import CLIPTextModel as CLIPTextModel
-    from .tokenizer import CLIPTokenizer as CLIPTokenizer
-    from .unet import UNet2DConditionModel as UNet2DConditionModel
-    from .unet import UNet2DModel as UNet2DModel
+    from .text import CLIPTokenizer as CLIPTokenizer
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ HIDDEN = """
 ### BEGIN HIDDEN TESTS
 import numpy as np
 
-from minildm.grading.judging import check, same
+from minildm.grading import check, same
 
 
 def given(rng):

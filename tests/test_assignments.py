@@ -13,8 +13,8 @@ import submissions
 from minildm.grading.assignment import Assignment, Part, nbgrader_of, text_of
 from minildm.grading.grade import Mark, grade, mark
 from minildm.grading.release import make_release, release
-from minildm.grading.runner import perform
-from minildm.grading.wire import decode, encode
+from minildm.grading.sandbox.runner import perform
+from minildm.grading.sandbox.wire import decode, encode
 
 FOLDER = Path(__file__).parents[1] / "assignments"
 NAMES = [

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from minildm.attention import Attention, image_to_tokens, tokens_to_image
-from minildm.costs import peak_memory
+from minildm.evaluation import peak_memory
+from minildm.models import Attention, image_to_tokens, tokens_to_image
 from minildm.testing import randomise_
 
 

@@ -1,11 +1,11 @@
-"""minildm.attention_maps beside what the layers did with the weights, and beside a call without guidance."""
+"""minildm.pipelines.attention_maps beside what the layers did with the weights, and beside a call without guidance."""
 
 import pytest
 import torch
 from tiny import tiny_pipeline
 
-from minildm.attention_maps import AttentionMaps, word_positions
-from minildm.unet import UNet2DConditionModel
+from minildm.models import UNet2DConditionModel
+from minildm.pipelines import AttentionMaps, word_positions
 
 PROMPTS = ["a handwritten seven", "the digit 3"]
 

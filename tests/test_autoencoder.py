@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from minildm.autoencoder import AutoencoderKL, DiagonalGaussianDistribution
+from minildm.models import AutoencoderKL, DiagonalGaussianDistribution
 from minildm.testing import assert_parity, randomise_
 
 

@@ -3,8 +3,7 @@
 import json
 
 import pytest
-
-from minildm.cells import Cells
+from cells import Cells
 
 
 def test_a_measured_cell_is_not_measured_again(tmp_path):

@@ -4,10 +4,10 @@ import json
 import math
 
 import pytest
-from scripts import FOLDER, load, run
 
-from minildm.checkpoints import shipped
 from minildm.configuration import read_json
+from minildm.pipelines import shipped
+from scripts import FOLDER, load, run
 
 
 @pytest.fixture(scope="module")

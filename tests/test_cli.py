@@ -15,11 +15,12 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from minildm import evaluation, runs
-from minildm.cli import app, pick_device
+from minildm.cli.commands import app, pick_device
 from minildm.data import CLASSES, ImageData, to_pixels
-from minildm.pipeline import StableDiffusionPipeline
+from minildm.evaluation import evaluation
+from minildm.pipelines import StableDiffusionPipeline
 from minildm.schedulers import SAMPLERS
+from minildm.training import runs
 
 pytest_plugins = ["tiny"]
 

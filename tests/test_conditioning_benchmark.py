@@ -4,14 +4,12 @@ import json
 
 import pytest
 import torch
-from scripts import FOLDER, load, run
 from tiny import tiny_pipeline
 
-from minildm.checkpoints import shipped_models
-from minildm.pipeline import StableDiffusionPipeline
-from minildm.scene_text import words, write
-from minildm.scenes import held_out
-from minildm.tokenizer import CLIPTokenizer
+from minildm.data import held_out, words, write
+from minildm.pipelines import StableDiffusionPipeline, shipped_models
+from minildm.text import CLIPTokenizer
+from scripts import FOLDER, load, run
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ import torch
 from test_unet import CONDITION_CONFIGS, SMALL, condition_inputs
 from torch.testing import assert_close
 
-from minildm.controlnet import ControlledUNet, ControlNetModel, ControlNetTask
+from minildm.models import UNet2DConditionModel
 from minildm.schedulers import DDPMScheduler
 from minildm.testing import assert_parity, randomise_
-from minildm.unet import UNet2DConditionModel
+from minildm.variations import ControlledUNet, ControlNetModel, ControlNetTask
 
 pytest_plugins = ["tiny"]
 

@@ -1,4 +1,4 @@
-"""minildm.costs: the counts, against formulas and against hand-written lists of what is kept."""
+"""minildm.evaluation.costs: the counts, against formulas and against hand-written lists of what is kept."""
 
 import pytest
 import torch
@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from minildm import UNet2DConditionModel
-from minildm.attention import Attention
-from minildm.costs import cost, peak_memory
+from minildm.evaluation import cost, peak_memory
+from minildm.models import Attention
 
 
 def test_a_convolution_costs_two_operations_for_each_weight_at_each_place():

@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from minildm import StableDiffusionPipeline, mnist
-from minildm.classifiers import ImageClassifier
 from minildm.data import CLASSES
-from minildm.diagnostics import (
+from minildm.evaluation import (
     check_images,
     check_latents,
     check_modes,
@@ -16,6 +15,7 @@ from minildm.diagnostics import (
     examine,
     watch,
 )
+from minildm.models import ImageClassifier
 from minildm.schedulers import SAMPLERS, DDIMScheduler
 
 IMAGES, LABELS, _ = mnist("test", size=32)
@@ -124,7 +124,7 @@ def test_a_finding_says_what_to_do_only_if_something_is_wrong():
 
 
 def test_a_schedule_that_never_makes_noise_has_no_calibration_to_speak_of(monkeypatch):
-    from minildm.diagnostics import check_network
+    from minildm.evaluation import check_network
 
     stub = ExpectsGaussians()
     monkeypatch.setattr(stub, "scheduler", DDIMScheduler(beta_end=1e-4, prediction_type="sample", clip_sample=False))

@@ -8,7 +8,11 @@ import torch
 from tiny import tiny_pipeline
 from torch import nn
 
-from minildm.distillation import (
+from minildm.diffusion import GaussianDenoiser
+from minildm.models import ToyDenoiser
+from minildm.schedulers import DDIMScheduler, LCMScheduler
+from minildm.training import Stage, denoiser_batches, spread_timesteps, step_generator
+from minildm.variations import (
     ConsistencyTask,
     DDIMSolver,
     consistency_batches,
@@ -16,11 +20,6 @@ from minildm.distillation import (
     guided,
     huber,
 )
-from minildm.ideal import GaussianDenoiser
-from minildm.schedulers import DDIMScheduler, LCMScheduler
-from minildm.stages import denoiser_batches
-from minildm.toys import ToyDenoiser
-from minildm.training import Stage, spread_timesteps, step_generator
 
 GAUSSIAN = GaussianDenoiser(torch.tensor([1.0, -0.5]), variance=torch.tensor([0.5, 0.1]))
 COSINE = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}

@@ -4,10 +4,9 @@ import diffusers
 import pytest
 import torch
 
-from minildm.dit import DiTTransformer2DModel, get_2d_sincos_pos_embed
-from minildm.pixels import VelocityTask
+from minildm.evaluation import VelocityTask, draw_labels
+from minildm.models import DiTTransformer2DModel, get_2d_sincos_pos_embed
 from minildm.schedulers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
-from minildm.spaces import draw_labels
 from minildm.testing import assert_parity, randomise_
 
 SMALL = {

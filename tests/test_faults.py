@@ -5,8 +5,7 @@ import torch
 
 from minildm import StableDiffusionPipeline, mnist
 from minildm.data import CLASSES
-from minildm.diagnostics import encode, examine
-from minildm.faults import FAULTS, infect, loud, rebuilt, unlabelled
+from minildm.evaluation import FAULTS, encode, examine, infect, loud, rebuilt, unlabelled
 
 IMAGES, LABELS, _ = mnist("test", size=32)
 PROMPTS = [f"a handwritten {CLASSES['mnist'][label]}" for label in LABELS[:40]]
@@ -54,7 +53,7 @@ def test_rebuilding_keeps_a_scheduler_that_the_constructor_would_mend(healthy):
 def test_the_numbers_of_unlabelled_patients_stand_for_all_faults_each_once(healthy, monkeypatch):
     with pytest.raises(ValueError, match="a fault of decodes unscaled, .*, got 'flu'"):
         infect(healthy, "flu")
-    monkeypatch.setattr("minildm.faults.infect", lambda pipeline, name: name)
+    monkeypatch.setattr("minildm.evaluation.faults.infect", lambda pipeline, name: name)
     assert {unlabelled(healthy, number) for number in range(len(FAULTS))} == set(FAULTS)
     with pytest.raises(ValueError, match="from 0 to 14, got 15"):
         unlabelled(healthy, 15)

@@ -12,7 +12,7 @@ import transformers
 from minildm import AutoencoderKL, CLIPTextModel, CLIPTokenizer, UNet2DConditionModel
 from minildm.configuration import describe_mismatch
 from minildm.testing import randomise_
-from minildm.tokenizer import ALPHABET, BOS, EOS
+from minildm.text import ALPHABET, BOS, EOS
 
 # The config.json of each part, as released, without what only the file's writer needed.
 UNET = {

@@ -1,4 +1,4 @@
-"""minildm.gan: the losses in closed form, what each player may change, and a game that repeats itself exactly."""
+"""minildm.variations.gan: losses in closed form, what each player may change, a game that repeats itself exactly."""
 
 import copy
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from minildm.gan import (
+from minildm.variations import (
     Discriminator,
     GANTraining,
     Generator,
@@ -146,7 +146,9 @@ def test_the_average_draws_and_leaves_the_generator_alone():
 
 def test_the_penalty_counts_for_the_steps_without_it(monkeypatch):
     taken = []
-    monkeypatch.setattr("minildm.gan.r1_penalty", lambda *a: taken.append(1) or torch.zeros((), requires_grad=True))
+    monkeypatch.setattr(
+        "minildm.variations.gan.r1_penalty", lambda *a: taken.append(1) or torch.zeros((), requires_grad=True)
+    )
     game(r1_every=3).run(7, progress=False)
     assert len(taken) == 3  # steps 0, 3 and 6
 

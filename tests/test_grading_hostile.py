@@ -18,7 +18,7 @@ from minildm.grading.assignment import load_assignments
 from minildm.grading.classroom import export, find_submissions, grade_all, read_table
 from minildm.grading.grade import grade
 from minildm.grading.release import release
-from minildm.grading.session import missing_bounds
+from minildm.grading.sandbox.session import missing_bounds
 
 KEY = "a key that no submission knows"
 SCALE, TOTAL = "def scale(x):\n    return FACTOR * x", "def total(x):\n    return x.sum()"
@@ -121,7 +121,7 @@ WRITTEN = {
         "wrote without end",
     ),
     "patches-the-wire": (
-        {"scale": SCALE, "total": "import minildm.grading.wire as w\nw.encode = lambda value: {'array': [1]}"},
+        {"scale": SCALE, "total": "import minildm.grading.sandbox.wire as w\nw.encode = lambda value: {'array': [1]}"},
         0,
         "unreadable",
     ),

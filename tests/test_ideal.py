@@ -7,8 +7,7 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
-from minildm import ideal
-from minildm.ideal import GaussianDenoiser, IdealDenoiser
+from minildm.diffusion import GaussianDenoiser, IdealDenoiser, ideal
 from minildm.schedulers import DDIMScheduler, DDPMScheduler
 
 LEVELS = [0.0, 0.01, 0.5, 0.99]

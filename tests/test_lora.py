@@ -13,8 +13,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch.testing import assert_close
 
-from minildm.lora import WEIGHTS_NAME, LoRA, LowRank
 from minildm.testing import randomise_
+from minildm.variations import LoRA, LowRank
+from minildm.variations.lora import WEIGHTS_NAME
 
 pytest_plugins = ["tiny"]
 

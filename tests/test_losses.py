@@ -4,8 +4,9 @@ import pytest
 import torch
 from diffusers.training_utils import compute_snr
 
-from minildm.classifiers import ImageClassifier
-from minildm.losses import (
+from minildm.models import ImageClassifier
+from minildm.schedulers import DDPMScheduler
+from minildm.training import (
     PatchDiscriminator,
     adversarial_loss,
     contrastive_loss,
@@ -14,7 +15,6 @@ from minildm.losses import (
     reconstruction_loss,
     snr_weights,
 )
-from minildm.schedulers import DDPMScheduler
 
 
 def pictures():

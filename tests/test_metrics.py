@@ -7,10 +7,8 @@ import pytest
 import scipy.linalg
 import torch
 
-from minildm.classifiers import ImageClassifier, jitter, shift_and_mirror
-from minildm.metrics import (
+from minildm.evaluation import (
     balanced_subset,
-    extract,
     frechet_distance,
     kernel_distance,
     mode_coverage,
@@ -19,8 +17,8 @@ from minildm.metrics import (
     precision_recall,
     score,
 )
-from minildm.stages import ClassifierTask, classifier_batches
-from minildm.training import Stage
+from minildm.models import ImageClassifier, extract, jitter, shift_and_mirror
+from minildm.training import ClassifierTask, Stage, classifier_batches
 
 
 def features(count, dim=6, seed=0, shift=0.0, scale=1.0):

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-import minildm
+from reading_order import faces, modules, reading_order
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+ASSIGNMENTS = sorted((ROOT / "assignments").glob("*.ipynb"))
 BOOK = yaml.safe_load((ROOT / "book.yml").read_text())
 PAGES = [BOOK["root"], *(page["file"] for part in BOOK["parts"] for page in part["chapters"])]
 CHAPTERS = [page for page in PAGES if page.startswith("notebooks/")]
@@ -112,22 +112,36 @@ def source_of(cell: dict) -> str:
 def test_a_chapter_compares_what_it_built_with_the_package_and_imports_it(chapter):
     trees = [ast.parse(source) for source in code_cells(ROOT / f"{chapter}.ipynb")]
     imports = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    modules = {minildm_module(node.module, alias.name) for node in imports for alias in node.names}
-    assert set(DISTILS[chapter]) <= modules
+    attributes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    used = {(node.module or "", alias.name) for node in imports for alias in node.names}
+    used |= {(f"minildm.{node.value.id}", node.attr) for node in attributes if isinstance(node.value, ast.Name)}
+    assert set(DISTILS[chapter]) <= {module_behind(*name) for name in used}
 
     testing = [alias for node in imports if node.module == "minildm.testing" for alias in node.names]
     helpers = {alias.asname or alias.name for alias in testing}
     assert helpers & {name for tree in trees for name in names_in(tree)}, "it calls nothing of minildm.testing"
 
 
-def minildm_module(module: str | None, name: str) -> str | None:
-    """The module behind `from minildm.unet import X`, `from minildm import unet`, `from minildm import UNet2DModel`."""
-    if module == "minildm":
-        return minildm._MODULE_OF.get(name, name)
-    return module.split(".")[1] if module and module.startswith("minildm.") else None
+@functools.cache
+def module_behind(door: str, name: str) -> str | None:
+    """`models.unet`, where a name comes from that minildm or one of its packages hands on."""
+    handed = faces()
+    if door == "minildm":
+        return next((names[name] for names in handed.values() if name in names), None)
+    return handed.get(door.removeprefix("minildm."), {}).get(name)
 
 
 def test_every_chapter_says_what_it_distils():
     assert set(DISTILS) <= set(CHAPTERS)
-    for modules in DISTILS.values():
-        assert all((ROOT / "minildm" / f"{name}.py").exists() or (ROOT / "minildm" / name).is_dir() for name in modules)
+    for distilled in DISTILS.values():
+        assert set(distilled) <= set(modules())
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *ASSIGNMENTS], ids=lambda path: path.stem)
+def test_a_notebook_imports_from_packages_never_from_their_files(path):
+    nodes = [node for source in code_cells(path) for node in ast.walk(ast.parse(source))]
+    froms = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names} | froms
+    doors = {"minildm", *(f"minildm.{package}" for package in filter(None, reading_order()))}
+    doors |= {f"minildm.{file}" for file in reading_order()[""]}
+    assert {name for name in imported if name.partition(".")[0] == "minildm"} <= doors

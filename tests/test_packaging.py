@@ -12,25 +12,18 @@ from pathlib import Path
 
 import pytest
 import yaml
+from reading_order import faces, modules, reading_order
 
 import minildm
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "minildm"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-SCRIPTS = [path for folder in ("tests", "benchmarks", "data") for path in sorted((ROOT / folder).glob("*.py"))]
+SCRIPTS = [
+    path for folder in ("tests", "benchmarks", "data", "scripts") for path in sorted((ROOT / folder).glob("*.py"))
+]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
-# A module uses only what stands above it (a folder counts as one module).
-ORDER = """
-    configuration data scene_text scenes schedules schedulers embeddings resnet attention blocks unet autoencoder vq
-    classifiers losses ideal toys tokenizer text controlnet lora dit checkpoints cells fitting pipeline
-    attention_maps conditioning image_conditions training metrics scene_metrics corpora stages distillation
-    textual_inversion pixels spaces costs recipes runs diagnostics faults drawings scene_evaluation evaluation gan
-    plots plots_cifar plots_conditioning plots_costs plots_distillation plots_gan plots_latents plots_maps
-    plots_metrics plots_networks plots_points plots_sampling plots_text widgets testing cli_errors cli weights
-    grading
-""".split()
 HEAVY = ("transformers", "matplotlib", "diffusers", "accelerate", "torchvision", "IPython")
 
 
@@ -133,33 +126,52 @@ def test_a_module_reads_in_one_sitting(path):
 
 
 def module_of(path: Path) -> str:
-    """The name in ORDER: a file's own, or the folder it is in."""
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    """The name in the reading order: `models.unet`; a folder inside a package counts as one module."""
+    package, *rest = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join([package, *rest[:1]])
 
 
-def minildm_imports(path: Path) -> set[str]:
-    """The modules of minildm that a file imports anywhere in it, inside functions too."""
-    folder = ["minildm", *path.relative_to(PACKAGE).parts[:-1]]
+def minildm_imports(tree: ast.AST) -> set[str]:
+    """The modules of minildm that a file imports, inside functions too; `models` for a whole package."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            base = ".".join(folder[: len(folder) + 1 - node.level] + [node.module or ""]) if node.level else node.module
-            base = base.rstrip(".")
-            names = [f"{base}.{alias.name}" for alias in node.names] if base == "minildm" else [base]
-        else:
-            continue
-        found |= {name.split(".")[1] for name in names if name.startswith("minildm.")}
-    return {minildm._MODULE_OF.get(name, name) for name in found} - {"__version__"}
+            assert not node.level, "imports name the whole path"
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {node.module, *names} if node.module.startswith("minildm") else set()
+    within = {name.removeprefix("minildm.") for name in found if name.startswith("minildm.")}
+    known = {*MODULES_IN_ORDER, *reading_order()}
+    return {".".join(name.split(".")[:2]) for name in within if ".".join(name.split(".")[:2]) in known} - {""}
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if path != PACKAGE / "__init__.py"], ids=relative)
+MODULES_IN_ORDER = modules()
+
+
+def test_the_reading_order_names_every_module_once():
+    files = {module_of(path) for path in MODULES if path.stem not in {"__init__", "__main__"}}
+    assert sorted(MODULES_IN_ORDER) == sorted(files)
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.stem not in {"__init__", "__main__"}], ids=relative)
 def test_imports_point_one_way(path):
     module = module_of(path)
-    assert module in ORDER, "add it to ORDER, below everything it uses"
-    allowed = set(ORDER[: ORDER.index(module)]) | ({module} if path.parent != PACKAGE else set())
-    assert minildm_imports(path) <= allowed
+    above = MODULES_IN_ORDER[: MODULES_IN_ORDER.index(module)]
+    own = {module} if "." in module and path.parent.parent.parent == PACKAGE else set()
+    imported = minildm_imports(ast.parse(path.read_text())) - set(reading_order())
+    assert imported <= {*above, *own}
+    whole = minildm_imports(ast.parse(path.read_text())) & set(reading_order())
+    assert whole <= {name.split(".")[0] for name in {*above, *own}}
+
+
+@pytest.mark.parametrize("package", sorted(faces()))
+def test_a_package_hands_on_only_what_is_its_own(package):
+    for name, module in faces()[package].items():
+        assert module.split(".")[0] == package, name
+    found = importlib.import_module(f"minildm.{package}")
+    assert set(faces()[package]) <= set(getattr(found, "__all__", []))
+    assert [name for name in getattr(found, "__all__", []) if not hasattr(found, name)] == []
 
 
 def test_the_version_is_the_same_everywhere():
@@ -201,7 +213,7 @@ def third_party(sources: list[str]) -> set[str]:
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
             found.add(node.module.partition(".")[0])
-    own = {"minildm", *(path.stem for path in SCRIPTS)}
+    own = {"minildm", "reading_order", *(path.stem for path in SCRIPTS)}
     distribution = {"PIL": "pillow", "yaml": "pyyaml", "py_mini_racer": "mini-racer"}
     return {distribution.get(name, name) for name in found - sys.stdlib_module_names - own}
 
@@ -219,8 +231,8 @@ def declared(*extras: str) -> set[str]:
 
 
 def test_every_import_is_a_declared_dependency():
-    figures = {*PACKAGE.glob("plots*.py"), *(PACKAGE / "widgets").glob("*.py")}  # for the notebooks
-    grading = set((PACKAGE / "grading").glob("*.py"))  # for teachers
+    figures = {*PACKAGE.glob("plots/*.py"), *PACKAGE.glob("widgets/*.py")}  # for the notebooks
+    grading = set((PACKAGE / "grading").rglob("*.py"))  # for teachers
     assert third_party([path.read_text() for path in MODULES if path not in figures | grading]) <= declared()
     assert third_party([path.read_text() for path in grading]) <= declared("grade")
     assert third_party([path.read_text() for path in figures]) <= declared("course")

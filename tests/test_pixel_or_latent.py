@@ -4,10 +4,10 @@ import json
 
 import pytest
 import torch
-from scripts import FOLDER, load, run
 
-from minildm.costs import cost
 from minildm.data import ImageData
+from minildm.evaluation import cost
+from scripts import FOLDER, load, run
 
 
 @pytest.fixture(scope="module")

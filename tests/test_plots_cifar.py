@@ -1,4 +1,4 @@
-"""minildm.plots_cifar: what the figure shows, read back from it."""
+"""minildm.plots.cifar: what the figure shows, read back from it."""
 
 import matplotlib
 
@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from minildm.plots_cifar import plot_confusion
+from minildm.plots import plot_confusion
 
 
 def test_a_square_is_as_dark_as_its_share_and_only_large_ones_have_a_number():

@@ -1,4 +1,4 @@
-"""minildm.plots_conditioning: what the figures show, read back from them."""
+"""minildm.plots.conditioning: what the figures show, read back from them."""
 
 import matplotlib
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from minildm.plots_conditioning import ORANGE, overlay, plot_groups, plot_side_by_side, plot_word_maps
+from minildm.plots import ORANGE, overlay, plot_groups, plot_side_by_side, plot_word_maps
 
 RED = torch.tensor([1.0, -1.0, -1.0])[:, None, None].expand(3, 2, 2)
 SCORES = {"seen": {"class": [0.2, 0.4], "text": [0.9]}, "held out": {"class": [0.0], "text": [0.5, 0.7]}}

@@ -1,4 +1,4 @@
-"""minildm.plots_costs: what the figures show, read back from them."""
+"""minildm.plots.costs: what the figures show, read back from them."""
 
 import matplotlib
 
@@ -7,7 +7,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pytest
 
-from minildm.plots_costs import plot_costs
+from minildm.plots import plot_costs
 
 
 def test_every_bar_ends_at_its_cost_on_a_logarithmic_axis():

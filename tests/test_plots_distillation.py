@@ -2,7 +2,7 @@
 
 import torch
 
-from minildm.plots_distillation import plot_ends, plot_quality_time
+from minildm.plots import plot_ends, plot_quality_time
 
 
 def test_every_path_and_every_end_is_a_line():

@@ -1,4 +1,4 @@
-"""minildm.plots_gan: what the figures show, read back from them."""
+"""minildm.plots.gan: what the figures show, read back from them."""
 
 import matplotlib
 
@@ -7,7 +7,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import torch
 
-from minildm.plots_gan import plot_games, plot_progress
+from minildm.plots import plot_games, plot_progress
 
 
 def test_a_game_is_its_path_and_begins_at_the_dot():

@@ -1,4 +1,4 @@
-"""minildm.plots_metrics: what the figures show, read back from them."""
+"""minildm.plots.metrics: what the figures show, read back from them."""
 
 import math
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from minildm.plots_metrics import plot_against_size, plot_balls, plot_repeats, plot_table
+from minildm.plots import plot_against_size, plot_balls, plot_repeats, plot_table
 
 
 def test_every_repeat_is_a_dot_and_the_means_are_the_line():

@@ -1,4 +1,4 @@
-"""minildm.plots_networks: what the figures show, read back from them."""
+"""minildm.plots.networks: what the figures show, read back from them."""
 
 import matplotlib
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from minildm.plots_networks import plot_curves, plot_feature_maps, plot_scores
+from minildm.plots import plot_curves, plot_feature_maps, plot_scores
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from minildm.plots_points import plot_fields, plot_levels, plot_points
+from minildm.plots import plot_fields, plot_levels, plot_points
 
 
 def test_a_panel_for_each_set_of_points_shows_all_of_them():

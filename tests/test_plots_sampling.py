@@ -1,4 +1,4 @@
-"""minildm.plots_sampling: what the figures show, read back from them."""
+"""minildm.plots.sampling: what the figures show, read back from them."""
 
 import matplotlib
 
@@ -7,7 +7,7 @@ matplotlib.use("Agg")
 import numpy as np
 import torch
 
-from minildm.plots_sampling import plot_convergence, plot_paths, plot_quality
+from minildm.plots import plot_convergence, plot_paths, plot_quality
 
 
 def lines(ax):

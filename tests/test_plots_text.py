@@ -1,4 +1,4 @@
-"""minildm.plots_text: what the figures show, read back from them."""
+"""minildm.plots.text: what the figures show, read back from them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from minildm.plots_text import plot_matrices
+from minildm.plots import plot_matrices
 
 FIRST, SECOND = torch.tensor([[0.0, 0.25, 1.0], [0.5, 0.125, 0.75]]), torch.zeros(2, 3)
 

@@ -5,11 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from scripts import FOLDER, load, run
 
-from minildm.corpora import load_corpus
-from minildm.recipes import PRESETS
-from minildm.runs import train
+from minildm.data import load_corpus
+from minildm.training import PRESETS, train
+from scripts import FOLDER, load, run
 
 
 @pytest.fixture(scope="module")

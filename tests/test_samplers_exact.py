@@ -5,9 +5,8 @@ import math
 import pytest
 import torch
 
-from minildm.ideal import GaussianDenoiser
-from minildm.schedulers import SAMPLERS, FlowMatchEulerDiscreteScheduler
-from minildm.schedulers.sigmas import SigmaScheduler
+from minildm.diffusion import GaussianDenoiser
+from minildm.schedulers import SAMPLERS, FlowMatchEulerDiscreteScheduler, SigmaScheduler
 
 MEAN, VARIANCE = 0.3, 0.25
 BELL = GaussianDenoiser(torch.tensor(MEAN).double(), torch.tensor(VARIANCE).double())

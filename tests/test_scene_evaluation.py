@@ -3,14 +3,10 @@
 import pytest
 import torch
 
-from minildm.checkpoints import shipped
-from minildm.classifiers import ImageClassifier
-from minildm.data import mnist
-from minildm.evaluation import evaluate
-from minildm.pipeline import StableDiffusionPipeline
-from minildm.scene_evaluation import KINDS, evaluate_scenes, scene_prompts
-from minildm.scene_text import ABSENT, COLOURS, parse
-from minildm.scenes import DigitScenes, held_out
+from minildm.data import ABSENT, COLOURS, DigitScenes, held_out, mnist, parse
+from minildm.evaluation import KINDS, evaluate, evaluate_scenes, scene_prompts
+from minildm.models import ImageClassifier
+from minildm.pipelines import StableDiffusionPipeline, shipped
 from minildm.schedulers import DPMSolverMultistepScheduler
 
 

@@ -3,12 +3,31 @@
 import pytest
 import torch
 
-from minildm.checkpoints import shipped
-from minildm.classifiers import ImageClassifier
-from minildm.data import mnist
-from minildm.scene_metrics import judge, map_iou, read_scenes, score_scenes
-from minildm.scene_text import ABSENT, COLOURS, GROUNDS, PAIRS, PLACES, SIZES, Attributes, parse, words, write
-from minildm.scenes import GAP, GROUND, PIXELS, SPLITS, DigitScenes, extent, held_out, palette, sample_attributes
+from minildm.data import (
+    ABSENT,
+    COLOURS,
+    GAP,
+    GROUND,
+    GROUNDS,
+    PAIRS,
+    PIXELS,
+    PLACES,
+    SIZES,
+    SPLITS,
+    Attributes,
+    DigitScenes,
+    extent,
+    held_out,
+    mnist,
+    palette,
+    parse,
+    sample_attributes,
+    words,
+    write,
+)
+from minildm.evaluation import judge, map_iou, read_scenes, score_scenes
+from minildm.models import ImageClassifier
+from minildm.pipelines import shipped
 
 
 def seeded_generator(seed=0):

@@ -5,11 +5,8 @@ import pytest
 import torch
 
 import minildm
-from minildm.schedulers import SAMPLERS, Scheduler
-from minildm.schedulers.base import SPACINGS
-from minildm.schedulers.lcm import boundary_scalings
-from minildm.schedulers.sigmas import exponential_sigmas, karras_sigmas
-from minildm.schedules import BETA_SCHEDULES
+from minildm.diffusion import BETA_SCHEDULES
+from minildm.schedulers import SAMPLERS, SPACINGS, Scheduler, boundary_scalings, exponential_sigmas, karras_sigmas
 
 NAMES = [sampler.__name__ for sampler in SAMPLERS.values()]
 DIFFUSION = [name for name in NAMES if not name.startswith("Flow")]
@@ -290,7 +287,7 @@ def test_the_error_falls_with_the_order_of_the_method(name, order):
 
 def test_ddpm_posterior_is_that_of_gaussians():
     """Bayes on a grid: q(x_{t-1} | x_t, x_0) ∝ q(x_t | x_{t-1}) q(x_{t-1} | x_0)."""
-    from minildm.schedulers.ddpm import ddpm_posterior
+    from minildm.schedulers import ddpm_posterior
 
     remaining = minildm.DDPMScheduler().alphas_cumprod.double()
     x0, xt, t = 0.7, -0.4, 300

@@ -5,7 +5,7 @@ import torch
 from diffusers.schedulers.scheduling_ddpm import betas_for_alpha_bar
 from diffusers.schedulers.scheduling_ddpm import rescale_zero_terminal_snr as theirs
 
-from minildm.schedules import (
+from minildm.diffusion import (
     BETA_SCHEDULES,
     alphas_cumprod,
     cosine_betas,

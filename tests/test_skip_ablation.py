@@ -4,9 +4,9 @@ import json
 
 import pytest
 import torch
-from scripts import FOLDER, load, run
 
 from minildm import UNet2DModel
+from scripts import FOLDER, load, run
 
 
 @pytest.fixture(scope="module")

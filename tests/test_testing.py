@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from minildm.models import UNet2DConditionModel
 from minildm.testing import assert_parity, compare, outputs_and_gradients, pace, randomise_
-from minildm.unet import UNet2DConditionModel
 
 
 class Scaled(nn.Linear):

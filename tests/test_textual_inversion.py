@@ -9,17 +9,11 @@ import transformers
 from safetensors.torch import save_file
 from torch.testing import assert_close
 
-from minildm.pipeline import StableDiffusionPipeline
+from minildm.pipelines import StableDiffusionPipeline
 from minildm.schedulers import DDPMScheduler
-from minildm.textual_inversion import (
-    WEIGHTS_NAME,
-    TextualInversionTask,
-    load_word,
-    save_word,
-    with_word,
-    word_vector,
-)
-from minildm.tokenizer import CLIPTokenizer
+from minildm.text import CLIPTokenizer
+from minildm.variations import TextualInversionTask, load_word, save_word, with_word, word_vector
+from minildm.variations.textual_inversion import WEIGHTS_NAME
 
 pytest_plugins = ["tiny"]
 

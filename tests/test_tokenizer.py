@@ -1,4 +1,4 @@
-"""minildm.tokenizer against transformers' CLIPTokenizer and against merges worked out by hand."""
+"""minildm.text.tokenizer against transformers' CLIPTokenizer and against merges worked out by hand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from minildm.tokenizer import ALPHABET, BOS, EOS, CLIPTokenizer, learn_merges, normalize, split_words
+from minildm.text import ALPHABET, BOS, EOS, CLIPTokenizer, learn_merges, normalize, split_words
 
 transformers = pytest.importorskip("transformers")
 

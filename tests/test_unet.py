@@ -4,8 +4,8 @@ import diffusers
 import pytest
 import torch
 
+from minildm.models import UNet2DConditionModel, UNet2DModel
 from minildm.testing import assert_parity, randomise_
-from minildm.unet import UNet2DConditionModel, UNet2DModel
 
 SMALL = dict(norm_num_groups=4, cross_attention_dim=12, layers_per_block=1)
 

@@ -4,8 +4,8 @@ import diffusers
 import pytest
 import torch
 
+from minildm.models import VectorQuantizer, VQModel
 from minildm.testing import assert_parity, randomise_
-from minildm.vq import VectorQuantizer, VQModel
 
 
 def blocks(*widths, **options):

@@ -6,16 +6,14 @@ import shutil
 import diffusers
 import pytest
 import torch
+from make_controlnet import evaluate as evaluate_controlnet
+from make_weights import train_again
 
-from minildm import StableDiffusionPipeline, checkpoints
-from minildm.checkpoints import WEIGHTS, shipped, shipped_models
-from minildm.controlnet import ControlNetModel
-from minildm.evaluation import evaluate
-from minildm.recipes import PRESETS
-from minildm.runs import train
-from minildm.scene_evaluation import KINDS
-from minildm.weights.make import train_again
-from minildm.weights.make_controlnet import evaluate as evaluate_controlnet
+from minildm import StableDiffusionPipeline
+from minildm.evaluation import KINDS, evaluate
+from minildm.pipelines import WEIGHTS, checkpoints, shipped, shipped_models
+from minildm.training import PRESETS, train
+from minildm.variations import ControlNetModel
 
 NETWORKS = ("vae", "text_encoder", "unet")
 

@@ -8,8 +8,7 @@ from javascript import JavaScript
 from pages import decoded, heard
 from py_mini_racer import MiniRacer
 
-from minildm.plots import mosaic
-from minildm.plots_conditioning import overlay
+from minildm.plots import mosaic, overlay
 from minildm.widgets import WordMaps, guidance_slider, word_attention_viewer
 from minildm.widgets.page import script
 

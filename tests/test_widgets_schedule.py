@@ -5,7 +5,7 @@ import pytest
 import torch
 from javascript import JavaScript
 
-from minildm import schedules
+from minildm.diffusion import schedules
 from minildm.schedulers import DDPMScheduler
 from minildm.widgets import schedule_designer
 

@@ -6,15 +6,12 @@ import hashlib
 import pytest
 import torch
 
-from minildm.autoencoder import AutoencoderKL
-from minildm.classifiers import ImageClassifier
 from minildm.data import captions_for
-from minildm.pipeline import StableDiffusionPipeline
+from minildm.models import AutoencoderKL, ImageClassifier, UNet2DConditionModel
+from minildm.pipelines import StableDiffusionPipeline
 from minildm.schedulers import SAMPLERS
 from minildm.testing import randomise_
-from minildm.text import CLIPTextModel
-from minildm.tokenizer import CLIPTokenizer
-from minildm.unet import UNet2DConditionModel
+from minildm.text import CLIPTextModel, CLIPTokenizer
 
 
 def tiny_pipeline(seed: int = 0, sample_size: int = 8) -> StableDiffusionPipeline:
@@ -90,5 +87,5 @@ def weights(tmp_path, monkeypatch):
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     digests = {file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     (folder / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for name, digest in digests.items()))
-    monkeypatch.setattr("minildm.checkpoints.WEIGHTS", folder)
+    monkeypatch.setattr("minildm.pipelines.checkpoints.WEIGHTS", folder)
     return folder

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minildm.grading.session import Limits
+from minildm.grading.sandbox.session import Limits
 
 HIDDEN = re.compile(r"^### BEGIN HIDDEN TESTS\n(.*?)^### END HIDDEN TESTS", re.MULTILINE | re.DOTALL)
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"

@@ -21,8 +21,8 @@ from minildm.configuration import read_json, write_json
 from minildm.grading.assignment import Assignment, fingerprint
 from minildm.grading.feedback import feedback_page
 from minildm.grading.grade import Mark, Result, digest, grade
+from minildm.grading.sandbox.wire import plain
 from minildm.grading.submission import Unreadable, read_notebook, release_of
-from minildm.grading.wire import plain
 
 MOODLE = re.compile(r"^(?P<name>.+)_(?P<participant>\d+)_assignsubmission_file_?$")
 MOODLE_FILE = re.compile(r"^(?P<folder>.+_\d+_assignsubmission_file)_(?P<file>.+)$")  # downloaded without folders

@@ -72,7 +72,7 @@ def unbounded() -> dict[str, str]:
     """The bounds that are missing here; all of them where the platform has no POSIX processes."""
     if os.name != "posix":
         raise typer.BadParameter("grading needs Linux or macOS; on Windows use WSL 2, which is Linux")
-    from minildm.grading.session import missing_bounds
+    from minildm.grading.sandbox.session import missing_bounds
 
     return missing_bounds()
 

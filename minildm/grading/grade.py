@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from minildm.grading.assignment import Assignment, Part
-from minildm.grading.session import PATIENCE, Died, Session
+from minildm.grading.sandbox.session import PATIENCE, Died, Session
+from minildm.grading.sandbox.wire import encode, plain
 from minildm.grading.submission import Submission, Unreadable, opened, prepare, read_notebook
-from minildm.grading.wire import encode, plain
 
 MOST_STARTS = 4  # a step that ends the process is left out, and the others run again: so often at most
 EMPTY = "NotImplementedError"

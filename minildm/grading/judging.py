@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from minildm.grading.assignment import course_rng
-from minildm.grading.runner import Submission
-from minildm.grading.wire import decode, encode
+from minildm.grading.sandbox.runner import Submission
+from minildm.grading.sandbox.wire import decode, encode
 
 
 def same(got: Any, expected: Any, what: str, rtol: float = 1e-4, atol: float = 1e-5) -> None:

@@ -1,15 +1,16 @@
 """The schedulers: a file for each algorithm, `base.py` for what they share. Chapter 05."""
 
-from minildm.schedulers.base import Scheduler
-from minildm.schedulers.ddim import DDIMScheduler
-from minildm.schedulers.ddpm import DDPMScheduler
+from minildm.schedulers.base import SPACINGS, Scheduler
+from minildm.schedulers.ddim import DDIMScheduler, ddim_step
+from minildm.schedulers.ddpm import DDPMScheduler, ddpm_posterior
 from minildm.schedulers.dpm_solver import DPMSolverMultistepScheduler
 from minildm.schedulers.euler import EulerDiscreteScheduler
 from minildm.schedulers.euler_ancestral import EulerAncestralDiscreteScheduler
 from minildm.schedulers.flow_match_euler import FlowMatchEulerDiscreteScheduler
 from minildm.schedulers.heun import HeunDiscreteScheduler
-from minildm.schedulers.lcm import LCMScheduler
+from minildm.schedulers.lcm import LCMScheduler, boundary_scalings
 from minildm.schedulers.pndm import PNDMScheduler
+from minildm.schedulers.sigmas import SigmaScheduler, exponential_sigmas, karras_sigmas
 
 SAMPLERS = {
     "ddpm": DDPMScheduler,
@@ -39,7 +40,14 @@ def sampler_name(scheduler: Scheduler) -> str:
 __all__ = [
     "SAMPLERS",
     "SPACED_SAMPLERS",
+    "SPACINGS",
     "Scheduler",
+    "SigmaScheduler",
+    "boundary_scalings",
+    "ddim_step",
+    "ddpm_posterior",
+    "exponential_sigmas",
+    "karras_sigmas",
     "sampler_name",
     *sorted(scheduler.__name__ for scheduler in SAMPLERS.values()),
 ]

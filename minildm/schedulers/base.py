@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from minildm.configuration import ConfigMixin
-from minildm.schedules import alphas_cumprod, make_betas, rescale_zero_terminal_snr
+from minildm.diffusion.schedules import alphas_cumprod, make_betas, rescale_zero_terminal_snr
 
 SPACINGS = ("leading", "trailing", "linspace")
 

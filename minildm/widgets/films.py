@@ -9,7 +9,7 @@ import anywidget
 import traitlets
 from torch import Tensor
 
-from minildm.plots import Images
+from minildm.plots.images import Images
 from minildm.widgets.page import as_address, script, style
 
 

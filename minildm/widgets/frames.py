@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import anywidget
 import traitlets
 
-from minildm.plots import Images
+from minildm.plots.images import Images
 from minildm.widgets.page import as_address, script, style
 
 

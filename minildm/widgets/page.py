@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from minildm.plots import Images, mosaic
+from minildm.plots.images import Images, mosaic
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent / "static"
 IMPORT = re.compile(r'^import \{[^}]*\} from "\./(\w+\.js)";\n', re.MULTILINE)
 
 

@@ -10,7 +10,7 @@ import anywidget
 import traitlets
 from torch import Tensor
 
-from minildm.plots_conditioning import overlay
+from minildm.plots.conditioning import overlay
 from minildm.widgets.page import as_address, script, style
 
 

@@ -7,7 +7,7 @@ import torch
 import traitlets
 from torch import Tensor
 
-from minildm.schedules import BETA_SCHEDULES, make_betas
+from minildm.diffusion.schedules import BETA_SCHEDULES, make_betas
 from minildm.widgets.page import as_bytes, script, style
 
 

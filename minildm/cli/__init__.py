@@ -1,0 +1,5 @@
+"""The command line: `minildm` and its commands. `--help` imports no torch."""
+
+from minildm.cli.commands import app
+
+__all__ = ["app"]

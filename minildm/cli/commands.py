@@ -1,0 +1,270 @@
+"""The command line: `minildm train`, `sample`, `evaluate` and `data`. `--help` imports no torch."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated
+
+import typer
+from typer import Argument, Option
+
+from minildm.cli.errors import OneLineErrors, at_once
+
+if TYPE_CHECKING:
+    from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
+
+
+def integer(text: str) -> int:
+    """An option's whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"expected a whole number, got {text!r}") from None
+
+
+def seed_number(text: str) -> int:
+    """A seed, from which training makes larger ones."""
+    if not 0 <= integer(text) < 2**31:
+        raise typer.BadParameter(f"expected a number from 0 to 2147483647, got {text}")
+    return int(text)
+
+
+app = typer.Typer(
+    cls=OneLineErrors,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train, sample and score latent diffusion models.",
+)
+
+Model = Annotated[str, Option(help="A shipped model's name, or a folder in diffusers' layout.", metavar="NAME|FOLDER")]
+Sampler = Annotated[
+    str | None,
+    Option(
+        help="ddpm, ddim, pndm, euler, euler_a, heun, dpmpp_2m, lcm (for models distilled so) or flow_euler; euler, "
+        "heun and dpmpp_2m also with _karras or _exponential after the name; by default the model's."
+    ),
+]
+Steps = Annotated[int | None, Option(help="Denoising steps; by default the model's.", parser=integer, metavar="INT")]
+Guidance = Annotated[float | None, Option(help="Guidance scale, 1 or less for none; by default the model's.")]
+GuidanceStart = Annotated[
+    float | None,
+    Option(help="The part of the steps before guidance; by default the model's, or 0 with --guidance.", metavar="PART"),
+]
+Seed = Annotated[int, Option(help="Same seed, same result.", parser=seed_number, metavar="INT")]
+Device = Annotated[str, Option(help="auto, cpu, cuda (cuda:1, …) or mps.")]
+
+
+@app.command()
+def train(
+    out: Annotated[Path, Option(help="The folder to write, in diffusers' layout.")],
+    preset: Annotated[str, Option(help="The recipe.")] = "mnist",
+    minutes: Annotated[float, Option(help="Training time over all stages.")] = 4,
+    steps: Annotated[
+        str | None, Option(help="Steps of each stage, instead of --minutes.", metavar="CRITIC,AUTOENCODER,DENOISER")
+    ] = None,
+    seed: Seed = 0,
+    resume: Annotated[bool, Option("--resume", help="Continue what was interrupted in --out.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Train autoencoder, text encoder and U-Net from random weights."""
+    counts = None
+    if steps is not None:
+        numbers = steps.split(",")
+        if len(numbers) != 3 or not all(number.strip().isdecimal() and int(number) > 0 for number in numbers):
+            raise ValueError(f"--steps: expected three numbers of 1 or more, like 300,1500,4000, got {steps!r}")
+        counts = int(numbers[0]), int(numbers[1]), int(numbers[2])
+    if not 0 < minutes < math.inf:
+        raise ValueError(f"--minutes: expected more than 0, got {minutes}")
+    check_folder(out)
+    with at_once():
+        from minildm.training import runs
+
+    try:
+        runs.train(preset, out, minutes=minutes, steps=counts, seed=seed, resume=resume, device=device)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("; the same command with --resume goes on from here") from None
+    if os.environ.get("RANK", "0") == "0":  # one of several processes says it
+        print(f'trained: {out}, which draws with: minildm sample "…" --model {out}')
+
+
+@app.command()
+def sample(
+    prompts: Annotated[list[str] | None, Argument(metavar="PROMPT…", help='Such as "a handwritten seven".')] = None,
+    prompts_file: Annotated[Path | None, Option(help="A text file, one prompt a line; blank lines count not.")] = None,
+    model: Model = "mnist",
+    sampler: Sampler = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    guidance_start: GuidanceStart = None,
+    negative: Annotated[str | None, Option(help="What not to draw.", metavar="TEXT")] = None,
+    num: Annotated[int, Option(help="Images for each prompt.", parser=integer, metavar="INT")] = 1,
+    seed: Seed = 0,
+    out: Annotated[Path | None, Option(help="The images in one picture; without --npz, grid.png.")] = None,
+    npz: Annotated[Path | None, Option(help="The images as numbers: `images`, uint8, and `prompts`.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Draw prompts."""
+    texts = [*(prompts or []), *(read_prompts(prompts_file) if prompts_file else [])]
+    if not texts:
+        raise ValueError("expected a prompt, such as: minildm sample 'a handwritten seven'; got none")
+    if out is None and npz is None:
+        out = Path("grid.png")
+    for file, suffix in ((out, ".png"), (npz, ".npz")):
+        if file is not None:
+            check_file(file, suffix)
+    with at_once():
+        import numpy as np
+        import torch
+        from PIL import Image
+
+        from minildm.data.datasets import to_pixels
+        from minildm.plots.images import mosaic
+
+    pipeline = open_model(model, sampler, device)
+    generator = torch.Generator().manual_seed(seed)
+    images = pipeline(
+        texts,
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        guidance_start=guidance_start,
+        negative_prompt=negative,
+        num_images_per_prompt=num,
+        generator=generator,
+    )
+    pixels = to_pixels(images, pipeline.card.get("image_size"))
+    if out is not None:
+        with whole(out) as file:
+            Image.fromarray(mosaic(pixels, num if num > 1 else None, gap=0)).save(file, format="png")  # a row a prompt
+    if npz is not None:
+        with whole(npz) as file:
+            np.savez_compressed(file, images=pixels, prompts=np.array([text for text in texts for _ in range(num)]))
+    print(f"{len(pixels)} images:", *(file for file in (out, npz) if file))
+
+
+@app.command()
+def evaluate(
+    model: Model = "mnist",
+    samples: Annotated[int, Option(help="How many to draw, balanced.", parser=integer, metavar="INT")] = 1000,
+    sampler: Sampler = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    guidance_start: GuidanceStart = None,
+    seed: Seed = 0,
+    json_file: Annotated[Path | None, Option("--json", help="Write the scores there too.", metavar="FILE")] = None,
+    device: Device = "auto",
+) -> None:
+    """Score a model's pictures, beside as many real ones."""
+    if json_file is not None:
+        check_file(json_file, ".json")
+    with at_once():
+        from minildm.evaluation import evaluation
+
+    pipeline = open_model(model, sampler, device)
+    result = evaluation.evaluate(pipeline, samples, seed, steps, guidance, guidance_start)
+    print(result)
+    if json_file is not None:
+        with whole(json_file) as file:
+            file.write((json.dumps({"model": model, **result.as_dict()}, indent=2) + "\n").encode())
+
+
+@app.command()
+def data(
+    dataset: Annotated[str, Argument(help="mnist, fashion_mnist or cifar10.", metavar="NAME")],
+) -> None:
+    """Show what there is of a data set, and where; download what is missing."""
+    with at_once():
+        from minildm.data import datasets as data
+
+    if dataset not in data.LOADERS:
+        raise ValueError(f"expected a data set of {', '.join(data.LOADERS)}, got {dataset!r}")
+    sets = {"": data.LOADERS[dataset]}
+    if dataset == "cifar10":
+        sets = {" (subset)": data.cifar10, " (full)": partial(data.cifar10, full=True)}
+    for name, load in sets.items():
+        for split in ("train", "test"):
+            images, _, classes = load(split)
+            shape = "x".join(map(str, images.shape[1:]))
+            print(f"{dataset}{name} {split}: {len(images):,} images {shape}, {len(classes)} classes")
+    bundled, folder = data.SOURCE_TREE / "data", data.PUBLISHED[dataset][1]
+    places = [Path(os.environ.get("MINILDM_DATA") or os.devnull) / folder, Path.home() / ".cache/minildm" / folder]
+    there = [*bundled.glob(f"{dataset}-train.*"), *(place for place in places if place.is_dir())]
+    print("in:", ", ".join(sorted({str(place.parent if place.is_file() else place) for place in there})))
+
+
+def open_model(name: str, sampler: str | None, device: str) -> StableDiffusionPipeline:
+    """The pipeline with the sampler asked for, on the device asked for."""
+    from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
+
+    where = pick_device(device)
+    pipeline = StableDiffusionPipeline.from_pretrained(name)
+    if sampler is not None:
+        pipeline.use_sampler(sampler)
+    return pipeline.to(where)
+
+
+def pick_device(name: str) -> str:
+    """A device that torch can use; "auto" takes the fastest that is there."""
+    import torch
+
+    there = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    there = [*there[:1], *(["mps"] if torch.backends.mps.is_available() else []), "cpu", *there[1:]]
+    if name == "auto":
+        return there[0]
+    if f"{name}:0" in there or name in there:
+        return name
+    raise ValueError(f"--device: expected auto or one of {', '.join(there)}, got {name!r}")
+
+
+def read_prompts(file: Path) -> list[str]:
+    """The lines of a text file that are not blank."""
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").split("\n")]
+    except FileNotFoundError:
+        raise FileNotFoundError(f"--prompts-file: expected a text file, got {file}, which does not exist") from None
+    except OSError as error:
+        raise ValueError(f"--prompts-file: expected a text file, got {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"--prompts-file: expected UTF-8 text, got something else in {file}") from None
+    if not any(lines):
+        raise ValueError(f"--prompts-file: expected one prompt a line, got none in {file}")
+    return [line for line in lines if line]
+
+
+def check_folder(folder: Path) -> None:
+    """Fail before the work rather than after it: `folder` is, or can become, one that we may write to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ValueError(f"expected a folder to write to, got {folder}: {error.strerror}") from None
+
+
+def check_file(file: Path, suffix: str) -> None:
+    """The same for a file."""
+    if file.suffix != suffix:
+        raise ValueError(f"expected a file name that ends in {suffix}, got {file}")
+    if file.is_dir():
+        raise ValueError(f"expected a file to write, got the folder {file}")
+    check_folder(file.parent)
+
+
+@contextmanager
+def whole(file: Path) -> Iterator[IO[bytes]]:
+    """A file that gets its name only when it is complete."""
+    unfinished = file.with_name(file.name + ".partial")
+    try:
+        with unfinished.open("wb") as stream:
+            yield stream
+        os.replace(unfinished, file)
+    except OSError as error:
+        raise ValueError(f"{file}: could not be written ({error.strerror or error})") from None
+    finally:
+        unfinished.unlink(missing_ok=True)

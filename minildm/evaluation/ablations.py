@@ -1,0 +1,133 @@
+"""Diffusion on small pictures, without text and without latents, and a U-Net that parts are taken from (Ho et al. 2020;
+Ronneberger et al. 2015). Chapter 04.
+
+The digits are 16 x 16 here: a network that draws them is trained in a minute, and ten of them in ten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minildm.models.resnet import Downsample2D
+from minildm.models.unet import UNet2DModel
+from minildm.schedulers import DDPMScheduler
+from minildm.training.trainer import Batch, batch_indices, spread_timesteps, step_generator
+
+BORDER = 2  # pixels of a 28 x 28 digit's rim that are always nearly black
+
+
+def shrink(images: Tensor) -> Tensor:
+    """28 x 28 digits without their black rim, in two thirds of the size: (N, 1, 28, 28) -> (N, 1, 16, 16)."""
+    if images.shape[1:] != (1, 28, 28):
+        raise ValueError(f"expected digits (N, 1, 28, 28), got {tuple(images.shape)}")
+    inner = images[..., BORDER:-BORDER, BORDER:-BORDER]
+    return F.interpolate(inner, size=(16, 16), mode="bilinear", antialias=True)
+
+
+def enlarge(images: Tensor) -> Tensor:
+    """The way back, as far as there is one, for an examiner of 28 x 28 digits: (N, 1, 16, 16) -> (N, 1, 28, 28)."""
+    if images.shape[1:] != (1, 16, 16):
+        raise ValueError(f"expected digits (N, 1, 16, 16), got {tuple(images.shape)}")
+    inner = F.interpolate(images.clamp(-1, 1), size=(24, 24), mode="bilinear")
+    return F.pad(inner, [BORDER] * 4, value=-1.0)
+
+
+# Training
+
+
+class VelocityTask(nn.Module):
+    """x0, noise (B, C, H, W), timesteps (B,), what else the U-Net is told -> mean squared error of the predicted
+    velocity, (). x0: pictures, or latents of any size."""
+
+    def __init__(self, unet: UNet2DModel, scheduler: DDPMScheduler):
+        super().__init__()
+        self.unet, self.scheduler = unet.to(memory_format=torch.channels_last), scheduler
+
+    def forward(self, x0: Tensor, noise: Tensor, timesteps: Tensor, *condition: Tensor) -> Tensor:
+        xt = self.scheduler.add_noise(x0, noise, timesteps).contiguous(memory_format=torch.channels_last)
+        return F.mse_loss(self.unet(xt, timesteps, *condition), self.scheduler.get_velocity(x0, noise, timesteps))
+
+
+def pixel_batches(
+    images: Tensor, batch_size: int, seed: int, num_train_timesteps: int = 1000
+) -> Callable[[int], Batch]:
+    """step -> what VelocityTask takes: images (B, C, H, W), noise, and timesteps spread evenly over the batch (B,)."""
+
+    def batch(step: int) -> Batch:
+        generator = step_generator(seed, "pixels", step)
+        chosen = images[batch_indices(len(images), batch_size, seed, "pixels", step)]
+        noise = torch.randn(chosen.shape, generator=generator)
+        return chosen, noise, spread_timesteps(batch_size, generator, num_train_timesteps)
+
+    return batch
+
+
+# Drawing and measuring
+
+
+@torch.no_grad()
+def draw(unet: UNet2DModel, scheduler, noise: Tensor, num_inference_steps: int) -> tuple[Tensor, Tensor]:
+    """Every x_t on the way from `noise` (N, C, H, W) to a picture, and the x_0 that the network expects at each.
+
+    Returns xts and x0s, both (num_inference_steps + 1, N, C, H, W); the last of either is the picture.
+    """
+    scheduler.set_timesteps(num_inference_steps)
+    x, xts, x0s = noise.contiguous(memory_format=torch.channels_last), [], []
+    for t in scheduler.timesteps:
+        prediction = unet(x, t)
+        xts.append(x)
+        x0s.append(scheduler.predict_x0(prediction, t, x))
+        x = scheduler.step(prediction, t, x)
+    return torch.stack([*xts, x]), torch.stack([*x0s, x])
+
+
+@torch.no_grad()
+def error_by_timestep(
+    unet: UNet2DModel, scheduler: DDPMScheduler, images: Tensor, timesteps: Collection[int], seed: int = 0
+) -> Tensor:
+    """Mean squared error of the velocity, per pixel, at each timestep: (len(timesteps),). Two networks that are asked
+    with one seed see the same noise."""
+    task, errors = VelocityTask(unet, scheduler), []
+    for t in timesteps:
+        noise = torch.randn(images.shape, generator=step_generator(seed, "error", int(t)))
+        errors.append(task(images, noise, torch.full((len(images),), int(t))))
+    return torch.stack(errors)
+
+
+# Taking parts away
+
+
+def cut_skips(unet: UNet2DModel, sizes: Collection[int]) -> UNet2DModel:
+    """Let the way up see zeros instead of what the way down had where pictures are `sizes` wide; returns the U-Net.
+
+    No parameter is taken away: the weights that read the skip are there and read nothing.
+    """
+
+    def cut(block: nn.Module, inputs: tuple) -> None:
+        skips = inputs[1]  # one list for all blocks, each of which takes from its end
+        skips[:] = [torch.zeros_like(skip) if skip.shape[-1] in sizes else skip for skip in skips]
+
+    for block in unet.up_blocks:
+        block.register_forward_pre_hook(cut)
+    return unet
+
+
+def forget_time(unet: UNet2DModel) -> UNet2DModel:
+    """Let the time embedding see zeros whatever the timestep, all parameters kept; returns the U-Net."""
+    unet.time_proj.register_forward_hook(lambda layer, inputs, output: torch.zeros_like(output))
+    return unet
+
+
+def pool_instead(unet: UNet2DModel) -> UNet2DModel:
+    """Halve by max-pooling, then convolve with the same 3 x 3 weights at stride 1; returns the U-Net."""
+    for block in unet.down_blocks:
+        for downsampler in block.downsamplers:
+            if not isinstance(downsampler, Downsample2D) or downsampler.padding != 1:
+                raise ValueError(f"expected a Downsample2D with padding 1, got {downsampler}")
+            downsampler.conv.stride = (1, 1)
+            downsampler.register_forward_pre_hook(lambda layer, inputs: F.max_pool2d(inputs[0], 2))
+    return unet

@@ -1,0 +1,275 @@
+"""Faults that learners meet, on purpose: each makes of a healthy pipeline one that is ill in one place. Chapter 17.
+
+A fault is an ordinary subclass with one method wrong, or one part exchanged for a wrong one: what stands here is the
+mistake itself, as it stands in somebody's program.
+"""
+
+from __future__ import annotations
+
+import copy
+import zlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from minildm.models.autoencoder import with_scaling_factor
+from minildm.pipelines.checkpoints import COMPONENTS
+from minildm.pipelines.stable_diffusion import StableDiffusionPipeline, StartingImage
+from minildm.schedulers import DDIMScheduler, EulerDiscreteScheduler
+from minildm.text.text_encoder import CLIPTextModel
+
+
+class Fault(NamedTuple):
+    """What is wrong, how it is mended, and the checks of `diagnostics.examine` that it fails."""
+
+    mistake: str
+    cure: str
+    alarms: frozenset[str]
+    infect: Callable[[StableDiffusionPipeline], StableDiffusionPipeline]
+    sampler: str = "ddim"
+
+
+def rebuilt(
+    pipeline: StableDiffusionPipeline, kind: type[StableDiffusionPipeline] = StableDiffusionPipeline, **parts: Any
+) -> StableDiffusionPipeline:
+    """The same pipeline as another class or with other parts; what is not named is shared."""
+    parts = {name: getattr(pipeline, name) for name in COMPONENTS} | parts
+    made = kind(**{**parts, "scheduler": pipeline.scheduler}, card=pipeline.card)
+    made.scheduler = parts["scheduler"]  # past the constructor, which refuses or mends some of what is wrong here
+    return made
+
+
+@torch.no_grad()
+def loud(pipeline: StableDiffusionPipeline, factor: float) -> StableDiffusionPipeline:
+    """The same pipeline, to the last picture, with an autoencoder whose latents are `factor` times as large: no loss on
+    pictures can tell the two apart, and the scaling factor makes up for it."""
+    vae = copy.deepcopy(pipeline.vae)
+    means = vae.config.latent_channels  # the first half of quant_conv's channels; the second is log-variances
+    vae.quant_conv.weight[:means] *= factor
+    vae.quant_conv.bias[:means] *= factor
+    vae.quant_conv.bias[means:] += 2 * torch.tensor(factor).log()
+    vae.post_quant_conv.weight /= factor
+    vae = with_scaling_factor(vae, vae.config.scaling_factor / factor)
+    return rebuilt(pipeline, vae=vae.to(memory_format=torch.channels_last))
+
+
+def infect(pipeline: StableDiffusionPipeline, name: str) -> StableDiffusionPipeline:
+    """The pipeline, left as it is, with the fault called `name`, under the sampler that it is found in."""
+    if name not in FAULTS:
+        raise ValueError(f"expected a fault of {', '.join(FAULTS)}, got {name!r}")
+    return FAULTS[name].infect(rebuilt(pipeline).use_sampler(FAULTS[name].sampler))
+
+
+# The autoencoder
+
+
+class DecodesUnscaled(StableDiffusionPipeline):
+    """Gives the decoder what the diffusion drew, as it is."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return self.vae.decode(latents).clamp(-1, 1)
+
+
+class EncodesUnscaled(StableDiffusionPipeline):
+    """Gives the diffusion what the encoder said, as it is."""
+
+    def starting_image(self, *arguments: Any, **options: Any) -> StartingImage | None:
+        start = super().starting_image(*arguments, **options)
+        return start and start._replace(latents=start.latents / self.vae.config.scaling_factor)
+
+
+class ImagesFromZeroToOne(StableDiffusionPipeline):
+    """Gives the encoder pictures in [0, 1], as torchvision's ToTensor makes them."""
+
+    def starting_image(self, count: int, image: Tensor | None, *arguments: Any, **options: Any) -> StartingImage | None:
+        return super().starting_image(count, None if image is None else image / 2 + 0.5, *arguments, **options)
+
+
+# The schedule and the network
+
+
+def other_scheduler(**changes: Any) -> Callable[[StableDiffusionPipeline], StableDiffusionPipeline]:
+    """A fault that lies in the scheduler's configuration alone."""
+    return lambda pipeline: rebuilt(pipeline, scheduler=DDIMScheduler.from_config(pipeline.scheduler.config, **changes))
+
+
+def not_multiplied_up(pipeline: StableDiffusionPipeline) -> StableDiffusionPipeline:
+    """α_t where ᾱ_t, the product of all of them so far, belongs."""
+    scheduler = copy.copy(pipeline.scheduler)
+    scheduler.alphas_cumprod = scheduler.alphas
+    return rebuilt(pipeline, scheduler=scheduler)
+
+
+class TellsTheIndex(StableDiffusionPipeline):
+    """Tells the U-Net how many steps it has taken, not the timestep it stands at."""
+
+    def predict(self, x: Tensor, t: Tensor, context: Tensor, guidance_scale: float) -> Tensor:
+        index = (self.scheduler.timesteps == t).nonzero()[0, 0]
+        return super().predict(x, index, context, guidance_scale)
+
+
+class DoesNotScaleTheInput(EulerDiscreteScheduler):
+    """Shows the U-Net x₀ + σ·ε as it is, up to hundreds of times too large."""
+
+    def scale_model_input(self, sample: Tensor, timestep: Tensor | float | None = None) -> Tensor:
+        return sample
+
+
+class StartsTooQuietly(EulerDiscreteScheduler):
+    """Starts from noise of deviation 1 where the sampler counts on σ of the first step."""
+
+    init_noise_sigma = 1.0
+
+
+def untrained_text(pipeline: StableDiffusionPipeline) -> StableDiffusionPipeline:
+    """A text encoder whose weights were never read: `load_state_dict(..., strict=False)` with names that do not fit."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return rebuilt(pipeline, text_encoder=CLIPTextModel.from_config(pipeline.text_encoder.config).eval())
+
+
+class GuidesAway(StableDiffusionPipeline):
+    """Conditional and unconditional half in the wrong order: uncond + w·(uncond - cond)."""
+
+    def predict(self, x: Tensor, t: Tensor, context: Tensor, guidance_scale: float) -> Tensor:
+        return super().predict(x, t, context, guidance_scale if len(context) == 1 else -guidance_scale)
+
+
+# The walk
+
+
+class Rising(DDIMScheduler):
+    """Visits the timesteps from the clean end."""
+
+    def set_timesteps(self, num_inference_steps: int, device: torch.device | str | None = None) -> None:
+        super().set_timesteps(num_inference_steps, device)
+        self.timesteps = self.timesteps.flip(0)
+
+
+class ShortStride(DDIMScheduler):
+    """Makes every step as long as if all training timesteps were visited."""
+
+    def set_timesteps(self, num_inference_steps: int, device: torch.device | str | None = None) -> None:
+        super().set_timesteps(num_inference_steps, device)
+        self.num_inference_steps = self.config.num_train_timesteps
+
+
+class StopsEarly(DDIMScheduler):
+    """Leaves the last three steps out."""
+
+    def set_timesteps(self, num_inference_steps: int, device: torch.device | str | None = None) -> None:
+        super().set_timesteps(num_inference_steps, device)
+        self.timesteps = self.timesteps[:-3]
+
+
+def as_class(kind: type) -> Callable[[StableDiffusionPipeline], StableDiffusionPipeline]:
+    """A fault that is a subclass, of the pipeline or of the scheduler."""
+    if issubclass(kind, StableDiffusionPipeline):
+        return lambda pipeline: rebuilt(pipeline, kind)
+    return lambda pipeline: rebuilt(pipeline, scheduler=kind.from_config(pipeline.scheduler.config))
+
+
+FAULTS = {
+    "decodes unscaled": Fault(
+        "the latent was not divided by scaling_factor before it was decoded",
+        "vae.decode(latents / vae.config.scaling_factor)",
+        frozenset({"round trip"}),
+        as_class(DecodesUnscaled),
+    ),
+    "encodes unscaled": Fault(
+        "the encoder's latent was not multiplied by scaling_factor before it was noised",
+        "vae.encode(images).sample() * vae.config.scaling_factor",
+        frozenset({"round trip", "latents", "schedule", "calibration", "prompts"}),
+        as_class(EncodesUnscaled),
+    ),
+    "pictures in [0, 1]": Fault(
+        "the autoencoder was given pictures in [0, 1]",
+        "2 * images - 1",
+        frozenset({"round trip", "latents", "calibration", "prompts"}),
+        as_class(ImagesFromZeroToOne),
+    ),
+    "other schedule": Fault(
+        "the sampler counts on the linear schedule, the network was trained on the cosine",
+        "DDIMScheduler.from_config(the trained scheduler's config)",
+        frozenset({"calibration"}),
+        other_scheduler(beta_schedule="linear"),
+    ),
+    "alphas not multiplied up": Fault(
+        "alphas stands where alphas_cumprod belongs",
+        "alphas_cumprod = torch.cumprod(1 - betas, dim=0)",
+        frozenset({"schedule", "prompts"}),
+        not_multiplied_up,
+    ),
+    "v read as noise": Fault(
+        "the network says v, the sampler reads it as epsilon",
+        'prediction_type="v_prediction"',
+        frozenset({"calibration", "prompts", "shown", "result"}),
+        other_scheduler(prediction_type="epsilon"),
+    ),
+    "told the index": Fault(
+        "the U-Net is told the number of the step, not the timestep",
+        "unet(x, t, context) for t in scheduler.timesteps",
+        frozenset({"calibration", "prompts", "order"}),
+        as_class(TellsTheIndex),
+    ),
+    "input not scaled": Fault(
+        "scale_model_input was forgotten",
+        "x_in = scheduler.scale_model_input(x, t)",
+        frozenset({"calibration", "prompts", "shown"}),
+        as_class(DoesNotScaleTheInput),
+        "euler",
+    ),
+    "text never loaded": Fault(
+        "the text encoder's weights were never read",
+        "load_state_dict(weights, strict=True)",
+        frozenset({"calibration", "prompts"}),
+        untrained_text,
+    ),
+    "guided away": Fault(
+        "the two halves of the batch are in the wrong order",
+        "uncond + scale * (cond - uncond)",
+        frozenset({"guidance"}),
+        as_class(GuidesAway),
+    ),
+    "start too quiet": Fault(
+        "the starting noise was not multiplied by init_noise_sigma",
+        "x = noise * scheduler.init_noise_sigma",
+        frozenset({"shown", "result"}),
+        as_class(StartsTooQuietly),
+        "euler",
+    ),
+    "timesteps rising": Fault(
+        "the timesteps are visited from the clean end",
+        "for t in scheduler.timesteps, which fall",
+        frozenset({"sampler", "order"}),
+        as_class(Rising),
+    ),
+    "stride too short": Fault(
+        "each step goes back by one timestep, the next one is told a hundred less",
+        "scheduler.set_timesteps(num_inference_steps)",
+        frozenset({"sampler"}),
+        as_class(ShortStride),
+    ),
+    "stops early": Fault(
+        "the last three steps are left out",
+        "for t in scheduler.timesteps, all of them",
+        frozenset({"sampler"}),
+        as_class(StopsEarly),
+    ),
+    "latents clipped": Fault(
+        "clip_sample, made for pixels, keeps latents in [-1, 1]",
+        "clip_sample=False",
+        frozenset({"sampler", "shown", "result"}),
+        other_scheduler(clip_sample=True),
+    ),
+}  # in the order of the way from the pictures to a drawing
+
+
+def unlabelled(pipeline: StableDiffusionPipeline, number: int) -> StableDiffusionPipeline:
+    """The pipeline with one of the faults, each number another one, in an order that gives nothing away."""
+    names = sorted(FAULTS, key=lambda name: zlib.crc32(name.encode()))
+    if not 0 <= number < len(names):
+        raise ValueError(f"expected a number from 0 to {len(names) - 1}, got {number}")
+    return infect(pipeline, names[number])

@@ -1,0 +1,16 @@
+"""From a prompt to a picture, and the folders that models are kept in."""
+
+from minildm.pipelines.attention_maps import AttentionMaps, word_positions
+from minildm.pipelines.checkpoints import WEIGHTS, shipped, shipped_models
+from minildm.pipelines.stable_diffusion import Callback, StableDiffusionPipeline, StartingImage
+
+__all__ = [
+    "AttentionMaps",
+    "Callback",
+    "StableDiffusionPipeline",
+    "StartingImage",
+    "WEIGHTS",
+    "shipped",
+    "shipped_models",
+    "word_positions",
+]

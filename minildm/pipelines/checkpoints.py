@@ -1,0 +1,109 @@
+"""A model on disk: Stable Diffusion's folder, and the models that are shipped with minildm. Chapter 11."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from minildm.configuration import DIFFUSERS_VERSION, read_json, write_json
+from minildm.models.autoencoder import AutoencoderKL
+from minildm.models.unet import UNet2DConditionModel
+from minildm.schedulers import SAMPLERS
+from minildm.text.text_encoder import CLIPTextModel
+from minildm.text.tokenizer import CLIPTokenizer
+
+INDEX, CARD = "model_index.json", "minildm.json"  # diffusers' list of the parts, and what else we know of the model
+# The folders of a model: the library that the index names for each, and the classes that may lie in it.
+COMPONENTS: dict[str, tuple[str, dict[str, type]]] = {
+    "vae": ("diffusers", {"AutoencoderKL": AutoencoderKL}),
+    "text_encoder": ("transformers", {"CLIPTextModel": CLIPTextModel}),
+    "tokenizer": ("transformers", {"CLIPTokenizer": CLIPTokenizer, "CLIPTokenizerFast": CLIPTokenizer}),
+    "unet": ("diffusers", {"UNet2DConditionModel": UNet2DConditionModel}),
+    "scheduler": ("diffusers", {scheduler.__name__: scheduler for scheduler in SAMPLERS.values()}),
+}
+PASSED_OVER = ("safety_checker", "feature_extractor", "image_encoder")  # a picture needs none of them
+
+PIPELINE = "StableDiffusionPipeline"
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights"  # a folder for each checkpoint, and SHA256SUMS
+
+
+def load_parts(folder: Path, dtype: torch.dtype | None = None) -> dict[str, Any]:
+    """The parts in the folder of a Stable Diffusion model that ours or diffusers wrote, and its card (None without)."""
+    parts: dict[str, Any] = {}
+    for part, class_ in read_index(folder / INDEX).items():
+        options = {"dtype": dtype} if issubclass(class_, torch.nn.Module) else {}
+        parts[part] = class_.from_pretrained(folder / part, **options)
+    for part in ("vae", "unet"):
+        parts[part].to(memory_format=torch.channels_last)  # faster convolutions on a CPU
+    return parts | {"card": read_json(folder / CARD, "a model's card") if (folder / CARD).is_file() else None}
+
+
+def save_parts(folder: Path, parts: Mapping[str, Any], card: Mapping[str, Any], dtype: torch.dtype | None) -> None:
+    """The inverse; the index comes last, so that an unfinished folder is not taken for a model."""
+    index: dict[str, Any] = {"_class_name": PIPELINE, "_diffusers_version": DIFFUSERS_VERSION}
+    for name, part in parts.items():
+        options = {"dtype": dtype} if isinstance(part, torch.nn.Module) else {}
+        part.save_pretrained(folder / name, **options)
+        index[name] = [COMPONENTS[name][0], type(part).__name__]
+    write_json(folder / CARD, card)
+    write_json(folder / INDEX, index | dict.fromkeys(PASSED_OVER, [None, None]) | {"requires_safety_checker": False})
+
+
+def read_index(file: Path) -> dict[str, type]:
+    """The class of each part that a model_index.json names, if they are those of a StableDiffusionPipeline."""
+    index = read_json(file, "the list of a Stable Diffusion model's parts")
+    if index.get("_class_name") != PIPELINE:
+        raise ValueError(f"{file}: expected _class_name {PIPELINE!r}, got {index.get('_class_name')!r}")
+    given = {part: value[-1] for part, value in index.items() if isinstance(value, list) and value and value[-1]}
+    for part in dict.fromkeys([*COMPONENTS, *given]):
+        expected = COMPONENTS[part][1] if part in COMPONENTS else {}
+        if part not in PASSED_OVER and given.get(part) not in expected:
+            raise ValueError(
+                f"{file}: expected {part} to be {' or '.join(expected) or 'absent'}, got {given.get(part)!r}"
+            )
+    if ignored := [part for part in PASSED_OVER if part in given]:
+        warnings.warn(f"{file.parent}: minildm passes over {' and '.join(ignored)}", stacklevel=4)
+    return {part: classes[given[part]] for part, (_, classes) in COMPONENTS.items()}
+
+
+def find_model(name_or_folder: str | os.PathLike) -> Path:
+    """The folder of a shipped model, or the folder itself."""
+    name, known = str(name_or_folder), shipped_models()
+    if name in known:
+        return shipped(name)
+    if not Path(name).is_dir():
+        raise FileNotFoundError(f"expected a folder or a shipped model ({', '.join(known) or 'none'}), got {name!r}")
+    return Path(name)
+
+
+def shipped_models() -> list[str]:
+    """The names that `find_model` knows."""
+    return sorted(Path(name).parent.as_posix() for name in checksums() if name.endswith(f"/{INDEX}"))
+
+
+def shipped(name: str) -> Path:
+    """The folder of a shipped checkpoint ("mnist", "mnist-examiner"), once its files have their checksums."""
+    in_source_tree = (WEIGHTS.parents[1] / "pyproject.toml").is_file()
+    mend = "git checkout -- minildm/weights" if in_source_tree else "pip install --force-reinstall --no-deps minildm"
+    files = {file: digest for file, digest in checksums().items() if file.startswith(f"{name}/")}
+    if not files:
+        raise FileNotFoundError(f"{WEIGHTS / name}: expected a shipped checkpoint, got none; mend it with: {mend}")
+    for file, expected in files.items():
+        path = WEIGHTS / file
+        got = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
+        if got != expected:
+            raise ValueError(f"{path}: expected sha256 {expected}, got {got}; mend it with: {mend}")
+    return WEIGHTS / name
+
+
+def checksums() -> dict[str, str]:
+    """What SHA256SUMS lists: file, relative to it -> digest."""
+    file = WEIGHTS / "SHA256SUMS"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    return {name.removeprefix("*"): digest for digest, name in (line.split() for line in lines)}

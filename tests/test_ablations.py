@@ -1,0 +1,157 @@
+"""minildm.evaluation.ablations: small digits, the loss in pixels, and what taking parts away changes and does not."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from minildm import DDIMScheduler, DDPMScheduler, UNet2DModel, mnist
+from minildm.evaluation import (
+    VelocityTask,
+    cut_skips,
+    draw,
+    enlarge,
+    error_by_timestep,
+    forget_time,
+    pixel_batches,
+    pool_instead,
+    shrink,
+)
+from minildm.testing import randomise_
+
+COSINE = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}
+
+
+def small_unet() -> UNet2DModel:
+    unet = UNet2DModel(
+        sample_size=16,
+        in_channels=1,
+        out_channels=1,
+        block_out_channels=(4, 8, 8),
+        layers_per_block=1,
+        norm_num_groups=2,
+        attention_head_dim=4,
+        down_block_types=("DownBlock2D",) * 3,
+        up_block_types=("UpBlock2D",) * 3,
+    )
+    return randomise_(unet, torch.Generator().manual_seed(0)).eval().requires_grad_(False)
+
+
+def picture() -> torch.Tensor:
+    return torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
+class Informer(torch.nn.Module):
+    """Knows x0 and answers with the true velocity."""
+
+    def __init__(self, x0, scheduler):
+        super().__init__()
+        self.x0, self.scheduler = x0, scheduler
+
+    def forward(self, xt, t):
+        alpha, sigma = self.scheduler.alpha_sigma(t, xt)
+        return alpha * (xt - alpha * self.x0) / sigma - sigma * self.x0
+
+
+def test_a_digit_survives_being_shrunk_and_enlarged():
+    digits = mnist("test").images[:200]
+    back = enlarge(shrink(digits))
+    assert back.shape == digits.shape
+    assert back.min() >= -1 and back.max() <= 1
+    blank = (digits + 1).square().mean()
+    assert (back - digits).square().mean() < 0.15 * blank
+
+
+@pytest.mark.parametrize("function, size", [(shrink, 32), (enlarge, 28)])
+def test_pictures_of_another_size_are_refused(function, size):
+    with pytest.raises(ValueError, match=f"expected digits.*{size}, {size}"):
+        function(torch.zeros(1, 1, size, size))
+
+
+def test_the_loss_of_the_true_velocity_is_zero():
+    x0, scheduler = picture(), DDPMScheduler(**COSINE)
+    task = VelocityTask(Informer(x0, scheduler), scheduler)
+    loss = task(x0, torch.randn_like(x0), torch.tensor([100, 700]))
+    torch.testing.assert_close(loss, torch.zeros(()), atol=1e-8, rtol=0)
+
+
+def test_the_timesteps_of_a_batch_are_spread_evenly():
+    images, noise, timesteps = pixel_batches(torch.zeros(100, 1, 4, 4), 20, seed=0)(3)
+    assert images.shape == noise.shape == (20, 1, 4, 4)
+    assert (timesteps // 50).sort().values.tolist() == list(range(20)), "one in each twentieth"
+
+
+def test_a_batch_depends_on_seed_and_step_alone():
+    images = torch.randn(100, 1, 4, 4)
+    first, again = (pixel_batches(images, 8, seed=1)(5) for _ in range(2))
+    for a, b in zip(first, again, strict=True):
+        torch.testing.assert_close(a, b)
+    assert not torch.equal(first[1], pixel_batches(images, 8, seed=2)(5)[1])
+
+
+def test_drawing_with_the_true_velocity_arrives_at_the_picture():
+    x0, scheduler = picture().clamp(-1, 1), DDIMScheduler(**COSINE, timestep_spacing="trailing")
+    xts, x0s = draw(Informer(x0, scheduler), scheduler, picture(), 5)
+    assert xts.shape == x0s.shape == (6, *x0.shape)
+    torch.testing.assert_close(xts[0], picture())
+    torch.testing.assert_close(xts[-1], x0, atol=1e-4, rtol=0)
+    torch.testing.assert_close(x0s[-1], xts[-1])
+
+
+def test_a_network_that_says_zero_has_the_error_of_the_mean_square_velocity():
+    scheduler, x0 = DDPMScheduler(**COSINE), torch.full((400, 1, 8, 8), 0.5)
+    errors = error_by_timestep(lambda_network(), scheduler, x0, [50, 500, 950])
+    remaining = scheduler.alphas_cumprod[[50, 500, 950]]
+    torch.testing.assert_close(errors, remaining + (1 - remaining) * 0.25, rtol=0.05, atol=0)  # E[v²] = ᾱ + (1-ᾱ)·x0²
+
+
+def lambda_network() -> torch.nn.Module:
+    class Zero(torch.nn.Module):
+        def forward(self, x, t):
+            return torch.zeros_like(x)
+
+    return Zero()
+
+
+@pytest.mark.parametrize("change", [lambda u: cut_skips(u, (16, 8, 4)), forget_time, pool_instead])
+def test_taking_a_part_away_changes_the_output_and_no_parameter(change):
+    whole, changed = small_unet(), change(small_unet())
+    for (name, a), (other, b) in zip(whole.state_dict().items(), changed.state_dict().items(), strict=True):
+        assert name == other
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    difference = (whole(picture(), 300) - changed(picture(), 300)).abs().max()
+    assert difference > 1e-3
+
+
+@pytest.mark.parametrize("sizes", [(16,), (8,), (4,), (16, 8, 4)])
+def test_cut_skips_blinds_just_the_weights_that_read_skips_of_these_sizes(sizes):
+    """Read off at the input of every residual block of the way up."""
+    received = []
+    unet = cut_skips(small_unet(), sizes)
+    for block in unet.up_blocks:
+        for layer in block.resnets:
+            layer.register_forward_pre_hook(lambda layer, inputs: received.append(inputs[0]))
+    unet(picture(), 300)
+    widths = [8, 8, 8, 8, 8, 4]  # of what arrives from below; what follows is the skip
+    skips = [x[:, width:] for x, width in zip(received, widths, strict=True)]
+    assert [bool((skip == 0).all()) for skip in skips] == [skip.shape[-1] in sizes for skip in skips]
+    assert [skip.shape[-1] for skip in skips] == [4, 4, 8, 8, 16, 16]
+
+
+def test_without_time_all_timesteps_are_alike_and_with_it_they_are_not():
+    whole, timeless = small_unet(), forget_time(small_unet())
+    torch.testing.assert_close(timeless(picture(), 10), timeless(picture(), 900))
+    assert (whole(picture(), 10) - whole(picture(), 900)).abs().max() > 1e-3
+
+
+def test_pool_instead_takes_the_maximum_and_then_convolves_at_stride_1():
+    unet = pool_instead(small_unet())
+    layer = unet.down_blocks[0].downsamplers[0]
+    x = torch.randn(1, 4, 16, 16)
+    expected = F.conv2d(F.max_pool2d(x, 2), layer.conv.weight, layer.conv.bias, padding=1)
+    torch.testing.assert_close(layer(x), expected)
+    unpadded = UNet2DModel(
+        block_out_channels=(4, 8), down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2,
+        norm_num_groups=2, attention_head_dim=4, downsample_padding=0,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="padding 1"):
+        pool_instead(unpadded)

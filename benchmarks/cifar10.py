@@ -1,6 +1,6 @@
 """What is the shipped `cifar10` model worth? Beside it, with the same examiner and as many pictures: what needs no
 training (the mean of a class; a bell around it, in pixels and in latents), photographs that its decoder rebuilt, and a
-GAN, which has as much CPU time as the model's training took. And what guidance and steps change. Chapter 15.
+GAN, which has as much CPU time as the model's training took. And what guidance and steps change. Chapter 17.
 
     minildm data cifar10
     python benchmarks/cifar10.py [CELL ...] [--minutes 120] [--runs runs/cifar10] [--out benchmarks/cifar10.json]

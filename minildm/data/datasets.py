@@ -1,5 +1,5 @@
 """MNIST, Fashion-MNIST and CIFAR-10 as tensors in [-1, 1], with captions (LeCun et al. 1998; Xiao et al. 2017;
-Krizhevsky 2009). Chapters 01 and 15.
+Krizhevsky 2009). Chapters 01 and 17.
 
 Where a data set is looked for, first hit wins:
 1. the folder named by the environment variable MINILDM_DATA, in torchvision's own layout

@@ -1,5 +1,5 @@
 """What a network costs: parameters, floating-point operations and memory of a training step, counted and not timed;
-the memory of a call, measured. Chapters 07 and 16.
+the memory of a call, measured. Chapters 07 and 19.
 
 Counting is done on the meta device, whose tensors have a shape and no content: a network that fits into no memory is
 counted in a second. A multiplication and an addition are two operations; only matrix products and convolutions are

@@ -1,4 +1,4 @@
-"""Faults that learners meet, on purpose: each makes of a healthy pipeline one that is ill in one place. Chapter 17.
+"""Faults that learners meet, on purpose: each makes of a healthy pipeline one that is ill in one place. Chapter 20.
 
 A fault is an ordinary subclass with one method wrong, or one part exchanged for a wrong one: what stands here is the
 mistake itself, as it stands in somebody's program.

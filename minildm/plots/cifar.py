@@ -1,4 +1,4 @@
-"""What is taken for what: tables of a classifier's answers. Chapter 15.
+"""What is taken for what: tables of a classifier's answers. Chapter 17.
 
 Like `minildm.plots`, whose style they share: every function draws one figure and returns it.
 """

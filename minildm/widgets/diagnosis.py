@@ -1,4 +1,4 @@
-"""Patients to diagnose: a picture, a story, and a list of faults to choose from. Chapter 17."""
+"""Patients to diagnose: a picture, a story, and a list of faults to choose from. Chapter 20."""
 
 from __future__ import annotations
 

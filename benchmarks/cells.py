@@ -1,5 +1,5 @@
-"""Long measurements, cell by cell: each is kept in a file of its own as soon as it is taken, so that a table which is
-interrupted goes on where it stopped. Chapter 12."""
+"""Long measurements, cell by cell: each is kept in a file of its own as soon as it is taken, so
+that a table which is interrupted goes on where it stopped. Chapter 12."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from minildm.configuration import read_json, write_json
 
 
 class Cells:
-    """The cells of one table in `folder`, all measured with the same `settings` (what JSON can hold).
+    """The cells of one table in `folder`, all measured with the same `settings` (what JSON can
+    hold).
 
-    A folder whose cells have other settings is a ValueError: numbers of two kinds must not stand in one table.
+    A folder whose cells have other settings is a ValueError: numbers of two kinds must not stand in
+    one table.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any]):

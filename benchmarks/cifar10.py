@@ -1,15 +1,18 @@
-"""What is the shipped `cifar10` model worth? Beside it, with the same examiner and as many pictures: what needs no
-training (the mean of a class; a bell around it, in pixels and in latents), photographs that its decoder rebuilt, and a
-GAN, which has as much CPU time as the model's training took. And what guidance and steps change. Chapter 17.
+"""What is the shipped `cifar10` model worth? Beside it, with the same examiner and as many
+pictures: what needs no training (the mean of a class; a bell around it, in pixels and in latents),
+photographs that its decoder rebuilt, and a GAN, which has as much CPU time as the model's training
+took. And what guidance and steps change. Chapter 17.
 
     minildm data cifar10
-    python benchmarks/cifar10.py [CELL ...] [--minutes 120] [--runs runs/cifar10] [--out benchmarks/cifar10.json]
+    python benchmarks/cifar10.py [CELL ...] [--minutes 120] [--runs runs/cifar10] [--out
+    benchmarks/cifar10.json]
 
-A cell is one row. Finished cells are kept in --runs, so that an interrupted run goes on where it was, and several may
-share the work, with some of the cells each; --out is written by the one that finds all of them there. About twenty
-minutes of one core, and an hour for the GAN (on a machine that is too busy, --minutes of the clock end it). Its CPU
-seconds are in the table, and its row is the best of all that were scored on the way; beside --out come its first
-pictures, as a PNG. One training seed.
+A cell is one row. Finished cells are kept in --runs, so that an interrupted run goes on where it
+was, and several may share the work, with some of the cells each; --out is written by the one that
+finds all of them there. About twenty minutes of one core, and an hour for the GAN (on a machine
+that is too busy, --minutes of the clock end it). Its CPU seconds are in the table, and its row is
+the best of all that were scored on the way; beside --out come its first pictures, as a PNG. One
+training seed.
 """
 
 import argparse
@@ -40,7 +43,8 @@ SETTINGS = {
     "steps": [4, 6, 10, 15, 25],
     "looked_up": 500,  # pictures whose nearest training picture is sought
     "neighbours": 50,
-    # Narrow, so that many steps fit into the time. Of three penalties (0.1, 1 and 10; 160 CPU seconds each, seed 0)
+    # Narrow, so that many steps fit into the time. Of three penalties (0.1, 1 and 10; 160 CPU
+    # seconds each, seed 0)
     # this one had come nearest: Fréchet distances of 1431, 1339 and 1287 on 1,000 pictures.
     "gan": {
         "block_out_channels": [[32, 64, 128], [32, 64, 128]],  # of generator and critic
@@ -54,7 +58,10 @@ BASELINES = ["real", "rebuilt", "class mean", "pixel bell", "latent bell"]
 
 
 def rounded(numbers: dict) -> dict:
-    return {key: round(value, 5) if isinstance(value, float) else value for key, value in numbers.items()}
+    return {
+        key: round(value, 5) if isinstance(value, float) else value
+        for key, value in numbers.items()
+    }
 
 
 class Bench:
@@ -62,8 +69,15 @@ class Bench:
 
     def __init__(self):
         self.pipeline = StableDiffusionPipeline.from_pretrained(SETTINGS["model"])
-        self.examiner = ImageClassifier.from_pretrained(shipped("cifar10-examiner")).eval().requires_grad_(False)
-        self.train, self.test = cifar10("train", full=True), cifar10("test")  # scores are those of `minildm evaluate`
+        self.examiner = (
+            ImageClassifier.from_pretrained(shipped("cifar10-examiner"))
+            .eval()
+            .requires_grad_(False)
+        )
+        self.train, self.test = (
+            cifar10("train", full=True),
+            cifar10("test"),
+        )  # scores are those of `minildm evaluate`
         self.floor_of = cifar10("train")
         self.reference = extract(self.examiner, self.test.images)[0]
         self.labels = torch.arange(SETTINGS["samples"]) % 10
@@ -85,7 +99,9 @@ class Bench:
     def real(self, samples: int) -> ImageData:
         """As many training pictures, balanced over the classes: the floor."""
         chosen = balanced_subset(self.floor_of.labels, samples)
-        return ImageData(self.floor_of.images[chosen], self.floor_of.labels[chosen], self.floor_of.classes)
+        return ImageData(
+            self.floor_of.images[chosen], self.floor_of.labels[chosen], self.floor_of.classes
+        )
 
     def baseline(self, name: str) -> tuple[Tensor, Tensor]:
         """Pictures of this name, and the classes that they should show."""
@@ -93,18 +109,26 @@ class Bench:
         if name == "real":
             return real.images, real.labels
         if name == "rebuilt":
-            return self.decode(encode_dataset(self.pipeline.vae.eval(), real.images)[0]), real.labels
+            return self.decode(
+                encode_dataset(self.pipeline.vae.eval(), real.images)[0]
+            ), real.labels
         if name == "class mean":
             means = [self.train.images[self.train.labels == label].mean(0) for label in range(10)]
             return torch.stack(means)[labels], labels
         if name == "pixel bell":
-            return draw_bells(self.train.images, self.train.labels, labels, self.generator()).clamp(-1, 1), labels
-        return self.decode(draw_bells(self.latents(), self.train.labels, labels, self.generator())), labels
+            return draw_bells(self.train.images, self.train.labels, labels, self.generator()).clamp(
+                -1, 1
+            ), labels
+        return self.decode(
+            draw_bells(self.latents(), self.train.labels, labels, self.generator())
+        ), labels
 
     def draw(self, samples: int, guidance: float, steps: int) -> tuple[Tensor, Tensor, float]:
         """The shipped model's pictures, their labels, and the seconds that they took."""
         prompts, labels = balanced_prompts("cifar10", samples)
-        images, seconds = draw_as_saved(self.pipeline, prompts, steps, guidance, self.generator(), progress=False)
+        images, seconds = draw_as_saved(
+            self.pipeline, prompts, steps, guidance, self.generator(), progress=False
+        )
         return images, labels, seconds
 
     def scores(self, images: Tensor, labels: Tensor) -> dict:
@@ -118,17 +142,20 @@ class Bench:
         return torch.bincount(labels * 10 + seen, minlength=100).view(10, 10).tolist()
 
     def looked_up(self, images: Tensor) -> dict:
-        """How near are the nearest of all training pictures? Root mean square per pixel, and as a share of how far the
+        """How near are the nearest of all training pictures? Root mean square per pixel, and as a
+        share of how far the
         next ones are on average: a copy has a near 0 share, however smooth the picture is."""
         flat = self.train.images.flatten(1)
         count = SETTINGS["neighbours"] + 1
         few = images[: SETTINGS["looked_up"]].flatten(1).split(100)
-        found = torch.cat([torch.cdist(part, flat).topk(count, largest=False).values for part in few])
+        found = torch.cat(
+            [torch.cdist(part, flat).topk(count, largest=False).values for part in few]
+        )
         share = found[:, 0] / found[:, 1:].mean(1)
         distance = found[:, 0] / flat.shape[1] ** 0.5
-        return rounded({"distance": distance.median().item(), "share": share.median().item()}) | rounded(
-            {"least_share": share.min().item()}
-        )
+        return rounded(
+            {"distance": distance.median().item(), "share": share.median().item()}
+        ) | rounded({"least_share": share.min().item()})
 
 
 def train_gan(bench: Bench, minutes: float, folder: Path) -> dict:
@@ -136,13 +163,21 @@ def train_gan(bench: Bench, minutes: float, folder: Path) -> dict:
     options, clock = dict(SETTINGS["gan"]), time.monotonic()
     widths, every = options.pop("block_out_channels"), options.pop("scored_every")
     torch.manual_seed(SETTINGS["seed"])
-    players = Generator(out_channels=3, block_out_channels=widths[0]), Discriminator(32, 3, 10, widths[1])
-    training = GANTraining(*players, bench.train.images, bench.train.labels, SETTINGS["seed"], **options)
+    players = (
+        Generator(out_channels=3, block_out_channels=widths[0]),
+        Discriminator(32, 3, 10, widths[1]),
+    )
+    training = GANTraining(
+        *players, bench.train.images, bench.train.labels, SETTINGS["seed"], **options
+    )
     budget, trail = sum(bench.pipeline.card["seconds"].values()), []
     while training.seconds < budget and (not trail or time.monotonic() - clock < 60 * minutes):
         training.run(seconds=min(every, budget - training.seconds), progress=False)
         images = draw_gan(training.averaged(), bench.labels, bench.generator()).clamp(-1, 1)
-        result = {"scores": bench.scores(images, bench.labels), "confusion": bench.confusion(images, bench.labels)}
+        result = {
+            "scores": bench.scores(images, bench.labels),
+            "confusion": bench.confusion(images, bench.labels),
+        }
         trail.append({"steps": training.step, "cpu_seconds": round(training.seconds, 1), **result})
         if trail[-1] is min(trail, key=lambda point: point["scores"]["frechet"]):
             save_grid(images[:20], folder / "gan.png", ncols=10, gap=0)
@@ -158,7 +193,9 @@ def train_gan(bench: Bench, minutes: float, folder: Path) -> dict:
 
 def names() -> list[str]:
     """Of all cells, in the order of the table."""
-    sweeps = [f"guidance {g:g}" for g in SETTINGS["guidance"]] + [f"steps {n}" for n in SETTINGS["steps"]]
+    sweeps = [f"guidance {g:g}" for g in SETTINGS["guidance"]] + [
+        f"steps {n}" for n in SETTINGS["steps"]
+    ]
     return [*BASELINES, "shipped", "gan", "nearest", "floor", *sweeps]
 
 
@@ -168,23 +205,37 @@ def measure(bench: Bench, name: str, minutes: float, folder: Path) -> dict:
     if name == "gan":
         return {"name": name, **train_gan(bench, minutes, folder)}
     if name == "nearest":
-        test = bench.test.images[torch.randperm(len(bench.test.images), generator=bench.generator())]
+        test = bench.test.images[
+            torch.randperm(len(bench.test.images), generator=bench.generator())
+        ]
         real = bench.real(SETTINGS["samples"]).images
-        drawn = bench.draw(SETTINGS["looked_up"], defaults["guidance_scale"], defaults["num_inference_steps"])[0]
+        drawn = bench.draw(
+            SETTINGS["looked_up"], defaults["guidance_scale"], defaults["num_inference_steps"]
+        )[0]
         vae = bench.pipeline.vae.eval()
-        crowds = {"drawn": drawn, "test": test, "test, rebuilt": bench.decode(encode_dataset(vae, test)[0])}
+        crowds = {
+            "drawn": drawn,
+            "test": test,
+            "test, rebuilt": bench.decode(encode_dataset(vae, test)[0]),
+        }
         crowds |= {"latent bell": bench.baseline("latent bell")[0]}
         crowds |= {"training, rebuilt": bench.decode(encode_dataset(vae, real)[0])}
         result = {crowd: bench.looked_up(images) for crowd, images in crowds.items()}
     elif name == "floor":
         result = {
             "scores": bench.scores(*bench.real(SETTINGS["sweep_samples"])[:2]),
-            "test_accuracy": (extract(bench.examiner, bench.test.images)[1] == bench.test.labels).float().mean().item(),
+            "test_accuracy": (extract(bench.examiner, bench.test.images)[1] == bench.test.labels)
+            .float()
+            .mean()
+            .item(),
             "confusion": bench.confusion(bench.test.images, bench.test.labels),
         }
     elif name in BASELINES:
         images, labels = bench.baseline(name)
-        result = {"scores": bench.scores(images, labels), "confusion": bench.confusion(images, labels)}
+        result = {
+            "scores": bench.scores(images, labels),
+            "confusion": bench.confusion(images, labels),
+        }
     else:
         kind, _, number = name.partition(" ")
         samples = SETTINGS["samples"] if name == "shipped" else SETTINGS["sweep_samples"]
@@ -192,7 +243,10 @@ def measure(bench: Bench, name: str, minutes: float, folder: Path) -> dict:
         steps = int(number) if kind == "steps" else defaults["num_inference_steps"]
         images, labels, _ = bench.draw(samples, guidance, steps)
         result = {"guidance": guidance, "steps": steps, "samples": samples}
-        result |= {"scores": bench.scores(images, labels), "confusion": bench.confusion(images, labels)}
+        result |= {
+            "scores": bench.scores(images, labels),
+            "confusion": bench.confusion(images, labels),
+        }
     return {"name": name, **result, "cpu_seconds": round(time.process_time() - start, 1)}
 
 
@@ -207,8 +261,12 @@ def table(cells: list[dict]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cells", nargs="*", metavar="CELL", help="those to measure; all of them if none is named")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "cells", nargs="*", metavar="CELL", help="those to measure; all of them if none is named"
+    )
     parser.add_argument("--minutes", type=float, default=120.0)
     parser.add_argument("--runs", type=Path, default=Path("runs/cifar10"))
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))

@@ -1,10 +1,12 @@
-"""A class of thirty: how long does `minildm-grade` take, does it survive being killed, and is every grade right?
+"""A class of thirty: how long does `minildm-grade` take, does it survive being killed, and is every
+grade right?
 
     python benchmarks/class_of_thirty.py [--jobs 2] [--out FOLDER]
 
-Makes the submissions from the assignments in this repository, as Moodle unpacks them: five for each of the six
-assignments (solved, half solved, untouched, one whose code ends its process, one with a syntax error). Grading is
-killed after a few submissions and started again; then every grade is compared with what it must be.
+Makes the submissions from the assignments in this repository, as Moodle unpacks them: five for each
+of the six assignments (solved, half solved, untouched, one whose code ends its process, one with a
+syntax error). Grading is killed after a few submissions and started again; then every grade is
+compared with what it must be.
 """
 
 from __future__ import annotations
@@ -26,7 +28,22 @@ from minildm.grading.release import release
 ROOT = Path(__file__).parents[1]
 KEY = "the class of thirty"
 KINDS = ("solved", "half", "untouched", "exits", "typo")
-NAMES = ("Ada", "Bo", "Chen", "Dara", "Elif", "Femi", "Gita", "Hugo", "Ines", "Jonas", "Kofi", "Lena", "Mira", "Noor")
+NAMES = (
+    "Ada",
+    "Bo",
+    "Chen",
+    "Dara",
+    "Elif",
+    "Femi",
+    "Gita",
+    "Hugo",
+    "Ines",
+    "Jonas",
+    "Kofi",
+    "Lena",
+    "Mira",
+    "Noor",
+)
 SURNAMES = ("Adler", "Brook", "Costa")
 
 
@@ -64,8 +81,23 @@ def make_class(assignments: dict[str, Assignment], folder: Path) -> dict[str, fl
 
 
 def command(folder: Path, out: Path, jobs: int) -> list[str]:
-    options = ["--source", str(ROOT / "assignments"), "--jobs", str(jobs), "--accept-missing-bounds"]
-    return [sys.executable, "-m", "minildm.grading.cli", "grade", str(folder), "--out", str(out), *options]
+    options = [
+        "--source",
+        str(ROOT / "assignments"),
+        "--jobs",
+        str(jobs),
+        "--accept-missing-bounds",
+    ]
+    return [
+        sys.executable,
+        "-m",
+        "minildm.grading.cli",
+        "grade",
+        str(folder),
+        "--out",
+        str(out),
+        *options,
+    ]
 
 
 def graded(out: Path) -> dict[Path, int]:
@@ -74,9 +106,13 @@ def graded(out: Path) -> dict[Path, int]:
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--jobs", type=int, default=2)
-    options.add_argument("--out", type=Path, help="where submissions and grades go; else a temporary folder")
+    options.add_argument(
+        "--out", type=Path, help="where submissions and grades go; else a temporary folder"
+    )
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         run((given.out or Path(temporary)).resolve(), given.jobs)
@@ -94,7 +130,10 @@ def run(folder: Path, jobs: int) -> None:
     first.kill()
     first.wait()
     before = graded(out)
-    print(f"killed after {time.monotonic() - start:.0f} s, with {len(before)} of {len(expected)} graded", flush=True)
+    print(
+        f"killed after {time.monotonic() - start:.0f} s, with {len(before)} of {len(expected)} graded",
+        flush=True,
+    )
     subprocess.run(command(handed_in, out, jobs), env=environment, check=True)
     seconds = time.monotonic() - start
     kept = {path: when for path, when in graded(out).items() if before.get(path) == when}
@@ -111,7 +150,9 @@ def run(folder: Path, jobs: int) -> None:
     print(
         f"{len(rows)} submissions in {seconds:.0f} s on the clock, {jobs} side by side, after a kill at {len(before)}"
     )
-    print(f"every grade is right; processor time of the grader itself {spent.ru_utime + spent.ru_stime:.0f} s")
+    print(
+        f"every grade is right; processor time of the grader itself {spent.ru_utime + spent.ru_stime:.0f} s"
+    )
 
 
 if __name__ == "__main__":

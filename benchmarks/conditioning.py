@@ -1,12 +1,14 @@
-"""What does a U-Net gain from reading every word? Three of them, equal weight for weight, learn to draw DigitScenes in
-the latents of the shipped autoencoder: told a class for each thing, the whole text as one vector, or a vector for every
-word. Chapter 09 shows the table.
+"""What does a U-Net gain from reading every word? Three of them, equal weight for weight, learn to
+draw DigitScenes in
+the latents of the shipped autoencoder: told a class for each thing, the whole text as one vector,
+or a vector for every word. Chapter 09 shows the table.
 
     python benchmarks/conditioning.py [--seeds 0] [--model scenes] [--runs runs/conditioning]
                                       [--out benchmarks/conditioning.json]
 
-A cell is one variant with one seed, about three minutes of one busy core. Finished cells are kept in --runs, so that
-an interrupted run goes on where it was; --out is written by the run that finds all of them there.
+A cell is one variant with one seed, about three minutes of one busy core. Finished cells are kept
+in --runs, so that an interrupted run goes on where it was; --out is written by the run that finds
+all of them there.
 """
 
 import argparse
@@ -79,10 +81,14 @@ class Bench:
     def __init__(self, model: str, settings: dict = SETTINGS):
         self.settings = settings
         self.pipeline = StableDiffusionPipeline.from_pretrained(model)
-        self.examiner = ImageClassifier.from_pretrained(shipped("mnist-examiner")).eval().requires_grad_(False)
+        self.examiner = (
+            ImageClassifier.from_pretrained(shipped("mnist-examiner")).eval().requires_grad_(False)
+        )
         corpus = paint_scenes(settings["scenes"])
         vae, factor = self.pipeline.vae.eval(), self.pipeline.vae.config.scaling_factor
-        self.mean, self.std = (factor * part for part in encode_dataset(vae, corpus.images, progress=False))
+        self.mean, self.std = (
+            factor * part for part in encode_dataset(vae, corpus.images, progress=False)
+        )
         length = settings["text_encoder"]["max_position_embeddings"]
         self.tokenizer = CLIPTokenizer.train(corpus.texts, model_max_length=length)
         self.captions = corpus.captions
@@ -91,7 +97,10 @@ class Bench:
         """What makes the context, with random weights."""
         if variant == "class":
             return ClassContext(self.settings["dim"])
-        ids = {key: getattr(self.tokenizer, key) for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
+        ids = {
+            key: getattr(self.tokenizer, key)
+            for key in ("bos_token_id", "eos_token_id", "pad_token_id")
+        }
         words = {"vocab_size": len(self.tokenizer), "hidden_size": self.settings["dim"]}
         text_encoder = CLIPTextModel(**self.settings["text_encoder"], **words, **ids)
         return PooledContext(text_encoder) if variant == "pooled text" else text_encoder
@@ -102,7 +111,9 @@ class Bench:
             return self.tokenizer(captions)
         return torch.full((1, 3), NOTHING) if captions == [""] else class_rows(parse(captions))
 
-    def train(self, variant: str, seed: int, steps: int) -> tuple[UNet2DConditionModel, torch.nn.Module, list[float]]:
+    def train(
+        self, variant: str, seed: int, steps: int
+    ) -> tuple[UNet2DConditionModel, torch.nn.Module, list[float]]:
         torch.manual_seed(seed)  # the same first weights of the U-Net for every variant
         unet = UNet2DConditionModel(
             **self.settings["unet"],
@@ -126,12 +137,16 @@ class Bench:
             seed,
         )
         task = DenoiserTask(unet, reader, DDPMScheduler(**self.settings["scheduler"]))
-        stage = Stage(variant, task, batches, self.settings["learning_rate"], ema=self.settings["ema"])
+        stage = Stage(
+            variant, task, batches, self.settings["learning_rate"], ema=self.settings["ema"]
+        )
         return unet, reader, stage.run(steps, progress=False)
 
     def score(self, variant: str, unet, reader, asked: Attributes, seed: int) -> dict[str, float]:
         """Scores of pictures drawn for the plain captions of these scenes."""
-        noise = self.pipeline.starting_noise(len(asked.ground), generator=torch.Generator().manual_seed(seed))
+        noise = self.pipeline.starting_noise(
+            len(asked.ground), generator=torch.Generator().manual_seed(seed)
+        )
         numbers, nothing = self.numbers(variant, write(asked)), self.numbers(variant, [""])[0]
         options = (self.settings["guidance_scale"], self.settings["num_inference_steps"])
         pictures = draw_with(self.pipeline, unet, reader, numbers, nothing, noise, *options)
@@ -150,12 +165,16 @@ def measure(bench: Bench, variant: str, seed: int) -> dict:
     start = time.process_time()
     unet, reader, losses = bench.train(variant, seed, SETTINGS["steps"])
     trained = time.process_time() - start
-    scores = {name: bench.score(variant, unet, reader, questions(name), seed) for name in SETTINGS["asked"]}
+    scores = {
+        name: bench.score(variant, unet, reader, questions(name), seed)
+        for name in SETTINGS["asked"]
+    }
     return {
         "variant": variant,
         "seed": seed,
         "parameters": {
-            part: sum(p.numel() for p in module.parameters()) for part, module in (("unet", unet), ("reader", reader))
+            part: sum(p.numel() for p in module.parameters())
+            for part, module in (("unet", unet), ("reader", reader))
         },
         "loss": round(statistics.fmean(losses[-100:]), 5),
         "scores": scores,
@@ -176,9 +195,12 @@ def floor(bench: Bench) -> dict:
 
 
 def digest(vae: torch.nn.Module) -> str:
-    """Which autoencoder it was: SHA-256 of its weights in half precision, in which it is shipped."""
+    """Which autoencoder it was: SHA-256 of its weights in half precision, in which it is
+    shipped."""
     tensors = sorted(vae.state_dict().items())
-    return hashlib.sha256(b"".join(x.half().cpu().contiguous().numpy().tobytes() for _, x in tensors)).hexdigest()
+    return hashlib.sha256(
+        b"".join(x.half().cpu().contiguous().numpy().tobytes() for _, x in tensors)
+    ).hexdigest()
 
 
 def table(cells: list[dict]) -> str:
@@ -195,9 +217,15 @@ def table(cells: list[dict]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=SETTINGS["seeds"], choices=SETTINGS["seeds"])
-    parser.add_argument("--model", default="scenes", help="whose autoencoder: a shipped model, or a folder")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=SETTINGS["seeds"], choices=SETTINGS["seeds"]
+    )
+    parser.add_argument(
+        "--model", default="scenes", help="whose autoencoder: a shipped model, or a folder"
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs/conditioning"))
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
@@ -212,7 +240,10 @@ def main() -> None:
     for seed, variant in itertools.product(options.seeds, SETTINGS["variants"]):
         cells.measure(f"{variant} {seed}", lambda v=variant, s=seed: measure(bench, v, s))
 
-    names = [f"{variant} {seed}" for seed, variant in itertools.product(SETTINGS["seeds"], SETTINGS["variants"])]
+    names = [
+        f"{variant} {seed}"
+        for seed, variant in itertools.product(SETTINGS["seeds"], SETTINGS["variants"])
+    ]
     if missing := cells.missing(names):
         print(f"{options.out} is not written: {len(missing)} cells to come, {missing[0]} first")
         return
@@ -224,7 +255,9 @@ def main() -> None:
         "hardware": hardware(torch.device("cpu")),
         "threads": torch.get_num_threads(),
     }
-    write_json(options.out, {"settings": SETTINGS, **made, "floor": floor(bench), "cells": measured})
+    write_json(
+        options.out, {"settings": SETTINGS, **made, "floor": floor(bench), "cells": measured}
+    )
     print(table(measured))
 
 

@@ -1,4 +1,5 @@
-"""What `minildm train --preset mnist --minutes 4` reaches: three trainings that differ in nothing but the seed.
+"""What `minildm train --preset mnist --minutes 4` reaches: three trainings that differ in nothing
+but the seed.
 
     python benchmarks/four_minutes.py [--minutes 4] [--runs runs/four_minutes]
 
@@ -15,15 +16,28 @@ from minildm.configuration import write_json
 from minildm.evaluation import evaluate
 from minildm.training import hardware, train
 
-SETTINGS = {"preset": "mnist", "minutes": 4.0, "seeds": [0, 1, 2], "guidance": [1.75, 2.0], "samples": 1000}
+SETTINGS = {
+    "preset": "mnist",
+    "minutes": 4.0,
+    "seeds": [0, 1, 2],
+    "guidance": [1.75, 2.0],
+    "samples": 1000,
+}
 
 
 def measure(folder: Path, seed: int, minutes: float) -> dict:
     """Train (or open what is trained) and score, at each guidance, `samples` drawings."""
     pipeline = train(SETTINGS["preset"], folder, minutes, seed=seed, resume=True, device="cpu")
-    results = [evaluate(pipeline, SETTINGS["samples"], guidance_scale=g) for g in SETTINGS["guidance"]]
+    results = [
+        evaluate(pipeline, SETTINGS["samples"], guidance_scale=g) for g in SETTINGS["guidance"]
+    ]
     scores = [{"guidance": r.guidance_scale, **r.scores._asdict()} for r in results]
-    return {"seed": seed, "steps": pipeline.card["steps"], "scores": scores, "floor": results[0].floor._asdict()}
+    return {
+        "seed": seed,
+        "steps": pipeline.card["steps"],
+        "scores": scores,
+        "floor": results[0].floor._asdict(),
+    }
 
 
 def table(cells: list[dict]) -> str:
@@ -31,12 +45,16 @@ def table(cells: list[dict]) -> str:
     for cell in cells:
         for s in cell["scores"]:
             ratio = s["frechet"] / cell["floor"]["frechet"]
-            lines.append(f"{cell['seed']:4}{s['guidance']:10g}{s['accuracy']:10.1%}{s['frechet']:9.2f}{ratio:9.2f}")
+            lines.append(
+                f"{cell['seed']:4}{s['guidance']:10g}{s['accuracy']:10.1%}{s['frechet']:9.2f}{ratio:9.2f}"
+            )
     return "\n".join(lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--minutes", type=float, default=SETTINGS["minutes"])
     parser.add_argument("--runs", type=Path, default=Path("runs/four_minutes"))
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
@@ -48,9 +66,15 @@ def main() -> None:
         parser.error(str(error))
     names = [f"seed {seed}" for seed in settings["seeds"]]
     for name, seed in zip(names, settings["seeds"], strict=True):
-        cells.measure(name, lambda n=name, s=seed: measure(options.runs / n.replace(" ", "_"), s, options.minutes))
+        cells.measure(
+            name,
+            lambda n=name, s=seed: measure(options.runs / n.replace(" ", "_"), s, options.minutes),
+        )
     measured = cells.read(names)
-    surroundings = {"hardware": hardware(torch.device("cpu")), "command": "python benchmarks/four_minutes.py"}
+    surroundings = {
+        "hardware": hardware(torch.device("cpu")),
+        "command": "python benchmarks/four_minutes.py",
+    }
     write_json(options.out, {"settings": settings, **surroundings, "cells": measured})
     print(table(measured))
 

@@ -1,14 +1,16 @@
-"""Diffusion against GAN: a GAN in fourteen settings, a minute or two each, and the two best of them for as long as the
-diffusion model trained, with three seeds; the one with the smaller batches again, as long, at two learning rates, with
-as many parameters as the diffusion model has; beside it that model (benchmarks/four_minutes.py trains it), its
-autoencoder with a bell for each class, and real digits. Chapter 13.
+"""Diffusion against GAN: a GAN in fourteen settings, a minute or two each, and the two best of them
+for as long as the diffusion model trained, with three seeds; the one with the smaller batches
+again, as long, at two learning rates, with as many parameters as the diffusion model has; beside it
+that model (benchmarks/four_minutes.py trains it), its autoencoder with a bell for each class, and
+real digits. Chapter 13.
 
-    python benchmarks/gan.py [CELL ...] [--runs runs/gan] [--diffusion runs/four_minutes] [--out benchmarks/gan.json]
+    python benchmarks/gan.py [CELL ...] [--runs runs/gan] [--diffusion runs/four_minutes] [--out
+    benchmarks/gan.json]
 
-Steps are fixed; the seconds are CPU time of one thread. The diffusion model had four minutes of two threads, of which
-the second makes a step 1.35 times as fast: 2,200 steps of the GAN, 1,100 with batches of 64 and 750 of the wide pair
-take about as long on one. Finished cells are kept in --runs; --out is written by the run that finds all of them there.
-About 110 minutes of one core.
+Steps are fixed; the seconds are CPU time of one thread. The diffusion model had four minutes of two
+threads, of which the second makes a step 1.35 times as fast: 2,200 steps of the GAN, 1,100 with
+batches of 64 and 750 of the wide pair take about as long on one. Finished cells are kept in --runs;
+--out is written by the run that finds all of them there. About 110 minutes of one core.
 """
 
 import argparse
@@ -35,11 +37,14 @@ SETTINGS = {
     "steps": 2200,
     "every": 100,
     "samples": 1000,
-    # The diffusion model trains 3,022,825 parameters: U-Net, text encoder and autoencoder. The pair has 1,037,954; as
-    # wide as this it has 3,075,930, and a step takes 2.95 times as long.
+    # The diffusion model trains 3,022,825 parameters: U-Net, text encoder and autoencoder. The pair
+    # has 1,037,954; as wide as this it has 3,075,930, and a step takes 2.95 times as long.
     "wide": {"block_out_channels": [56, 112, 232], "steps": 750, "every": 50},
     "seeds": [0, 1, 2],
-    "repeated": ["R1", "no penalty"],  # these arms of the sweep have all seeds, the others the first
+    "repeated": [
+        "R1",
+        "no penalty",
+    ],  # these arms of the sweep have all seeds, the others the first
     "shown": 10,
 }
 HINGE = {"loss": "hinge", "r1": 0.0, "spectral_norm": True}
@@ -61,14 +66,19 @@ SWEEP = {
     "R1, faster critic, batches of 64": {"learning_rates": [5e-4, 2e-3], "batch_size": 64},
 }
 BEST = ["R1, faster critic", "R1, faster critic, batches of 64"]  # the two best of the sweep
-WIDE = {BEST[0]: SWEEP[BEST[0]], "half its rates": {"learning_rates": [2.5e-4, 1e-3]}}  # what the wide pair plays
+WIDE = {
+    BEST[0]: SWEEP[BEST[0]],
+    "half its rates": {"learning_rates": [2.5e-4, 1e-3]},
+}  # what the wide pair plays
 
 
 class Judge:
     """The shipped examiner, the features of all real test digits, and what is asked for."""
 
     def __init__(self):
-        self.examiner = ImageClassifier.from_pretrained(shipped("mnist-examiner")).eval().requires_grad_(False)
+        self.examiner = (
+            ImageClassifier.from_pretrained(shipped("mnist-examiner")).eval().requires_grad_(False)
+        )
         self.reference, _ = extract(self.examiner, mnist("test").images)
         train = mnist("train")
         self.images, self.labels = pad(train.images, 32), train.labels
@@ -78,7 +88,9 @@ class Judge:
         saved = from_pixels(to_pixels(crop(pictures), 28))
         features, _ = extract(self.examiner, saved)
         everything = score(self.examiner, saved, labels, self.reference)._asdict()
-        everything |= mode_coverage(self.reference, features)._asdict() | {"variety": variety(features, labels)}
+        everything |= mode_coverage(self.reference, features)._asdict() | {
+            "variety": variety(features, labels)
+        }
         return {key: round(value, 4) for key, value in everything.items()}
 
 
@@ -114,17 +126,31 @@ def new_game(judge: Judge, arm: str, seed: int, **size) -> GANTraining:
 
 
 def play(judge: Judge, arm: str, seed: int, steps: int, every: int, samples: int, **size) -> dict:
-    """Train, with a score every so many steps; the first digits of the best and of the last. size: of both networks."""
-    game, asked, curve, pages = new_game(judge, arm, seed, **size), torch.arange(samples) % 10, [], []
+    """Train, with a score every so many steps; the first digits of the best and of the last. size:
+    of both networks."""
+    game, asked, curve, pages = (
+        new_game(judge, arm, seed, **size),
+        torch.arange(samples) % 10,
+        [],
+        [],
+    )
     for _ in range(steps // every):
         try:
             game.run(every, progress=False)
         except ValueError:  # a loss that is not finite: the game is over
             break
         pictures = draw_gan(game.averaged(), asked, torch.Generator().manual_seed(0))
-        curve.append({"step": game.step, "seconds": round(game.seconds, 1)} | judge.score(pictures, asked))
+        curve.append(
+            {"step": game.step, "seconds": round(game.seconds, 1)} | judge.score(pictures, asked)
+        )
         pages.append(as_bytes(pictures))
-    heading = {"method": "GAN", "arm": arm, "seed": seed, "seconds": round(game.seconds, 1), "curve": curve}
+    heading = {
+        "method": "GAN",
+        "arm": arm,
+        "seed": seed,
+        "seconds": round(game.seconds, 1),
+        "curve": curve,
+    }
     if not curve:
         return heading
     best = min(range(len(curve)), key=lambda i: curve[i]["frechet"])
@@ -134,7 +160,10 @@ def play(judge: Judge, arm: str, seed: int, steps: int, every: int, samples: int
         draw_gan(drawing, torch.arange(count) % 10, torch.Generator().manual_seed(0))
 
     speed = {f"milliseconds_{count}": milliseconds(draw, count) for count in (1, 64)}
-    parameters = {"drawing": size_of(drawing), "training": size_of(game.generator, game.discriminator)}
+    parameters = {
+        "drawing": size_of(drawing),
+        "training": size_of(game.generator, game.discriminator),
+    }
     return {
         **heading,
         **speed,
@@ -149,7 +178,8 @@ def size_of(*networks) -> int:
 
 
 def diffusion(judge: Judge, folder: Path, seed: int) -> list[dict]:
-    """What the four minutes' model draws by itself, and what its autoencoder draws from a bell for each class."""
+    """What the four minutes' model draws by itself, and what its autoencoder draws from a bell for
+    each class."""
     pipeline = StableDiffusionPipeline.from_pretrained(folder / f"seed_{seed}")
     prompts, asked = balanced_prompts("mnist", SETTINGS["samples"])
 
@@ -160,7 +190,9 @@ def diffusion(judge: Judge, folder: Path, seed: int) -> list[dict]:
     def decode(count):
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
-            return pipeline.vae.decode(draw_bells(mean, judge.labels[: len(mean)], asked[:count], generator))
+            return pipeline.vae.decode(
+                draw_bells(mean, judge.labels[: len(mean)], asked[:count], generator)
+            )
 
     mean, _ = encode_dataset(pipeline.vae, judge.images[:20_000], progress=False)
     parts = pipeline.unet, pipeline.text_encoder, pipeline.vae
@@ -171,7 +203,9 @@ def diffusion(judge: Judge, folder: Path, seed: int) -> list[dict]:
     ):
         pictures = make(SETTINGS["samples"])
         seconds = sum(
-            value for stage, value in pipeline.card["seconds"].items() if method != "VAE" or stage != "denoiser"
+            value
+            for stage, value in pipeline.card["seconds"].items()
+            if method != "VAE" or stage != "denoiser"
         )
         speed = {f"milliseconds_{count}": milliseconds(make, count) for count in (1, 64)}
         cells.append(
@@ -185,10 +219,16 @@ def diffusion(judge: Judge, folder: Path, seed: int) -> list[dict]:
 def all_cells() -> dict[str, tuple]:
     """Name of a cell -> what is measured in it."""
     first, *others = SETTINGS["seeds"]
-    sweep = [(arm, first) for arm in SWEEP] + [(arm, seed) for arm in SETTINGS["repeated"] for seed in others]
+    sweep = [(arm, first) for arm in SWEEP] + [
+        (arm, seed) for arm in SETTINGS["repeated"] for seed in others
+    ]
     cells = {f"sweep {arm} {seed}": ("sweep", arm, seed) for arm, seed in sweep}
-    cells |= {f"long {arm} {seed}": ("long", arm, seed) for arm in BEST for seed in SETTINGS["seeds"]}
-    cells |= {f"wide {arm} {seed}": ("wide", arm, seed) for arm in WIDE for seed in SETTINGS["seeds"]}
+    cells |= {
+        f"long {arm} {seed}": ("long", arm, seed) for arm in BEST for seed in SETTINGS["seeds"]
+    }
+    cells |= {
+        f"wide {arm} {seed}": ("wide", arm, seed) for arm in WIDE for seed in SETTINGS["seeds"]
+    }
     return cells | {f"diffusion {seed}": ("diffusion", None, seed) for seed in SETTINGS["seeds"]}
 
 
@@ -206,12 +246,16 @@ def measure(judge: Judge, kind: str, arm: str, seed: int, folder: Path) -> dict:
 def floor(judge: Judge, samples: int) -> dict:
     """As many real training digits, as many of each."""
     chosen = balanced_subset(judge.labels, samples)
-    return judge.score(judge.images[chosen], judge.labels[chosen]) | {"page": as_bytes(judge.images[chosen])}
+    return judge.score(judge.images[chosen], judge.labels[chosen]) | {
+        "page": as_bytes(judge.images[chosen])
+    }
 
 
 def table(result: dict) -> str:
     """A line for each training."""
-    lines = [f"{'training':44}{'seconds':>9}{'right':>8}{'x floor':>9}{'recall':>8}{'best x floor':>14}"]
+    lines = [
+        f"{'training':44}{'seconds':>9}{'right':>8}{'x floor':>9}{'recall':>8}{'best x floor':>14}"
+    ]
     for name, cell in result["cells"].items():
         real = result["sweep_floor" if name.startswith("sweep") else "floor"]["frechet"]
         if "cells" in cell:
@@ -233,8 +277,12 @@ def table(result: dict) -> str:
 
 def main() -> None:
     known = all_cells()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cells", nargs="*", metavar="CELL", help="some of the cells only (default: all)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "cells", nargs="*", metavar="CELL", help="some of the cells only (default: all)"
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs/gan"))
     parser.add_argument("--diffusion", type=Path, default=Path("runs/four_minutes"))
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))

@@ -1,12 +1,16 @@
-"""Would it take too long without the encoder? The same kind of U-Net, trained for about equal CPU time on the pixels of
-32 x 32 digits and on latents of several sizes, and scored by what it draws. Chapter 07.
+"""Would it take too long without the encoder? The same kind of U-Net, trained for about equal CPU
+time on the pixels of 32 x 32 digits and on latents of several sizes, and scored by what it draws.
+Chapter 07.
 
-    python benchmarks/pixel_or_latent.py [CELL ...] [--runs runs/pixel_or_latent] [--out pixel_or_latent.json]
+    python benchmarks/pixel_or_latent.py [CELL ...] [--runs runs/pixel_or_latent] [--out
+    pixel_or_latent.json]
 
-A cell is one space, one U-Net and one number of steps; one seed. The steps are fixed, and were chosen so that the cells
-of a group take about equal time; what each did take is in the table. "learned" is the shipped autoencoder's latent, its
-own training is on its card; all others are principal components of blocks, which need none. Finished cells are kept in
---runs, so that an interrupted run goes on where it was, and several may share the work, with some of the cells each;
+A cell is one space, one U-Net and one number of steps; one seed. The steps are fixed, and were
+chosen so that the cells of a group take about equal time; what each did take is in the table.
+"learned" is the shipped autoencoder's latent, its own training is on its card; all others are
+principal components of blocks, which need none. Finished cells are kept in
+--runs, so that an interrupted run goes on where it was, and several may share the work, with some
+    of the cells each;
 --out is written by the one that finds all of them there. About ten minutes of one core.
 """
 
@@ -27,7 +31,15 @@ from minildm import (
 )
 from minildm.configuration import write_json
 from minildm.data import ImageData, crop
-from minildm.evaluation import BlockPCA, Pixels, VelocityTask, cost, draw_labels, frechet_distance, label_batches
+from minildm.evaluation import (
+    BlockPCA,
+    Pixels,
+    VelocityTask,
+    cost,
+    draw_labels,
+    frechet_distance,
+    label_batches,
+)
 from minildm.models import ImageClassifier, extract
 from minildm.pipelines import shipped
 from minildm.training import Stage, encode_dataset, hardware
@@ -43,8 +55,8 @@ SETTINGS = {
     "samples": 200,
     "shown": 10,
 }
-# Space, widths of its U-Net, steps; "8x16" is a factor of 8 and 16 channels, so 4 x 4 x 16 numbers, each channel of
-# variance 1; "one scale": all of them multiplied by one number.
+# Space, widths of its U-Net, steps; "8x16" is a factor of 8 and 16 channels, so 4 x 4 x 16 numbers,
+# each channel of variance 1; "one scale": all of them multiplied by one number.
 CELLS = [
     ("pixels", (8, 16, 32, 64), 130),
     ("learned", (64, 128), 280),
@@ -94,11 +106,14 @@ class Examiner:
     """The shipped examiner, and the features of all real test digits."""
 
     def __init__(self):
-        self.network = ImageClassifier.from_pretrained(shipped("mnist-examiner")).eval().requires_grad_(False)
+        self.network = (
+            ImageClassifier.from_pretrained(shipped("mnist-examiner")).eval().requires_grad_(False)
+        )
         self.reference = extract(self.network, mnist("test").images)[0]
 
     def score(self, pictures: Tensor, labels: Tensor) -> dict:
-        """Fraction of (N, 1, 32, 32) that the examiner takes for its label, and Fréchet distance to the real ones."""
+        """Fraction of (N, 1, 32, 32) that the examiner takes for its label, and Fréchet distance to
+        the real ones."""
         features, classes = extract(self.network, crop(pictures.clamp(-1, 1)))
         accuracy = (classes == labels).float().mean().item()
         return {
@@ -114,7 +129,12 @@ def as_bytes(pictures: Tensor) -> str:
 
 
 def measure(
-    name: str, widths: tuple[int, ...], steps: int, train: ImageData, test: ImageData, examiner: Examiner
+    name: str,
+    widths: tuple[int, ...],
+    steps: int,
+    train: ImageData,
+    test: ImageData,
+    examiner: Examiner,
 ) -> dict:
     """Encode, train one denoiser, and score what it draws: plain numbers and its first pictures."""
     images, labels = (part[: SETTINGS["train_images"]] for part in train[:2])
@@ -128,7 +148,9 @@ def measure(
     task = VelocityTask(unet, DDPMScheduler(**SETTINGS["scheduler"]))
     batches = label_batches(mean * factor, std * factor, labels, SETTINGS["batch_size"], seed)
     start = time.process_time()
-    stage = Stage(name_of(name, widths, steps), task, batches, SETTINGS["learning_rate"], ema=SETTINGS["ema"])
+    stage = Stage(
+        name_of(name, widths, steps), task, batches, SETTINGS["learning_rate"], ema=SETTINGS["ema"]
+    )
     losses = stage.run(steps, progress=False)
     seconds = time.process_time() - start
 
@@ -155,14 +177,19 @@ def measure(
         "loss": round(sum(losses[-30:]) / len(losses[-30:]), 4),
         **cost(unet, noise[:1], torch.zeros(1), torch.zeros(1, dtype=torch.long))._asdict(),
         **examiner.score(pictures, asked),
-        "rebuilt": {"squared_error": round(error, 5), **examiner.score(rebuilt, test.labels[:count])},
+        "rebuilt": {
+            "squared_error": round(error, 5),
+            **examiner.score(rebuilt, test.labels[:count]),
+        },
         "pictures": as_bytes(pictures),
     }
 
 
 def table(cells: list[dict]) -> str:
     """A line for each cell."""
-    lines = [f"{'space':15}{'U-Net':>16}{'steps':>7}{'CPU s':>8}{'accuracy':>10}{'Fréchet':>9}{'of rebuilt':>12}"]
+    lines = [
+        f"{'space':15}{'U-Net':>16}{'steps':>7}{'CPU s':>8}{'accuracy':>10}{'Fréchet':>9}{'of rebuilt':>12}"
+    ]
     for cell in cells:
         widths = ".".join(map(str, cell["widths"]))
         lines.append(
@@ -174,8 +201,12 @@ def table(cells: list[dict]) -> str:
 
 def main() -> None:
     names = [name_of(*cell) for cell in CELLS]
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cells", nargs="*", metavar="CELL", help=f"of: {', '.join(names)} (default: all)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "cells", nargs="*", metavar="CELL", help=f"of: {', '.join(names)} (default: all)"
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs/pixel_or_latent"))
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
@@ -197,12 +228,20 @@ def main() -> None:
         return
 
     measured = cells.read(names)
-    card = StableDiffusionPipeline.from_pretrained("mnist").card  # of the autoencoder called "learned"
+    card = StableDiffusionPipeline.from_pretrained(
+        "mnist"
+    ).card  # of the autoencoder called "learned"
     learned = {key: card[key]["autoencoder"] for key in ("steps", "seconds")}
     count = SETTINGS["samples"]
     floor = examiner.score(train.images[:count], train.labels[:count])
-    surroundings = {"hardware": hardware(torch.device("cpu")), "threads": torch.get_num_threads(), "floor": floor}
-    write_json(options.out, {"settings": SETTINGS, **surroundings, "learned": learned, "cells": measured})
+    surroundings = {
+        "hardware": hardware(torch.device("cpu")),
+        "threads": torch.get_num_threads(),
+        "floor": floor,
+    }
+    write_json(
+        options.out, {"settings": SETTINGS, **surroundings, "learned": learned, "cells": measured}
+    )
     print(table(measured))
 
 

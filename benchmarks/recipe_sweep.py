@@ -1,4 +1,5 @@
-"""How the `mnist` recipe was chosen: variants of it, each trained from random weights for equal time, and scored.
+"""How the `mnist` recipe was chosen: variants of it, each trained from random weights for equal
+time, and scored.
 
     python benchmarks/recipe_sweep.py [--minutes 4] [--out runs/sweep] [VARIANT ...]
 
@@ -45,7 +46,12 @@ VARIANTS = {
     "epsilon": replace(BASE, scheduler={**BASE.scheduler, "prediction_type": "epsilon"}),
     "scaled-linear": replace(
         BASE,
-        scheduler={**BASE.scheduler, "beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012},
+        scheduler={
+            **BASE.scheduler,
+            "beta_schedule": "scaled_linear",
+            "beta_start": 0.00085,
+            "beta_end": 0.012,
+        },
     ),
     "slower": replace(BASE, learning_rates=(5e-3, 3e-3, 1e-3)),
     "no-ema": replace(BASE, ema=0.0),
@@ -53,23 +59,35 @@ VARIANTS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("variants", nargs="*", metavar="VARIANT", help=f"of: {', '.join(VARIANTS)} (default: all)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "variants", nargs="*", metavar="VARIANT", help=f"of: {', '.join(VARIANTS)} (default: all)"
+    )
     parser.add_argument("--minutes", type=float, default=4.0)
     parser.add_argument("--guidance", type=float, nargs="+", default=[1.0, 1.5, 1.75, 2.0])
     parser.add_argument("--out", type=Path, default=Path("runs/sweep"))
     options = parser.parse_args()
     if unknown := set(options.variants) - set(VARIANTS):
-        parser.error(f"expected variants of {', '.join(VARIANTS)}, got {', '.join(sorted(unknown))}")
+        parser.error(
+            f"expected variants of {', '.join(VARIANTS)}, got {', '.join(sorted(unknown))}"
+        )
 
-    print(f"{'variant':22}{'steps':>18}{'guidance':>10}{'accuracy':>10}{'Fréchet':>9}{'x floor':>9}")
+    print(
+        f"{'variant':22}{'steps':>18}{'guidance':>10}{'accuracy':>10}{'Fréchet':>9}{'x floor':>9}"
+    )
     for name in options.variants or VARIANTS:
-        pipeline = train(VARIANTS[name], options.out / name, options.minutes, resume=True, device="cpu")
+        pipeline = train(
+            VARIANTS[name], options.out / name, options.minutes, resume=True, device="cpu"
+        )
         steps = "/".join(map(str, pipeline.card["steps"].values()))
         for guidance in options.guidance:
             result = evaluate(pipeline, 1000, guidance_scale=guidance, progress=False)
             scores, ratio = result.scores, result.scores.frechet / result.floor.frechet
-            print(f"{name:22}{steps:>18}{guidance:10g}{scores.accuracy:10.1%}{scores.frechet:9.2f}{ratio:9.2f}")
+            print(
+                f"{name:22}{steps:>18}{guidance:10g}{scores.accuracy:10.1%}{scores.frechet:9.2f}{ratio:9.2f}"
+            )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""The results of the course in one table: data set x method x seed, each trained for about a minute, and what each
-choice of the `mnist` recipe is worth. Chapter 12.
+"""The results of the course in one table: data set x method x seed, each trained for about a
+minute, and what each choice of the `mnist` recipe is worth. Chapter 12.
 
     python benchmarks/results.py [CELL ...] [--runs runs/results] [--out benchmarks/results.json]
 
-A cell is one training with one seed. Its steps are fixed, so that any machine makes the same cell; they were chosen to
-take about a minute of one core, and what each did take is in the table. Finished cells are kept in --runs: an
-interrupted run goes on where it was, several may share the work, with some of the cells each, and --out is written by
-the one that finds all of them there.
+A cell is one training with one seed. Its steps are fixed, so that any machine makes the same cell;
+they were chosen to take about a minute of one core, and what each did take is in the table.
+Finished cells are kept in --runs: an interrupted run goes on where it was, several may share the
+work, with some of the cells each, and --out is written by the one that finds all of them there.
 """
 
 import argparse
@@ -33,7 +33,14 @@ from minildm import (
 )
 from minildm.configuration import write_json
 from minildm.data import LOADERS, Corpus, from_pixels, load_corpus, to_pixels
-from minildm.evaluation import Pixels, balanced_prompts, balanced_subset, draw_as_saved, draw_bells, score
+from minildm.evaluation import (
+    Pixels,
+    balanced_prompts,
+    balanced_subset,
+    draw_as_saved,
+    draw_bells,
+    score,
+)
 from minildm.models import ImageClassifier, extract, with_scaling_factor
 from minildm.pipelines import shipped
 from minildm.training import (
@@ -56,15 +63,31 @@ SETTINGS = {
     "images": 20_000,  # to learn from, at most: encoding them is a part of the minute
     "samples": 500,
     "steps": {  # of training, by data set
-        "mnist": {"critic": 100, "autoencoder": 130, "all autoencoder": 350, "denoiser": 240, "all denoiser": 430}
+        "mnist": {
+            "critic": 100,
+            "autoencoder": 130,
+            "all autoencoder": 350,
+            "denoiser": 240,
+            "all denoiser": 430,
+        }
         | {"pixels": 280, "gan": 400},
-        "cifar10": {"critic": 50, "autoencoder": 70, "all autoencoder": 195, "denoiser": 90, "all denoiser": 155}
+        "cifar10": {
+            "critic": 50,
+            "autoencoder": 70,
+            "all autoencoder": 195,
+            "denoiser": 90,
+            "all denoiser": 155,
+        }
         | {"pixels": 260, "gan": 400},
     },
     "guidance": {"mnist": [1.0, 1.75, 3.0], "cifar10": [1.0, 3.0, 7.0]},
-    "num_inference_steps": [10, 4],  # the guidances are swept at the first, the second is taken at the middle one
+    "num_inference_steps": [
+        10,
+        4,
+    ],  # the guidances are swept at the first, the second is taken at the middle one
 }
-# Where pixels are the latents: narrow where the picture is large, and attention to the text where it is small.
+# Where pixels are the latents: narrow where the picture is large, and attention to the text where
+# it is small.
 PIXEL_UNET = {
     "sample_size": 32,
     "block_out_channels": (8, 16, 32, 64),
@@ -90,7 +113,11 @@ def load(name: str) -> Data:
     examiner = ImageClassifier.from_pretrained(shipped(f"{name}-examiner")).eval()
     reference = extract(examiner, LOADERS[name]("test").images)[0]
     return Data(
-        name, load_corpus(name, SETTINGS["images"]), examiner, reference, *balanced_prompts(name, SETTINGS["samples"])
+        name,
+        load_corpus(name, SETTINGS["images"]),
+        examiner,
+        reference,
+        *balanced_prompts(name, SETTINGS["samples"]),
     )
 
 
@@ -120,11 +147,15 @@ def train_autoencoder(data: Data, recipe: Recipe, steps: int, seed: int) -> Auto
     critic = seeded(seed, ImageClassifier, recipe.critic)
     batches = classifier_batches("critic", images, labels, recipe.batch_sizes[0], seed)
     critic_steps = SETTINGS["steps"][data.name]["critic"]
-    Stage("critic", ClassifierTask(critic), batches, recipe.learning_rates[0]).run(critic_steps, progress=False)
+    Stage("critic", ClassifierTask(critic), batches, recipe.learning_rates[0]).run(
+        critic_steps, progress=False
+    )
     vae = seeded(seed, AutoencoderKL, recipe.vae)
     side = images.shape[-1] // vae.downscale_factor
     task = AutoencoderTask(vae, critic, recipe.perceptual_weight, recipe.kl_weight)
-    batches = autoencoder_batches(images, (vae.config.latent_channels, side, side), recipe.batch_sizes[1], seed)
+    batches = autoencoder_batches(
+        images, (vae.config.latent_channels, side, side), recipe.batch_sizes[1], seed
+    )
     Stage("autoencoder", task, batches, recipe.learning_rates[1]).run(steps, progress=False)
     return vae
 
@@ -140,16 +171,31 @@ def train_denoiser(
     mean, std = mean * vae.config.scaling_factor, std * vae.config.scaling_factor
     length = recipe.text_encoder["max_position_embeddings"]
     tokenizer = CLIPTokenizer.train(corpus.texts, model_max_length=length)
-    ids = {key: getattr(tokenizer, key) for key in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")}
+    ids = {
+        key: getattr(tokenizer, key)
+        for key in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")
+    }
     text_encoder = seeded(seed, CLIPTextModel, {**recipe.text_encoder, **ids})
-    width = {"in_channels": channels, "out_channels": channels, "cross_attention_dim": text_encoder.config.hidden_size}
+    width = {
+        "in_channels": channels,
+        "out_channels": channels,
+        "cross_attention_dim": text_encoder.config.hidden_size,
+    }
     unet = seeded(seed, UNet2DConditionModel, {**recipe.unet, **width})
-    prompts = [tokenizer(texts) for texts in corpus.captions], tokenizer("")[0], recipe.prompt_dropout
+    prompts = (
+        [tokenizer(texts) for texts in corpus.captions],
+        tokenizer("")[0],
+        recipe.prompt_dropout,
+    )
     batches = denoiser_batches(mean, std, corpus.caption_of, *prompts, recipe.batch_sizes[2], seed)
     task = DenoiserTask(unet, text_encoder, DDPMScheduler(**recipe.scheduler), weighting)
-    Stage("denoiser", task, batches, recipe.learning_rates[2], ema=recipe.ema).run(steps, progress=False)
+    Stage("denoiser", task, batches, recipe.learning_rates[2], ema=recipe.ema).run(
+        steps, progress=False
+    )
     scheduler = DPMSolverMultistepScheduler(**recipe.scheduler)
-    return StableDiffusionPipeline(vae, text_encoder, tokenizer, unet, scheduler, {"dataset": data.name})
+    return StableDiffusionPipeline(
+        vae, text_encoder, tokenizer, unet, scheduler, {"dataset": data.name}
+    )
 
 
 def in_the_pipeline(space: nn.Module, channels: int, factor: int) -> nn.Module:
@@ -159,20 +205,29 @@ def in_the_pipeline(space: nn.Module, channels: int, factor: int) -> nn.Module:
     return space
 
 
-def drawn(data: Data, pipeline: StableDiffusionPipeline, guidance: float, steps: int) -> dict[str, Any]:
+def drawn(
+    data: Data, pipeline: StableDiffusionPipeline, guidance: float, steps: int
+) -> dict[str, Any]:
     """One line of the table: what the pipeline draws with this guidance in so many steps."""
     generator, start = torch.Generator().manual_seed(0), time.process_time()
     size = PRESETS[data.name].image_size
-    pictures = draw_as_saved(pipeline, data.prompts, steps, guidance, generator, progress=False, size=size)[0]
+    pictures = draw_as_saved(
+        pipeline, data.prompts, steps, guidance, generator, progress=False, size=size
+    )[0]
     seconds = time.process_time() - start
-    return {"guidance": guidance, "num_inference_steps": steps} | at(seconds, pictures) | scores(data, pictures)
+    return (
+        {"guidance": guidance, "num_inference_steps": steps}
+        | at(seconds, pictures)
+        | scores(data, pictures)
+    )
 
 
 def at(seconds: float, pictures: Tensor) -> dict[str, float]:
     return {"milliseconds": round(1000 * seconds / len(pictures), 2)}
 
 
-# The methods. Each takes the data and a seed, trains, and returns what draws, and a line for each way to draw
+# The methods. Each takes the data and a seed, trains, and returns what draws, and a line for each
+# way to draw
 
 
 class Trained(NamedTuple):
@@ -188,7 +243,8 @@ def class_means(data: Data, seed: int) -> Trained:
 
 
 def vae_bells(data: Data, seed: int) -> Trained:
-    """An autoencoder, and for each class the normal distribution of its latents' mean and covariance."""
+    """An autoencoder, and for each class the normal distribution of its latents' mean and
+    covariance."""
     recipe, steps = PRESETS[data.name], SETTINGS["steps"][data.name]["all autoencoder"]
     vae = train_autoencoder(data, recipe, steps, seed)
     mean, _ = encode_dataset(vae, data.corpus.images, progress=False)
@@ -196,7 +252,9 @@ def vae_bells(data: Data, seed: int) -> Trained:
     @torch.no_grad()
     def draw():
         generator, start = torch.Generator().manual_seed(0), time.process_time()
-        z = draw_bells(mean.flatten(1), data.corpus.labels, data.asked, generator).unflatten(1, mean.shape[1:])
+        z = draw_bells(mean.flatten(1), data.corpus.labels, data.asked, generator).unflatten(
+            1, mean.shape[1:]
+        )
         pictures = vae.decode(z)
         return [at(time.process_time() - start, pictures) | scores(data, pictures)]
 
@@ -210,7 +268,8 @@ def diffusion(data: Data, recipe: Recipe, pipeline: StableDiffusionPipeline) -> 
     ways = [(g, many) for g in usual] + [(usual[1], few)]
     decoder = getattr(pipeline.vae, "decoder", pipeline.vae)
     return Trained(
-        (pipeline.unet, pipeline.text_encoder, decoder), lambda: [drawn(data, pipeline, g, n) for g, n in ways]
+        (pipeline.unet, pipeline.text_encoder, decoder),
+        lambda: [drawn(data, pipeline, g, n) for g, n in ways],
     )
 
 
@@ -219,7 +278,11 @@ def pixel_diffusion(data: Data, seed: int) -> Trained:
     recipe, channels = PRESETS[data.name], data.corpus.images.shape[1]
     recipe = replace(recipe, unet={**recipe.unet, **PIXEL_UNET}, batch_sizes=(64, 32, 32))
     steps = SETTINGS["steps"][data.name]["pixels"]
-    return diffusion(data, recipe, train_denoiser(data, recipe, in_the_pipeline(Pixels(), channels, 1), steps, seed))
+    return diffusion(
+        data,
+        recipe,
+        train_denoiser(data, recipe, in_the_pipeline(Pixels(), channels, 1), steps, seed),
+    )
 
 
 def latent_diffusion(data: Data, seed: int) -> Trained:
@@ -229,10 +292,15 @@ def latent_diffusion(data: Data, seed: int) -> Trained:
     return diffusion(data, recipe, train_denoiser(data, recipe, vae, steps["denoiser"], seed))
 
 
-def on_shipped_latents(data: Data, seed: int, weighting: str | None = None, **changes: Any) -> Trained:
-    """All of the time for the U-Net: the autoencoder is the shipped one, whose own training is not counted; with
-    `changes` of the recipe."""
-    recipe, steps = replace(PRESETS[data.name], **changes), SETTINGS["steps"][data.name]["all denoiser"]
+def on_shipped_latents(
+    data: Data, seed: int, weighting: str | None = None, **changes: Any
+) -> Trained:
+    """All of the time for the U-Net: the autoencoder is the shipped one, whose own training is not
+    counted; with `changes` of the recipe."""
+    recipe, steps = (
+        replace(PRESETS[data.name], **changes),
+        SETTINGS["steps"][data.name]["all denoiser"],
+    )
     vae = StableDiffusionPipeline.from_pretrained(data.name).vae
     return diffusion(data, recipe, train_denoiser(data, recipe, vae, steps, seed, weighting))
 
@@ -262,12 +330,19 @@ METHODS = {
     "latent diffusion": latent_diffusion,
     "latent diffusion, shipped autoencoder": on_shipped_latents,
 }
-# What becomes of the recipe of `mnist` when one thing is changed. What they compare with: the method's own line.
+# What becomes of the recipe of `mnist` when one thing is changed. What they compare with: the
+# method's own line.
 LINEAR = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 ABLATIONS: dict[str, tuple[Callable[..., Trained], dict[str, Any]]] = {
     "schedule: scaled linear": (on_shipped_latents, {"scheduler": {**MNIST.scheduler, **LINEAR}}),
-    "predicts: noise": (on_shipped_latents, {"scheduler": {**MNIST.scheduler, "prediction_type": "epsilon"}}),
-    "predicts: x0": (on_shipped_latents, {"scheduler": {**MNIST.scheduler, "prediction_type": "sample"}}),
+    "predicts: noise": (
+        on_shipped_latents,
+        {"scheduler": {**MNIST.scheduler, "prediction_type": "epsilon"}},
+    ),
+    "predicts: x0": (
+        on_shipped_latents,
+        {"scheduler": {**MNIST.scheduler, "prediction_type": "sample"}},
+    ),
     "loss weighs as: min-SNR": (on_shipped_latents, {"weighting": "min_snr"}),
     "EMA: none": (on_shipped_latents, {"ema": 0.0}),
 }
@@ -277,7 +352,9 @@ def all_cells() -> dict[str, tuple[str, str, int]]:
     """Name of a cell -> data set, method or ablation, seed."""
     arms = [(dataset, method) for dataset in SETTINGS["steps"] for method in METHODS]
     arms += [("mnist", ablation) for ablation in ABLATIONS]
-    by_seed = sorted(((seed, d, a) for d, a in arms for seed in SETTINGS["seeds"][d]), key=lambda cell: cell[0])
+    by_seed = sorted(
+        ((seed, d, a) for d, a in arms for seed in SETTINGS["seeds"][d]), key=lambda cell: cell[0]
+    )
     return {f"{d} {a} {s}".replace(":", ""): (d, a, s) for s, d, a in by_seed}
 
 
@@ -288,7 +365,13 @@ def measure(dataset: str, arm: str, seed: int) -> dict[str, Any]:
     start = time.process_time()
     networks, draw = train(data, seed, **options)
     seconds = round(time.process_time() - start, 1)
-    heading = {"dataset": dataset, "arm": arm, "seed": seed, "seconds": seconds, "parameters": count(*networks)}
+    heading = {
+        "dataset": dataset,
+        "arm": arm,
+        "seed": seed,
+        "seconds": seconds,
+        "parameters": count(*networks),
+    }
     return {**heading, "rows": draw()}
 
 
@@ -302,8 +385,11 @@ def floor(dataset: str) -> dict[str, float]:
 
 
 def table(cells: list[dict], floors: dict[str, dict]) -> str:
-    """A line for each data set, arm and way to draw: the mean over the seeds, and half the range."""
-    lines = [f"{'data':9}{'arm':39}{'guid.':>6}{'steps':>6}{'CPU s':>7}{'ms':>8}{'right':>16}{'Fréchet / floor':>20}"]
+    """A line for each data set, arm and way to draw: the mean over the seeds, and half the
+    range."""
+    lines = [
+        f"{'data':9}{'arm':39}{'guid.':>6}{'steps':>6}{'CPU s':>7}{'ms':>8}{'right':>16}{'Fréchet / floor':>20}"
+    ]
     arms = dict.fromkeys((cell["dataset"], cell["arm"]) for cell in cells)
     for dataset, arm in arms:
         same = [cell for cell in cells if (cell["dataset"], cell["arm"]) == (dataset, arm)]
@@ -322,8 +408,12 @@ def table(cells: list[dict], floors: dict[str, dict]) -> str:
 
 def main() -> None:
     known = all_cells()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cells", nargs="*", metavar="CELL", help="some of the cells only (default: all)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "cells", nargs="*", metavar="CELL", help="some of the cells only (default: all)"
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs/results"))
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
@@ -340,7 +430,9 @@ def main() -> None:
         return
     measured, floors = cells.read(known), {dataset: floor(dataset) for dataset in SETTINGS["steps"]}
     surroundings = {"hardware": hardware(torch.device("cpu")), "threads": torch.get_num_threads()}
-    write_json(options.out, {"settings": SETTINGS, **surroundings, "floors": floors, "cells": measured})
+    write_json(
+        options.out, {"settings": SETTINGS, **surroundings, "floors": floors, "cells": measured}
+    )
     print(table(measured, floors))
 
 

@@ -1,10 +1,12 @@
-"""Quality against the number of network evaluations and against time, for every sampler and spacing. Chapter 05.
+"""Quality against the number of network evaluations and against time, for every sampler and
+spacing. Chapter 05.
 
     python benchmarks/samplers.py [--samples 500] [--seed 0] [--out benchmarks/samplers.csv]
 
-A row of the table is a cell of the experiment: a sampler, a spacing, a number of steps. It is appended as soon as it is
-measured; those that the file has already are passed over, so that an interrupted run goes on where it was. All cells
-share the prompts and the starting noise. Time is CPU time of one thread, which does not grow when others work.
+A row of the table is a cell of the experiment: a sampler, a spacing, a number of steps. It is
+appended as soon as it is measured; those that the file has already are passed over, so that an
+interrupted run goes on where it was. All cells share the prompts and the starting noise. Time is
+CPU time of one thread, which does not grow when others work.
 """
 
 import argparse
@@ -21,7 +23,18 @@ from minildm.evaluation import balanced_prompts, balanced_subset, frechet_distan
 from minildm.models import ImageClassifier, extract
 from minildm.pipelines import shipped
 
-COLUMNS = ("sampler", "spacing", "steps", "evaluations", "samples", "seed", "ms", "accuracy", "frechet", "kernel")
+COLUMNS = (
+    "sampler",
+    "spacing",
+    "steps",
+    "evaluations",
+    "samples",
+    "seed",
+    "ms",
+    "accuracy",
+    "frechet",
+    "kernel",
+)
 GUIDANCE = 1.75  # in all steps
 KEY = ("sampler", "spacing", "evaluations", "samples", "seed")
 
@@ -38,22 +51,33 @@ def cells():
         ):
             yield sampler, spacing, evaluations
         if evaluations <= 10:  # where the spacing matters most
-            for sampler, spacing in (("heun", "trailing"), ("euler", "leading"), ("euler", "linspace")):
+            for sampler, spacing in (
+                ("heun", "trailing"),
+                ("euler", "leading"),
+                ("euler", "linspace"),
+            ):
                 yield sampler, spacing, evaluations
 
 
 def steps_for(scheduler, evaluations: int) -> int:
-    """The most steps that ask the network `evaluations` times or less; Heun asks twice a step, but once at the end."""
+    """The most steps that ask the network `evaluations` times or less; Heun asks twice a step, but
+    once at the end."""
     for steps in range(evaluations, 0, -1):
         scheduler.set_timesteps(steps)
         if len(scheduler.timesteps) <= evaluations:
             return steps
-    raise ValueError(f"expected a sampler that can do with {evaluations} evaluations, got {type(scheduler).__name__}")
+    raise ValueError(
+        f"expected a sampler that can do with {evaluations} evaluations, got {type(scheduler).__name__}"
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--samples", type=int, default=500, help="pictures for each cell, a multiple of ten")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--samples", type=int, default=500, help="pictures for each cell, a multiple of ten"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".csv"))
     options = parser.parse_args()
@@ -65,7 +89,9 @@ def main() -> None:
     prompts, labels = balanced_prompts("mnist", options.samples)
     reference, _ = extract(examiner, test.images)
     context = pipeline.encode_prompt(prompts)
-    noise = pipeline.starting_noise(options.samples, generator=torch.Generator().manual_seed(options.seed))
+    noise = pipeline.starting_noise(
+        options.samples, generator=torch.Generator().manual_seed(options.seed)
+    )
 
     def scores(images, labels):
         features, predicted = extract(examiner, images)
@@ -85,7 +111,10 @@ def main() -> None:
         generator = torch.Generator().manual_seed(1000 + options.seed)
         start = time.process_time()
         batches = zip(noise.split(250), context.split(250, dim=1), strict=True)
-        images = [pipeline.decode(pipeline.denoise(*batch, steps, GUIDANCE, generator)) for batch in batches]
+        images = [
+            pipeline.decode(pipeline.denoise(*batch, steps, GUIDANCE, generator))
+            for batch in batches
+        ]
         ms = 1000 * (time.process_time() - start) / options.samples
         images = from_pixels(to_pixels(torch.cat(images), train.images.shape[-1]))
         return {"steps": steps, "ms": f"{ms:.1f}", **scores(images, labels)}
@@ -101,7 +130,10 @@ def main() -> None:
     else:
         options.out.write_text(",".join(COLUMNS) + "\n")
     for cell in [("real", "", 0), *cells()]:
-        name = {key: str(value) for key, value in zip(KEY, (*cell, options.samples, options.seed), strict=True)}
+        name = {
+            key: str(value)
+            for key, value in zip(KEY, (*cell, options.samples, options.seed), strict=True)
+        }
         if name in written:
             continue
         row = {**name, **(real() if cell[0] == "real" else draw(*cell))}

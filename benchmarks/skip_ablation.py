@@ -1,11 +1,13 @@
-"""What is lost without the skip connections, without the time, or with max-pooling? One small U-Net, trained on 16 x 16
-digits with parts of it taken away, three seeds each. Chapter 04 does it small, with one seed.
+"""What is lost without the skip connections, without the time, or with max-pooling? One small
+U-Net, trained on 16 x 16 digits with parts of it taken away, three seeds each. Chapter 04 does it
+small, with one seed.
 
-    python benchmarks/skip_ablation.py [--seeds 0 1 2] [--runs runs/skip_ablation] [--out benchmarks/skip_ablation.json]
+    python benchmarks/skip_ablation.py [--seeds 0 1 2] [--runs runs/skip_ablation] [--out
+    benchmarks/skip_ablation.json]
 
-A cell is one variant with one seed. Finished cells are kept in --runs, so that an interrupted run goes on where it was,
-and several may share the work, with some of the seeds each; --out is written by the one that finds all of them there.
-About twenty minutes of one core.
+A cell is one variant with one seed. Finished cells are kept in --runs, so that an interrupted run
+goes on where it was, and several may share the work, with some of the seeds each; --out is written
+by the one that finds all of them there. About twenty minutes of one core.
 """
 
 import argparse
@@ -71,21 +73,32 @@ SETTINGS = {
 }
 
 
-def measure(variant: str, seed: int, digits: torch.Tensor, test: torch.Tensor, examiner: ImageClassifier) -> dict:
-    """Train one network and score it: plain numbers, and its first pictures as hexadecimal bytes."""
+def measure(
+    variant: str, seed: int, digits: torch.Tensor, test: torch.Tensor, examiner: ImageClassifier
+) -> dict:
+    """Train one network and score it: plain numbers, and its first pictures as hexadecimal
+    bytes."""
     torch.manual_seed(seed)  # the same first weights for every variant
     unet = VARIANTS[variant](UNet2DModel(**SETTINGS["unet"]))
     scheduler = DDPMScheduler(**SETTINGS["scheduler"])
     start = time.process_time()
     batches = pixel_batches(digits, SETTINGS["batch_size"], seed)
-    Stage(variant, VelocityTask(unet, scheduler), batches, SETTINGS["learning_rate"], ema=SETTINGS["ema"]).run(
-        SETTINGS["steps"], progress=False
-    )
+    Stage(
+        variant,
+        VelocityTask(unet, scheduler),
+        batches,
+        SETTINGS["learning_rate"],
+        ema=SETTINGS["ema"],
+    ).run(SETTINGS["steps"], progress=False)
     seconds = time.process_time() - start
-    errors = error_by_timestep(unet, scheduler, test[: SETTINGS["test_images"]], SETTINGS["timesteps"])
+    errors = error_by_timestep(
+        unet, scheduler, test[: SETTINGS["test_images"]], SETTINGS["timesteps"]
+    )
 
     sampler = DPMSolverMultistepScheduler(**SETTINGS["scheduler"], timestep_spacing="trailing")
-    noise = torch.randn(SETTINGS["samples"], 1, 16, 16, generator=torch.Generator().manual_seed(seed))
+    noise = torch.randn(
+        SETTINGS["samples"], 1, 16, 16, generator=torch.Generator().manual_seed(seed)
+    )
     pictures = draw(unet, sampler, noise, SETTINGS["num_inference_steps"])[0][-1].clamp(-1, 1)
     features, classes = extract(examiner, enlarge(pictures))
     confidence = examiner.classify(features.relu()).softmax(1).amax(1)
@@ -127,12 +140,19 @@ def floor(digits: torch.Tensor, test: torch.Tensor, examiner: ImageClassifier) -
     features = extract(examiner, enlarge(digits[: SETTINGS["samples"]]))[0]
     confidence = examiner.classify(features.relu()).softmax(1).amax(1)
     distance = frechet_distance(features, reference(examiner, test))
-    return {"frechet": round(distance, 3), "confident": round((confidence > 0.9).float().mean().item(), 4)}
+    return {
+        "frechet": round(distance, 3),
+        "confident": round((confidence > 0.9).float().mean().item(), 4),
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=SETTINGS["seeds"], choices=SETTINGS["seeds"])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=SETTINGS["seeds"], choices=SETTINGS["seeds"]
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs/skip_ablation"))
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
@@ -142,17 +162,26 @@ def main() -> None:
     except ValueError as error:
         parser.error(str(error))
     digits, test = (shrink(mnist(split).images) for split in ("train", "test"))
-    examiner = ImageClassifier.from_pretrained(shipped("mnist-examiner")).eval().requires_grad_(False)
+    examiner = (
+        ImageClassifier.from_pretrained(shipped("mnist-examiner")).eval().requires_grad_(False)
+    )
 
     for seed, variant in itertools.product(options.seeds, VARIANTS):
-        cells.measure(f"{variant} {seed}", lambda v=variant, s=seed: measure(v, s, digits, test, examiner))
+        cells.measure(
+            f"{variant} {seed}", lambda v=variant, s=seed: measure(v, s, digits, test, examiner)
+        )
 
-    names = [f"{variant} {seed}" for seed, variant in itertools.product(SETTINGS["seeds"], VARIANTS)]
+    names = [
+        f"{variant} {seed}" for seed, variant in itertools.product(SETTINGS["seeds"], VARIANTS)
+    ]
     if missing := cells.missing(names):
         print(f"{options.out} is not written: {len(missing)} cells to come, {missing[0]} first")
         return
     measured = cells.read(names)
-    write_json(options.out, {"settings": SETTINGS, "floor": floor(digits, test, examiner), "cells": measured})
+    write_json(
+        options.out,
+        {"settings": SETTINGS, "floor": floor(digits, test, examiner), "cells": measured},
+    )
     print(table(measured))
 
 

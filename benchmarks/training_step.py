@@ -1,8 +1,10 @@
-"""One training step of the U-Net, ours beside diffusers': same configuration, same weights, same batch, in turn.
+"""One training step of the U-Net, ours beside diffusers': same configuration, same weights, same
+batch, in turn.
 
     python benchmarks/training_step.py [--rounds 10] [--batch 128] [--threads 2]
 
-Diffusers is timed twice: as its constructor gives it, and in the channels-last memory format that our training uses.
+Diffusers is timed twice: as its constructor gives it, and in the channels-last memory format that
+    our training uses.
 """
 
 import argparse
@@ -30,7 +32,8 @@ CONFIG = {
 
 
 def matmul_speed() -> float:
-    """Floating-point operations a second in a large matrix product: what this machine can do at best."""
+    """Floating-point operations a second in a large matrix product: what this machine can do at
+    best."""
     a = torch.randn(2048, 2048)
     times = []
     for _ in range(8):
@@ -41,7 +44,9 @@ def matmul_speed() -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=10, help="timed steps of each (default 10)")
     parser.add_argument("--batch", type=int, default=128, help="batch size (default 128)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -76,7 +81,9 @@ def main() -> None:
         "diffusers, channels last": (theirs_last, sample.contiguous(memory_format=last)),
         "minildm": (ours, sample.contiguous(memory_format=last)),
     }
-    outputs = [step(*peer)[1] for peer in peers.values()]  # a warm-up, and proof that it is the same network
+    outputs = [
+        step(*peer)[1] for peer in peers.values()
+    ]  # a warm-up, and proof that it is the same network
     for output in outputs[1:]:
         torch.testing.assert_close(output, outputs[0], rtol=1e-4, atol=1e-4)
 
@@ -86,7 +93,10 @@ def main() -> None:
             times[name].append(step(*peer)[0])
 
     speed = matmul_speed()
-    print(f"{operations / 1e9:.1f} GFLOP a step of {options.batch}, {options.threads} threads, ", end="")
+    print(
+        f"{operations / 1e9:.1f} GFLOP a step of {options.batch}, {options.threads} threads, ",
+        end="",
+    )
     print(f"matmul {speed / 1e9:.0f} GFLOP/s, torch {torch.__version__}")
     print(f"{'':26}{'ms/step':>9}{'GFLOP/s':>9}{'of matmul':>11}{'minildm is':>16}")
     for name, t in times.items():

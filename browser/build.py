@@ -1,9 +1,12 @@
-"""Write the folder with which the model draws in the book's page, without a server: `python browser/build.py OUT`.
+"""Write the folder with which the model draws in the book's page, without a server: `python
+browser/build.py OUT`.
 
-In OUT then lie the three networks as ONNX files, what the page must know of the model (model.json), this folder's
-JavaScript and style, onnxruntime-web, which runs the networks, and snippet.html, which goes into the page.
+In OUT then lie the three networks as ONNX files, what the page must know of the model (model.json),
+this folder's JavaScript and style, onnxruntime-web, which runs the networks, and snippet.html,
+which goes into the page.
 
-Exit status 3: npm, which brings onnxruntime-web, is missing or failed; OUT then holds a snippet that says so.
+Exit status 3: npm, which brings onnxruntime-web, is missing or failed; OUT then holds a snippet
+    that says so.
 """
 
 from __future__ import annotations
@@ -33,7 +36,10 @@ CACHE = HERE.parent / "_build" / "npm"
 OWN = ("draw.js", "drawing.js", "noise.js", "scheduler.js", "tokenizer.js")
 SHARED = ("page.js", "schedules.js")  # the widgets' own, used here too
 STYLES = (WIDGETS / "page.css", HERE / "draw.css")
-RUNTIME = {"onnxruntime.js": "ort.wasm.bundle.min.mjs", "onnxruntime.wasm.gzip": "ort-wasm-simd-threaded.wasm"}
+RUNTIME = {
+    "onnxruntime.js": "ort.wasm.bundle.min.mjs",
+    "onnxruntime.wasm.gzip": "ort-wasm-simd-threaded.wasm",
+}
 SNIPPET = """<div id="minildm-draw">
 <p>The model draws here once the page is served: <code>make book-serve</code>, then open the address that it prints. It
 needs JavaScript.</p>
@@ -52,7 +58,8 @@ class NoRuntime(Exception):
 
 
 class Decode(nn.Module):
-    """The pipeline's `decode` as a network: latents of unit scale (B, C, h, w) -> images in [-1, 1]."""
+    """The pipeline's `decode` as a network: latents of unit scale (B, C, h, w) -> images in [-1,
+    1]."""
 
     def __init__(self, pipeline: StableDiffusionPipeline):
         super().__init__()
@@ -65,16 +72,22 @@ class Decode(nn.Module):
 def networks(pipeline: StableDiffusionPipeline) -> dict[str, tuple[nn.Module, dict[str, Tensor]]]:
     """Each network by the name of its file, with inputs of the shapes that it will get.
 
-    All come in pairs, so no shape varies: for guidance (chapter 09) text encoder and U-Net are asked without the
-    prompt and with it, and the page shows the noisy latent and the expected one.
+    All come in pairs, so no shape varies: for guidance (chapter 09) text encoder and U-Net are
+    asked without the prompt and with it, and the page shows the noisy latent and the expected one.
     """
     text, unet = pipeline.text_encoder.config, pipeline.unet.config
     length = pipeline.tokenizer.model_max_length
     latents = torch.zeros(2, unet.in_channels, unet.sample_size, unet.sample_size)
     context = torch.zeros(2, length, text.hidden_size)
     return {
-        "text_encoder": (pipeline.text_encoder, {"input_ids": torch.zeros(2, length, dtype=torch.int32)}),
-        "unet": (pipeline.unet, {"sample": latents, "timestep": torch.zeros(1), "encoder_hidden_states": context}),
+        "text_encoder": (
+            pipeline.text_encoder,
+            {"input_ids": torch.zeros(2, length, dtype=torch.int32)},
+        ),
+        "unet": (
+            pipeline.unet,
+            {"sample": latents, "timestep": torch.zeros(1), "encoder_hidden_states": context},
+        ),
         "decoder": (Decode(pipeline), {"latents": latents}),
     }
 
@@ -86,7 +99,13 @@ def to_onnx(network: nn.Module, inputs: dict[str, Tensor]) -> onnx.ModelProto:
     program = torch.onnx.export(network, tuple(inputs.values()), dynamo=True, verbose=False,
                                 input_names=list(inputs), output_names=["output"])  # fmt: skip
     model = program.model_proto
-    for part in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input):
+    for part in (
+        model,
+        model.graph,
+        *model.graph.node,
+        *model.graph.value_info,
+        *model.graph.input,
+    ):
         del part.metadata_props[:]  # where in the Python source each line came from
     halve(model)
     onnx.checker.check_model(model)
@@ -96,7 +115,8 @@ def to_onnx(network: nn.Module, inputs: dict[str, Tensor]) -> onnx.ModelProto:
 def halve(model: onnx.ModelProto) -> None:
     """Store in float16 each weight that float16 holds exactly, and turn it back before its use.
 
-    The shipped checkpoints are in half precision, so that nothing is lost and the arithmetic stays in float32.
+    The shipped checkpoints are in half precision, so that nothing is lost and the arithmetic stays
+    in float32.
     """
     casts = []
     for weight in model.graph.initializer:
@@ -108,7 +128,9 @@ def halve(model: onnx.ModelProto) -> None:
         if np.array_equal(half, values):
             name = weight.name
             weight.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
-            casts.append(onnx.helper.make_node("Cast", [weight.name], [name], to=onnx.TensorProto.FLOAT))
+            casts.append(
+                onnx.helper.make_node("Cast", [weight.name], [name], to=onnx.TensorProto.FLOAT)
+            )
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
@@ -134,8 +156,11 @@ def facts(pipeline: StableDiffusionPipeline) -> dict:
 
 
 def runtime() -> Path:
-    """The folder of onnxruntime-web's files, brought by npm the first time; NoRuntime if that cannot be."""
-    package, version = next(iter(json.loads((HERE / "package.json").read_text())["dependencies"].items()))
+    """The folder of onnxruntime-web's files, brought by npm the first time; NoRuntime if that
+    cannot be."""
+    package, version = next(
+        iter(json.loads((HERE / "package.json").read_text())["dependencies"].items())
+    )
     folder = CACHE / f"{package}-{version}"
     if folder.exists():
         return folder
@@ -167,7 +192,9 @@ def build(out: Path, model: str = "mnist") -> None:
         raise
     shutil.copy(source / RUNTIME["onnxruntime.js"], out / "onnxruntime.js")
     wasm = (source / RUNTIME["onnxruntime.wasm.gzip"]).read_bytes()
-    (out / "onnxruntime.wasm.gzip").write_bytes(gzip.compress(wasm, mtime=0))  # a quarter, whatever the host does
+    (out / "onnxruntime.wasm.gzip").write_bytes(
+        gzip.compress(wasm, mtime=0)
+    )  # a quarter, whatever the host does
 
     pipeline = StableDiffusionPipeline.from_pretrained(model)
     for name, (network, inputs) in networks(pipeline).items():
@@ -176,26 +203,39 @@ def build(out: Path, model: str = "mnist") -> None:
         shutil.copy(HERE / name, out)
     for name in SHARED:
         shutil.copy(WIDGETS / name, out)
-    (out / "draw.css").write_text("".join(sheet.read_text(encoding="utf-8") for sheet in STYLES), encoding="utf-8")
+    (out / "draw.css").write_text(
+        "".join(sheet.read_text(encoding="utf-8") for sheet in STYLES), encoding="utf-8"
+    )
     heavy = [*out.glob("*.onnx"), *out.glob("onnxruntime.*")]
-    bytes_of = {path.name: path.stat().st_size for path in sorted(heavy)}  # for the page to show how far it is
+    bytes_of = {
+        path.name: path.stat().st_size for path in sorted(heavy)
+    }  # for the page to show how far it is
     contents = {**facts(pipeline), "bytes": bytes_of}
-    (out / "model.json").write_text(json.dumps(contents, ensure_ascii=False, indent=1), encoding="utf-8")
+    (out / "model.json").write_text(
+        json.dumps(contents, ensure_ascii=False, indent=1), encoding="utf-8"
+    )
     (out / "snippet.html").write_text(SNIPPET, encoding="utf-8")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("out", type=Path, help="the folder to write, made anew")
-    parser.add_argument("--model", default="mnist", help="a shipped model's name, or a model's folder")
+    parser.add_argument(
+        "--model", default="mnist", help="a shipped model's name, or a model's folder"
+    )
     arguments = parser.parse_args()
     try:
         build(arguments.out, arguments.model)
     except NoRuntime as missing:
-        print(f"browser/build.py: the book is built without drawing in the page: {missing}", file=sys.stderr)
+        print(
+            f"browser/build.py: the book is built without drawing in the page: {missing}",
+            file=sys.stderr,
+        )
         return 3
     total = sum(path.stat().st_size for path in arguments.out.iterdir())
-    print(f"browser/build.py: {total / 1e6:.1f} MB in {arguments.out}, of which a reader who draws loads all, once")
+    print(
+        f"browser/build.py: {total / 1e6:.1f} MB in {arguments.out}, of which a reader who draws loads all, once"
+    )
     return 0
 
 

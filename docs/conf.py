@@ -1,4 +1,5 @@
-"""The book: Sphinx reads book.yml, the chapters and the pages beside this file. `make book` runs it."""
+"""The book: Sphinx reads book.yml, the chapters and the pages beside this file. `make book` runs
+it."""
 
 import hashlib
 import os
@@ -13,7 +14,9 @@ sys.path.insert(0, str(ROOT / "docs"))
 
 from reading_order import api_page  # noqa: E402
 
-(ROOT / "docs" / "api.md").write_text(api_page(), encoding="utf-8")  # made anew from the tree in minildm/__init__.py
+(ROOT / "docs" / "api.md").write_text(
+    api_page(), encoding="utf-8"
+)  # made anew from the tree in minildm/__init__.py
 PAGES = yaml.safe_load((ROOT / "book.yml").read_text(encoding="utf-8"))
 PACE = os.environ.setdefault("MINILDM_PACE", "course")
 
@@ -50,16 +53,24 @@ html_show_sourcelink = False
 
 # What draws on the front page; browser/build.py has made it, or has left a note that says why not.
 SNIPPET = ROOT / "_build" / "static" / "draw" / "snippet.html"
-myst_substitutions = {"draw": SNIPPET.read_text(encoding="utf-8").replace('"_static/', '"../_static/')}
+myst_substitutions = {
+    "draw": SNIPPET.read_text(encoding="utf-8").replace('"_static/', '"../_static/')
+}
 
 
-# Notebooks are executed once for each state of what they import and read, and kept in _build until that changes.
+# Notebooks are executed once for each state of what they import and read, and kept in _build until
+# that changes.
 
 
 def state_of_the_course() -> str:
     """A name for all that an execution depends on beside the notebook itself."""
     package = ROOT / "minildm"
-    kinds = ("*.py", "*.js", "*.css", "*.safetensors")  # scripts and styles travel with the widgets that are shown
+    kinds = (
+        "*.py",
+        "*.js",
+        "*.css",
+        "*.safetensors",
+    )  # scripts and styles travel with the widgets that are shown
     files = [file for kind in kinds for file in package.rglob(kind)]
     digest = hashlib.sha256(PACE.encode())
     for file in sorted([*files, *(ROOT / "benchmarks").glob("*.json")]):
@@ -67,29 +78,38 @@ def state_of_the_course() -> str:
     return digest.hexdigest()[:16]
 
 
-nb_execution_mode = os.environ.get("BOOK_EXECUTION", "cache")  # "off": the pages without what the chapters print
+nb_execution_mode = os.environ.get(
+    "BOOK_EXECUTION", "cache"
+)  # "off": the pages without what the chapters print
 nb_execution_cache_path = str(ROOT / "_build" / "executed" / state_of_the_course())
-nb_execution_excludepatterns = os.environ.get("BOOK_EXCEPT", "").split()  # of notebooks to leave as they are
+nb_execution_excludepatterns = os.environ.get(
+    "BOOK_EXCEPT", ""
+).split()  # of notebooks to leave as they are
 if nb_execution_mode == "off" or nb_execution_excludepatterns:
     suppress_warnings += ["ref.numref"]  # a figure that nobody drew has no number to be named by
 nb_execution_timeout = 1800
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_merge_streams = True
-nb_ipywidgets_js = {"widgets.js": {"defer": "defer"}}  # moves them without a kernel and without a server
+nb_ipywidgets_js = {
+    "widgets.js": {"defer": "defer"}
+}  # moves them without a kernel and without a server
 
 
 # The docstrings are plain text: a line of meaning, then what holds for the arguments.
 
 
 def as_restructured_text(app, what, name, obj, options, lines) -> None:
-    """Escape what reStructuredText would read as markup, and keep each `argument: …` a line of its own."""
+    """Escape what reStructuredText would read as markup, and keep each `argument: …` a line of its
+    own."""
     paragraphs = re.split(r"\n\s*\n", "\n".join(lines).strip())
     lines[:] = []
     for paragraph in filter(None, paragraphs):
         items: list[str] = []
         for line in paragraph.splitlines():
-            begins = not items or re.match(r"\S[^:]{0,60}: ", line) or re.match(r"\s*[-|\d\"]", line)
+            begins = (
+                not items or re.match(r"\S[^:]{0,60}: ", line) or re.match(r"\s*[-|\d\"]", line)
+            )
             if begins:
                 items.append(line.strip())
             else:

@@ -1,12 +1,15 @@
-"""A Sphinx extension: figures and equations have numbers, their chapter's and their own, and the prose can name them.
+"""A Sphinx extension: figures and equations have numbers, their chapter's and their own, and the
+prose can name them.
 
-A notebook keeps a figure's caption in the metadata of the cell that draws it, under myst-nb's own keys:
+A notebook keeps a figure's caption in the metadata of the cell that draws it, under myst-nb's own
+keys:
 
-    "mystnb": {"figure": {"caption": "…"}, "image": {"alt": "what it shows, for those who cannot see it"}}
+    "mystnb": {"figure": {"caption": "…"}, "image": {"alt": "what it shows, for those who cannot see
+    it"}}
 
-Prose names a figure, or the equation of a Markdown cell, by the id of its cell: [figure](#cell-id=ID), or
-[Equation](02_forward_diffusion.ipynb#cell-id=ID) in another chapter. JupyterLab goes to that cell; in the book the link
-reads "figure 2.3".
+Prose names a figure, or the equation of a Markdown cell, by the id of its cell:
+[figure](#cell-id=ID), or [Equation](02_forward_diffusion.ipynb#cell-id=ID) in another chapter.
+JupyterLab goes to that cell; in the book the link reads "figure 2.3".
 """
 
 import itertools
@@ -43,20 +46,27 @@ def read_notebook(app, docname: str, source: list[str]) -> None:
         def link(found: re.Match) -> str:
             word, file, cell = found.groups()
             name = label(file.removesuffix(".ipynb") or docname, cell)
-            return f"{{numref}}`{word} %s <{name}>`" if word.lower() == "figure" else f"{word} {{eq}}`eq-{name}`"
+            return (
+                f"{{numref}}`{word} %s <{name}>`"
+                if word.lower() == "figure"
+                else f"{word} {{eq}}`eq-{name}`"
+            )
 
         cell["source"] = NAMED.sub(link, DISPLAYED.sub(equation, "".join(cell["source"])))
     source[0] = json.dumps(notebook)
 
 
 class NamedFigures(SphinxTransform):
-    """myst-nb makes a figure of all that a cell with a caption shows; what comes before the last are progress bars."""
+    """myst-nb makes a figure of all that a cell with a caption shows; what comes before the last
+    are progress bars."""
 
     default_priority = 200  # before Sphinx numbers what has no name
 
     def apply(self) -> None:
         for cell in self.document.findall(nodes.container):
-            if cell.get("nb_element") == "cell_code" and (figures := list(cell.findall(nodes.figure))):
+            if cell.get("nb_element") == "cell_code" and (
+                figures := list(cell.findall(nodes.figure))
+            ):
                 for bar in figures[:-1]:
                     bar.replace_self(bar.children[:-1])
                 figures[-1]["names"].append(cell["cell_metadata"]["label"])
@@ -64,7 +74,8 @@ class NamedFigures(SphinxTransform):
 
 
 def number(app, env) -> list[str]:
-    """Count figures and equations anew in every chapter; what is no chapter has a letter for its number."""
+    """Count figures and equations anew in every chapter; what is no chapter has a letter for its
+    number."""
     for docname, kinds in env.toc_fignumbers.items():
         page = PurePosixPath(docname).name
         chapter = str(int(page[:2])) if page[:2].isdigit() else page[0].upper()

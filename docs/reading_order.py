@@ -1,4 +1,5 @@
-"""The order in which the package is read, taken from the one place where it stands: the first lines of `minildm`."""
+"""The order in which the package is read, taken from the one place where it stands: the first lines
+of `minildm`."""
 
 import ast
 from pathlib import Path
@@ -13,8 +14,11 @@ def docstring(file: Path) -> str:
 
 
 def reading_order() -> dict[str, list[str]]:
-    """Package -> its files, in the order of the tree in minildm's docstring; "" has the files at the door."""
-    tree = [line for line in docstring(PACKAGE / "__init__.py").splitlines() if line.startswith("    ")]
+    """Package -> its files, in the order of the tree in minildm's docstring; "" has the files at
+    the door."""
+    tree = [
+        line for line in docstring(PACKAGE / "__init__.py").splitlines() if line.startswith("    ")
+    ]
     order: dict[str, list[str]] = {"": []}
     package = ""
     for word in " ".join(tree).split():
@@ -28,11 +32,16 @@ def reading_order() -> dict[str, list[str]]:
 
 def modules() -> list[str]:
     """Every module with its package, `models.unet`, in reading order."""
-    return [f"{package}.{file}".lstrip(".") for package, files in reading_order().items() for file in files]
+    return [
+        f"{package}.{file}".lstrip(".")
+        for package, files in reading_order().items()
+        for file in files
+    ]
 
 
 def faces() -> dict[str, dict[str, str]]:
-    """What each package hands on: package -> name -> the module that it comes from, `models.unet`."""
+    """What each package hands on: package -> name -> the module that it comes from,
+    `models.unet`."""
     handed: dict[str, dict[str, str]] = {}
     for package in filter(None, reading_order()):
         tree = ast.parse((PACKAGE / package / "__init__.py").read_text(encoding="utf-8"))

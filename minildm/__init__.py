@@ -1,12 +1,13 @@
-"""Latent (Stable) Diffusion from scratch, with the names, shapes and numbers of the real thing (Rombach et al. 2022).
-Chapter 00.
+"""Latent (Stable) Diffusion from scratch, with the names, shapes and numbers of the real thing
+(Rombach et al. 2022). Chapter 00.
 
 The package is read in this order, and a file uses only what stands above it:
 
     configuration testing
     data/         datasets points scene_captions scenes text_image
     diffusion/    schedules ideal
-    schedulers/   base sigmas ddpm ddim pndm euler euler_ancestral heun dpm_solver flow_match_euler lcm
+    schedulers/   base sigmas ddpm ddim pndm euler euler_ancestral heun dpm_solver flow_match_euler
+    lcm
     models/       embeddings resnet attention blocks unet dit autoencoder vq classifier mlp
     text/         tokenizer text_encoder
     pipelines/    checkpoints compatibility stable_diffusion attention_maps
@@ -14,12 +15,14 @@ The package is read in this order, and a file uses only what stands above it:
     evaluation/   metrics scene_metrics costs ablations baselines diagnostics faults drawings
                   scene_evaluation evaluation
     variations/   contexts concatenation controlnet lora textual_inversion distillation gan
-    plots/        images cifar conditioning costs distillation gan latents maps metrics networks points sampling text
+    plots/        images cifar conditioning costs distillation gan latents maps metrics networks
+    points sampling text
     widgets/      page frames schedule films fields latents prompts painter playground diagnosis
     grading/      sandbox assignment release judging submission grade feedback classroom cli
     cli/          errors commands
 
-A name below is imported when it is first used, so that `import minildm` and `minildm --help` cost nothing.
+A name below is imported when it is first used, so that `import minildm` and `minildm --help` cost
+nothing.
 """
 
 from importlib import import_module

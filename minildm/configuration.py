@@ -1,5 +1,6 @@
-"""How every model and scheduler keeps its configuration and weights: keyword arguments in a `config.json`, tensors in
-a safetensors file, laid out as diffusers and transformers lay them out (von Platen et al. 2022). Chapter 11."""
+"""How every model and scheduler keeps its configuration and weights: keyword arguments in a
+`config.json`, tensors in a safetensors file, laid out as diffusers and transformers lay them out
+(von Platen et al. 2022). Chapter 11."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ DIFFUSERS_VERSION = "0.35.0"
 LEGACY_NAMES: dict[str, str | None] = {
     r"^text_model\.": "",  # CLIPTextModel before transformers 5
     r"^embeddings\.position_ids$": None,  # CLIPTextModel before transformers 4.31
-    r"(attentions\.\d+)\.query\.": r"\1.to_q.",  # AutoencoderKL before diffusers 0.15, and the three below
+    # AutoencoderKL before diffusers 0.15, and the three below
+    r"(attentions\.\d+)\.query\.": r"\1.to_q.",
     r"(attentions\.\d+)\.key\.": r"\1.to_k.",
     r"(attentions\.\d+)\.value\.": r"\1.to_v.",
     r"(attentions\.\d+)\.proj_attn\.": r"\1.to_out.0.",
@@ -34,30 +36,39 @@ LEGACY_NAMES: dict[str, str | None] = {
 
 
 class Config(dict):
-    """A read-only dict whose entries are attributes too: `config.in_channels` is `config["in_channels"]`."""
+    """A read-only dict whose entries are attributes too: `config.in_channels` is
+    `config["in_channels"]`."""
 
     def __getattr__(self, name: str) -> Any:
         try:
             return self[name]
         except KeyError:
-            raise AttributeError(f"the configuration has no key {name!r}; it has: {', '.join(self)}") from None
+            raise AttributeError(
+                f"the configuration has no key {name!r}; it has: {', '.join(self)}"
+            ) from None
 
     def _read_only(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise TypeError("a configuration is read-only: make a new object with from_config(config, key=value)")
+        raise TypeError(
+            "a configuration is read-only: make a new object with from_config(config, key=value)"
+        )
 
     __setattr__ = __setitem__ = __delattr__ = __delitem__ = _read_only
     update = pop = popitem = clear = setdefault = __ior__ = _read_only
 
-    def __reduce__(self) -> tuple:  # copy and pickle rebuild it whole, since they may not fill it key by key
+    def __reduce__(
+        self,
+    ) -> tuple:  # copy and pickle rebuild it whole, since they may not fill it key by key
         return Config, (dict(self),)
 
 
 class ConfigMixin:
-    """Records the constructor's keyword arguments in `self.config` and keeps them in `<folder>/<config_name>`.
+    """Records the constructor's keyword arguments in `self.config` and keeps them in
+    `<folder>/<config_name>`.
 
-    A subclass writes an ordinary `__init__` with diffusers' argument names and defaults. `unsupported` names the keys
-    that diffusers' configuration has and ours does not implement -> the value we accept, or a tuple of such values,
-    or `...` for a key that may be anything since it changes nothing here.
+    A subclass writes an ordinary `__init__` with diffusers' argument names and defaults.
+    `unsupported` names the keys that diffusers' configuration has and ours does not implement ->
+    the value we accept, or a tuple of such values, or `...` for a key that may be anything since it
+    changes nothing here.
     """
 
     config: Config
@@ -76,10 +87,15 @@ class ConfigMixin:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], **overrides: Any) -> Self:
-        """A new object from a mapping of keys, such as `other.config`; a key that is not supported is a ValueError."""
+        """A new object from a mapping of keys, such as `other.config`; a key that is not supported
+        is a ValueError."""
         given = {**config, **overrides}
         parameters = inspect.signature(cls.__init__).parameters
-        foreign = [key for key in given if key not in parameters and key not in cls.identity() and key[:1] != "_"]
+        foreign = [
+            key
+            for key in given
+            if key not in parameters and key not in cls.identity() and key[:1] != "_"
+        ]
         for key in foreign:
             value = _frozen(given[key])
             if key in cls.unsupported:
@@ -87,14 +103,22 @@ class ConfigMixin:
                 values = accepted if isinstance(accepted, tuple) else (accepted,)
                 if accepted is not ... and value not in values:
                     expected = " or ".join(map(repr, values))
-                    raise ValueError(f"{cls.__name__} supports only {key} = {expected}, got {value!r}")
-            elif value is not None and value is not False:  # both mean "without it", which is how we are
-                raise ValueError(f"{cls.__name__} does not support the configuration key {key!r} (got {value!r})")
+                    raise ValueError(
+                        f"{cls.__name__} supports only {key} = {expected}, got {value!r}"
+                    )
+            elif (
+                value is not None and value is not False
+            ):  # both mean "without it", which is how we are
+                raise ValueError(
+                    f"{cls.__name__} does not support the configuration key {key!r} (got {value!r})"
+                )
         known = {key: value for key, value in given.items() if key in parameters}
         kinds = get_type_hints(cls.__init__)
         for key, value in known.items():
             if not _is_a(_frozen(value), kinds.get(key, Any)):
-                raise ValueError(f"{cls.__name__}: expected {key} to be {_in_words(kinds[key])}, got {value!r}")
+                raise ValueError(
+                    f"{cls.__name__}: expected {key} to be {_in_words(kinds[key])}, got {value!r}"
+                )
         return cls(**known)
 
     @classmethod
@@ -102,30 +126,44 @@ class ConfigMixin:
         """Read `<folder>/<config_name>`; it must be this class's."""
         file = Path(folder) / cls.config_name
         if not Path(folder).is_dir():
-            raise FileNotFoundError(f"{folder}: no such folder; expected one that holds {_a(cls.__name__)}")
+            raise FileNotFoundError(
+                f"{folder}: no such folder; expected one that holds {_a(cls.__name__)}"
+            )
         config = read_json(file, f"the configuration of {_a(cls.__name__)}")
         for key, expected in cls.identity().items():
             if config.get(key, expected) != expected:
-                raise ValueError(f"{file}: expected {_a(cls.__name__)} ({key} = {expected!r}), got {config[key]!r}")
+                raise ValueError(
+                    f"{file}: expected {_a(cls.__name__)} ({key} = {expected!r}), got {config[key]!r}"
+                )
         return config
 
     def save_config(self, folder: str | os.PathLike) -> None:
         """Write `<folder>/<config_name>`, whole or not at all."""
         Path(folder).mkdir(parents=True, exist_ok=True)
-        version = {"_diffusers_version": DIFFUSERS_VERSION} if "_class_name" in self.identity() else {}
+        version = (
+            {"_diffusers_version": DIFFUSERS_VERSION} if "_class_name" in self.identity() else {}
+        )
         write_json(Path(folder) / self.config_name, {**self.identity(), **version, **self.config})
 
     @classmethod
     def from_folder(cls, folder: str | os.PathLike) -> Self:
-        """A new object as `<folder>/<config_name>` says, which every error names; a model's weights are random."""
+        """A new object as `<folder>/<config_name>` says, which every error names; a model's weights
+        are random."""
         config, file = cls.load_config(folder), Path(folder) / cls.config_name
         try:
             return cls.from_config(config)
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from None
-        except (RuntimeError, TypeError, ArithmeticError, LookupError) as error:  # numbers that do not go together
+        except (
+            RuntimeError,
+            TypeError,
+            ArithmeticError,
+            LookupError,
+        ) as error:  # numbers that do not go together
             made, reason = _a(cls.__name__), " ".join(str(error).split())
-            raise ValueError(f"{file}: expected numbers that make {made}, got some that fail: {reason}") from error
+            raise ValueError(
+                f"{file}: expected numbers that make {made}, got some that fail: {reason}"
+            ) from error
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike) -> Self:
@@ -138,7 +176,8 @@ class ConfigMixin:
 
 
 class ModelMixin(ConfigMixin):
-    """A ConfigMixin for an nn.Module: its weights lie beside the configuration, as safetensors, never as a pickle."""
+    """A ConfigMixin for an nn.Module: its weights lie beside the configuration, as safetensors,
+    never as a pickle."""
 
     weights_name: ClassVar[str] = "diffusion_pytorch_model.safetensors"
 
@@ -152,28 +191,37 @@ class ModelMixin(ConfigMixin):
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike, dtype: torch.dtype | None = None) -> Self:
-        """The model in `folder`, in evaluation mode. Half-precision files become float32 unless `dtype` is given.
+        """The model in `folder`, in evaluation mode. Half-precision files become float32 unless
+        `dtype` is given.
 
-        A file that is truncated, of another model or of another configuration: a ValueError of one line.
+        A file that is truncated, of another model or of another configuration: a ValueError of one
+        line.
         """
         model = cls.from_folder(folder).to(dtype or torch.get_default_dtype())
         file = Path(folder) / cls.weights_name
         if not file.is_file():
-            raise FileNotFoundError(f"{file}: no such file; expected the weights of {_a(cls.__name__)} as safetensors")
+            raise FileNotFoundError(
+                f"{file}: no such file; expected the weights of {_a(cls.__name__)} as safetensors"
+            )
         try:
             state_dict = rename_legacy(load_file(file))
         except SafetensorError as error:
             raise ValueError(f"{file}: expected a whole safetensors file, got: {error}") from None
         if mismatch := describe_mismatch(model.state_dict(), state_dict):
-            raise ValueError(f"{file}: expected the weights of the {cls.__name__} in {cls.config_name}, got {mismatch}")
+            raise ValueError(
+                f"{file}: expected the weights of the {cls.__name__} in {cls.config_name}, got {mismatch}"
+            )
         model.load_state_dict(state_dict)
         return model.eval()
 
     def save_pretrained(self, folder: str | os.PathLike, dtype: torch.dtype | None = None) -> None:
-        """Write configuration and weights; `dtype` (float16, say) is that of the file, not of the model."""
+        """Write configuration and weights; `dtype` (float16, say) is that of the file, not of the
+        model."""
         self.save_config(folder)
         file = Path(folder) / self.weights_name
-        write_tensors(file, self.state_dict(), {"format": "pt"}, dtype)  # transformers asks for this entry
+        write_tensors(
+            file, self.state_dict(), {"format": "pt"}, dtype
+        )  # transformers asks for this entry
 
 
 def read_json(file: Path, what: str) -> dict[str, Any]:
@@ -195,14 +243,17 @@ def write_json(file: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write a file whole or not at all: under another name first, which then takes the place of the old."""
+    """Write a file whole or not at all: under another name first, which then takes the place of the
+    old."""
     partial = file.with_name(file.name + ".partial")
     try:
         partial.write_text(text, encoding="utf-8", newline="\n")
         os.replace(partial, file)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise OSError(f"{file}: could not be written ({error}); what it held before is whole") from error
+        raise OSError(
+            f"{file}: could not be written ({error}); what it held before is whole"
+        ) from error
 
 
 def write_tensors(
@@ -212,17 +263,24 @@ def write_tensors(
     dtype: torch.dtype | None = None,
 ) -> None:
     """Write a safetensors file whole or not at all, as `write_text` does.
-    Who may read it is what the system says of new files (safetensors' own are for their owner alone)."""
+    Who may read it is what the system says of new files (safetensors' own are for their owner
+    alone)."""
     partial = file.with_name(file.name + ".partial")
     try:
         partial.touch()
         mode = partial.stat().st_mode
-        save_file({k: v.detach().to("cpu", dtype).contiguous() for k, v in tensors.items()}, partial, metadata)
+        save_file(
+            {k: v.detach().to("cpu", dtype).contiguous() for k, v in tensors.items()},
+            partial,
+            metadata,
+        )
         partial.chmod(mode)
         os.replace(partial, file)
     except (OSError, SafetensorError) as error:
         partial.unlink(missing_ok=True)
-        raise OSError(f"{file}: could not be written ({error}); what it held before is whole") from error
+        raise OSError(
+            f"{file}: could not be written ({error}); what it held before is whole"
+        ) from error
 
 
 def rename_legacy(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -238,7 +296,8 @@ def rename_legacy(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def describe_mismatch(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> str:
-    """How the names and shapes of `got` differ from those `expected`, in a few words; empty if they do not."""
+    """How the names and shapes of `got` differ from those `expected`, in a few words; empty if they
+    do not."""
     missing = [key for key in expected if key not in got]
     unexpected = [key for key in got if key not in expected]
     if missing or unexpected:
@@ -256,7 +315,9 @@ def _recording(init):
 
     @functools.wraps(init)
     def recorded_init(self, *args: Any, **kwargs: Any) -> None:
-        if "config" not in self.__dict__:  # a parent's constructor, called from ours, records nothing
+        if (
+            "config" not in self.__dict__
+        ):  # a parent's constructor, called from ours, records nothing
             bound = signature.bind(self, *args, **kwargs)
             bound.apply_defaults()
             values = {key: _frozen(value) for key, value in list(bound.arguments.items())[1:]}
@@ -272,18 +333,25 @@ def _frozen(value: Any) -> Any:
 
 
 def _is_a(value: Any, kind: Any) -> bool:
-    """Is `value`, as JSON has it, of the annotated kind? Whole numbers do for fractions, none is negative or NaN."""
+    """Is `value`, as JSON has it, of the annotated kind? Whole numbers do for fractions, none is
+    negative or NaN."""
     if kind is Any:
         return True
     if isinstance(kind, UnionType):
         return any(_is_a(value, each) for each in get_args(kind))
     if get_origin(kind) is tuple:
         each, rest = get_args(kind)
-        return isinstance(value, tuple) and all(_is_a(v, each) for v in value) and (rest is ... or len(value) == 2)
+        return (
+            isinstance(value, tuple)
+            and all(_is_a(v, each) for v in value)
+            and (rest is ... or len(value) == 2)
+        )
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool) and value >= 0
     if kind is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        return (
+            isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        )
     return isinstance(value, kind)
 
 
@@ -293,8 +361,17 @@ def _in_words(kind: Any) -> str:
         return " or ".join(map(_in_words, get_args(kind)))
     if get_origin(kind) is tuple:
         each, rest = get_args(kind)
-        return f"a list, each entry {_in_words(each)}" if rest is ... else f"two entries, each {_in_words(each)}"
-    words = {int: "a whole number of 0 or more", float: "a number", bool: "true or false", str: "a text"}
+        return (
+            f"a list, each entry {_in_words(each)}"
+            if rest is ...
+            else f"two entries, each {_in_words(each)}"
+        )
+    words = {
+        int: "a whole number of 0 or more",
+        float: "a number",
+        bool: "true or false",
+        str: "a text",
+    }
     return words.get(kind, "null" if kind is type(None) else str(kind))
 
 

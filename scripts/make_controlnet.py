@@ -1,8 +1,9 @@
-"""Make the shipped ControlNet again: `python scripts/make_controlnet.py`, part of `make weights`; three
-quarters of an hour of a busy core.
+"""Make the shipped ControlNet again: `python scripts/make_controlnet.py`, part of `make weights`;
+three quarters of an hour of a busy core.
 
-It tells the frozen U-Net of `scenes` a semantic map, as one plane for each class at the size of the picture. Text is
-left out in some of the training, so that the map has to say by itself what it can (Zhang et al. 2023, §3.3).
+It tells the frozen U-Net of `scenes` a semantic map, as one plane for each class at the size of the
+picture. Text is left out in some of the training, so that the map has to say by itself what it can
+(Zhang et al. 2023, §3.3).
 """
 
 import copy
@@ -18,11 +19,26 @@ from minildm.evaluation import score_scenes
 from minildm.models import ImageClassifier
 from minildm.pipelines import WEIGHTS
 from minildm.schedulers import DDPMScheduler
-from minildm.training import Batch, Stage, batch_indices, encode_dataset, hardware, spread_timesteps, step_generator
+from minildm.training import (
+    Batch,
+    Stage,
+    batch_indices,
+    encode_dataset,
+    hardware,
+    spread_timesteps,
+    step_generator,
+)
 from minildm.variations import CLASSES, ControlledUNet, ControlNetModel, ControlNetTask, encode_maps
 
 NAME = "scenes-controlnet"
-RECIPE = {"scenes": 6000, "steps": 1000, "batch_size": 32, "learning_rate": 1e-3, "ema": 0.1, "prompt_dropout": 0.3}
+RECIPE = {
+    "scenes": 6000,
+    "steps": 1000,
+    "batch_size": 32,
+    "learning_rate": 1e-3,
+    "ema": 0.1,
+    "prompt_dropout": 0.3,
+}
 CHANNELS = (16, 32, 64)  # a picture of 32 x 32 to latents of 8 x 8
 SAMPLES, SEED = 200, 0
 
@@ -33,7 +49,8 @@ def make_controlnet(runs: Path) -> None:
     torch.manual_seed(SEED)
     controlnet = ControlNetModel.from_unet(pipeline.unet, CHANNELS, CLASSES)
     scheduler = DDPMScheduler(
-        beta_schedule=pipeline.scheduler.config.beta_schedule, prediction_type=pipeline.scheduler.config.prediction_type
+        beta_schedule=pipeline.scheduler.config.beta_schedule,
+        prediction_type=pipeline.scheduler.config.prediction_type,
     )
     task = ControlNetTask(controlnet, pipeline.unet, scheduler)
     stage = Stage(NAME, task, map_batches(pipeline), RECIPE["learning_rate"], ema=RECIPE["ema"])
@@ -55,7 +72,9 @@ def make_controlnet(runs: Path) -> None:
 @torch.no_grad()
 def map_batches(pipeline: StableDiffusionPipeline):
     """step -> what ControlNetTask takes."""
-    scenes = DigitScenes(mnist("train")).sample(RECIPE["scenes"], torch.Generator().manual_seed(SEED + 1))
+    scenes = DigitScenes(mnist("train")).sample(
+        RECIPE["scenes"], torch.Generator().manual_seed(SEED + 1)
+    )
     z = encode_dataset(pipeline.vae, scenes.images)[0] * pipeline.vae.config.scaling_factor
     ids, maps, size = pipeline.tokenizer(["", *scenes.captions]), scenes.maps, RECIPE["batch_size"]
     contexts = torch.cat([pipeline.text_encoder(part) for part in ids.split(500)])
@@ -66,22 +85,36 @@ def map_batches(pipeline: StableDiffusionPipeline):
         noise = torch.randn(z[rows].shape, generator=generator)
         told = torch.rand(size, generator=generator) >= RECIPE["prompt_dropout"]
         context = contexts[torch.where(told, rows + 1, 0)]
-        return z[rows], noise, spread_timesteps(size, generator), encode_maps(maps[rows], maps.shape[1]), context
+        return (
+            z[rows],
+            noise,
+            spread_timesteps(size, generator),
+            encode_maps(maps[rows], maps.shape[1]),
+            context,
+        )
 
     return batch
 
 
-def evaluate(pipeline: StableDiffusionPipeline, controlnet: ControlNetModel, samples: int = SAMPLES) -> dict:
-    """The scores of drawings with map and caption, each alone, and of the caption with another scene's map."""
+def evaluate(
+    pipeline: StableDiffusionPipeline, controlnet: ControlNetModel, samples: int = SAMPLES
+) -> dict:
+    """The scores of drawings with map and caption, each alone, and of the caption with another
+    scene's map."""
     examiner = ImageClassifier.from_pretrained(WEIGHTS / "mnist-examiner")
     asked = DigitScenes(mnist("test")).sample(samples, torch.Generator().manual_seed(SEED))
     noise = pipeline.starting_noise(samples, generator=torch.Generator().manual_seed(SEED))
     controlled = copy.copy(pipeline)
-    controlled.unet = ControlledUNet(pipeline.unet, controlnet, encode_maps(asked.maps, asked.maps.shape[1]))
+    controlled.unet = ControlledUNet(
+        pipeline.unet, controlnet, encode_maps(asked.maps, asked.maps.shape[1])
+    )
 
     def scored(drawn: Tensor, maps: Tensor = asked.maps) -> dict[str, float | None]:
         scores = score_scenes(examiner, drawn, asked.attributes, maps)._asdict()
-        return {name: None if value is None else round(float(value), 4) for name, value in scores.items()}
+        return {
+            name: None if value is None else round(float(value), 4)
+            for name, value in scores.items()
+        }
 
     options = {"latents": noise, "batch_size": samples, "progress": False}
     both, text = controlled(asked.captions, **options), pipeline(asked.captions, **options)

@@ -1,5 +1,5 @@
-"""Make the shipped student of `mnist` again, which draws in one to four steps and without a guidance pass:
-`python scripts/make_lcm.py`, part of `make weights`."""
+"""Make the shipped student of `mnist` again, which draws in one to four steps and without a
+guidance pass: `python scripts/make_lcm.py`, part of `make weights`."""
 
 import copy
 from pathlib import Path
@@ -42,7 +42,9 @@ def main(runs: Path = WEIGHTS.parents[1] / "runs" / "weights", out: Path = WEIGH
     write_json(out / "minildm.json", pipeline.card | seconds | {"evaluation": scored.as_dict()})
 
 
-def distil(recipe: dict, runs: Path | None = None, seed: int = SEED) -> tuple[StableDiffusionPipeline, Stage]:
+def distil(
+    recipe: dict, runs: Path | None = None, seed: int = SEED
+) -> tuple[StableDiffusionPipeline, Stage]:
     """The student in its teacher's pipeline, and the stage that trained it."""
     teacher = StableDiffusionPipeline.from_pretrained(recipe["teacher"])
     steps = recipe["original_inference_steps"]
@@ -51,7 +53,9 @@ def distil(recipe: dict, runs: Path | None = None, seed: int = SEED) -> tuple[St
     student = copy.deepcopy(teacher.unet).requires_grad_(True)
     solver = DDIMSolver(teacher.unet, scheduler, recipe["guidance_scale"], nothing)
     task = ConsistencyTask(student, solver, scheduler, recipe["decay"], recipe["huber"])
-    batches = consistency_batches(latent_batches(teacher, recipe, steps, seed), scheduler, teacher.text_encoder)
+    batches = consistency_batches(
+        latent_batches(teacher, recipe, steps, seed), scheduler, teacher.text_encoder
+    )
     stage = Stage(NAME, task, batches, recipe["learning_rate"], ema=recipe["ema"])
     if runs is not None:
         runs.mkdir(parents=True, exist_ok=True)
@@ -70,12 +74,18 @@ def distil(recipe: dict, runs: Path | None = None, seed: int = SEED) -> tuple[St
 
 
 def latent_batches(teacher: StableDiffusionPipeline, recipe: dict, steps: int, seed: int):
-    """step -> latents, noise, which of the `steps` timesteps, input_ids; every picture has its own prompt."""
+    """step -> latents, noise, which of the `steps` timesteps, input_ids; every picture has its own
+    prompt."""
     corpus = load_corpus("mnist", recipe["images"])
-    mean, std = (teacher.vae.config.scaling_factor * part for part in encode_dataset(teacher.vae, corpus.images))
+    mean, std = (
+        teacher.vae.config.scaling_factor * part
+        for part in encode_dataset(teacher.vae, corpus.images)
+    )
     captions = [teacher.tokenizer(texts) for texts in corpus.captions]
     empty = teacher.tokenizer("")[0]
-    return denoiser_batches(mean, std, corpus.caption_of, captions, empty, 0.0, recipe["batch_size"], seed, steps)
+    return denoiser_batches(
+        mean, std, corpus.caption_of, captions, empty, 0.0, recipe["batch_size"], seed, steps
+    )
 
 
 if __name__ == "__main__":

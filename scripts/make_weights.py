@@ -1,10 +1,11 @@
-"""Make the shipped checkpoints again: `make weights`, about six hours on two CPU cores; it can be interrupted.
-`cifar10` needs the full data set (`minildm data cifar10`).
+"""Make the shipped checkpoints again: `make weights`, about six hours on two CPU cores; it can be
+interrupted. `cifar10` needs the full data set (`minildm data cifar10`).
 
-The examiner first, then the model whose drawings it scores, then those that are made from a model. The digits are
-trained in two rounds: the second goes on where the first ended, with other batches (`AGAIN`). Training keeps its
-state in runs/weights; what is shipped is written here in half precision, with its score on thousands of drawings in its
-card and the checksum of every file.
+The examiner first, then the model whose drawings it scores, then those that are made from a model.
+The digits are
+trained in two rounds: the second goes on where the first ended, with other batches (`AGAIN`).
+Training keeps its state in runs/weights; what is shipped is written here in half precision, with
+its score on thousands of drawings in its card and the checksum of every file.
 """
 
 import hashlib
@@ -45,7 +46,11 @@ STEPS = {"mnist": (300, 6000, 18000), "scenes": (1200, 3000, 8000), "cifar10": (
 AGAIN = {"mnist": {"seed": 1, "steps": 36000, "learning_rate": 1e-3}}
 DRAWN = {"mnist": {"guidance_scale": 2.125, "guidance_start": 0.2}}
 SAMPLES = {"mnist": 10_000, "scenes": 5_000, "cifar10": 2_000}  # 1,000 of each kind of scene
-EXAMINER = {"mnist": "mnist", "scenes": "mnist", "cifar10": "cifar10"}  # the digits in a scene are MNIST's
+EXAMINER = {
+    "mnist": "mnist",
+    "scenes": "mnist",
+    "cifar10": "cifar10",
+}  # the digits in a scene are MNIST's
 
 
 def main() -> None:
@@ -59,27 +64,47 @@ def main() -> None:
             train_again(trained, RECIPES[name], RUNS / f"{name}-again", **AGAIN[name])
         trained.card |= DRAWN.get(name, {})
         trained.save_pretrained(WEIGHTS / name, torch.float16)
-        pipeline = StableDiffusionPipeline.from_pretrained(WEIGHTS / name)  # scored as shipped, in half precision
-        scored = evaluate(pipeline, SAMPLES[name], examiner=ImageClassifier.from_pretrained(examiner))
+        pipeline = StableDiffusionPipeline.from_pretrained(
+            WEIGHTS / name
+        )  # scored as shipped, in half precision
+        scored = evaluate(
+            pipeline, SAMPLES[name], examiner=ImageClassifier.from_pretrained(examiner)
+        )
         print(scored)
-        write_json(WEIGHTS / name / "minildm.json", pipeline.card | {"evaluation": scored.as_dict()})
+        write_json(
+            WEIGHTS / name / "minildm.json", pipeline.card | {"evaluation": scored.as_dict()}
+        )
     make_lcm(RUNS)
     make_controlnet(RUNS / CONTROLNET)
     write_checksums()
 
 
 def train_again(
-    pipeline: StableDiffusionPipeline, recipe: Recipe, runs: Path, seed: int, steps: int, learning_rate: float
+    pipeline: StableDiffusionPipeline,
+    recipe: Recipe,
+    runs: Path,
+    seed: int,
+    steps: int,
+    learning_rate: float,
 ) -> None:
-    """A second round for the pipeline's text encoder and U-Net: the learning rate rises and falls again, a warm restart
-    (Loshchilov & Hutter 2017). It keeps its state in `runs`, and goes into the card."""
+    """A second round for the pipeline's text encoder and U-Net: the learning rate rises and falls
+    again, a warm restart (Loshchilov & Hutter 2017). It keeps its state in `runs`, and goes into
+    the card."""
     vae, tokenizer = pipeline.vae, pipeline.tokenizer
-    corpus = load_corpus(recipe.dataset, recipe.num_images, recipe.vae["sample_size"], full=recipe.full)
+    corpus = load_corpus(
+        recipe.dataset, recipe.num_images, recipe.vae["sample_size"], full=recipe.full
+    )
     mean, std = (vae.config.scaling_factor * part for part in encode_dataset(vae, corpus.images))
-    prompts = [tokenizer(texts) for texts in corpus.captions], tokenizer("")[0], recipe.prompt_dropout
+    prompts = (
+        [tokenizer(texts) for texts in corpus.captions],
+        tokenizer("")[0],
+        recipe.prompt_dropout,
+    )
     batches = denoiser_batches(mean, std, corpus.caption_of, *prompts, recipe.batch_sizes[2], seed)
     pipeline.text_encoder.requires_grad_(True)
-    task = DenoiserTask(pipeline.unet.requires_grad_(True), pipeline.text_encoder, DDPMScheduler(**recipe.scheduler))
+    task = DenoiserTask(
+        pipeline.unet.requires_grad_(True), pipeline.text_encoder, DDPMScheduler(**recipe.scheduler)
+    )
     stage = Stage("denoiser again", task, batches, learning_rate, ema=recipe.ema)
     runs.mkdir(parents=True, exist_ok=True)
     stage.run(steps, runs)
@@ -90,9 +115,16 @@ def train_again(
 
 def write_checksums() -> None:
     """SHA256SUMS of every file of every checkpoint, in the format of `sha256sum -c`."""
-    files = sorted(file for file in WEIGHTS.glob("*/**/*") if file.is_file() and "__pycache__" not in file.parts)
+    files = sorted(
+        file
+        for file in WEIGHTS.glob("*/**/*")
+        if file.is_file() and "__pycache__" not in file.parts
+    )
     digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
-    lines = [f"{digest}  {file.relative_to(WEIGHTS).as_posix()}" for digest, file in zip(digests, files, strict=True)]
+    lines = [
+        f"{digest}  {file.relative_to(WEIGHTS).as_posix()}"
+        for digest, file in zip(digests, files, strict=True)
+    ]
     (WEIGHTS / "SHA256SUMS").write_text("\n".join(lines) + "\n")
 
 

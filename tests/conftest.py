@@ -1,9 +1,12 @@
-"""What all tests share: no hub, no window, one thread a worker, the same random numbers whatever ran before."""
+"""What all tests share: no hub, no window, one thread a worker, the same random numbers whatever
+ran before."""
 
 import os
 
 # before torch and the hub client are imported
-os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", DIFFUSERS_OFFLINE="1", MPLBACKEND="agg")
+os.environ.update(
+    HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", DIFFUSERS_OFFLINE="1", MPLBACKEND="agg"
+)
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

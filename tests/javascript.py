@@ -1,4 +1,5 @@
-"""The widgets' JavaScript beside Python: V8 from a wheel, so that no test depends on node or a browser being there."""
+"""The widgets' JavaScript beside Python: V8 from a wheel, so that no test depends on node or a
+browser being there."""
 
 import json
 from typing import Any
@@ -16,4 +17,6 @@ class JavaScript:
         self.engine.eval(without_exports(script(name)))
 
     def __call__(self, function: str, *arguments: Any) -> Any:
-        return json.loads(self.engine.eval(f"JSON.stringify({function}(...{json.dumps(arguments)}))"))
+        return json.loads(
+            self.engine.eval(f"JSON.stringify({function}(...{json.dumps(arguments)}))")
+        )

@@ -17,6 +17,13 @@ def load(name: str) -> ModuleType:
 
 def run(script: ModuleType, monkeypatch, folder: Path, *arguments: str) -> None:
     """Its main(), as from the command line, with cells and result in `folder`."""
-    command = [script.__file__, "--runs", str(folder / "runs"), "--out", str(folder / "out.json"), *arguments]
+    command = [
+        script.__file__,
+        "--runs",
+        str(folder / "runs"),
+        "--out",
+        str(folder / "out.json"),
+        *arguments,
+    ]
     monkeypatch.setattr("sys.argv", command)
     script.main()

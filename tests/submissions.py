@@ -1,4 +1,5 @@
-"""A tiny assignment of two parts (3 and 5 points) and a written question (2), and notebooks handed in for it."""
+"""A tiny assignment of two parts (3 and 5 points) and a written question (2), and notebooks handed
+in for it."""
 
 import copy
 import json
@@ -30,15 +31,31 @@ check(given, ask, judge, globals())
 
 def cell(source: str, name: str | None = None, kind: str = "code", **mark) -> dict:
     """A cell in nbgrader's format; with a name it is one of the course's."""
-    full = {"schema_version": 3, "grade": False, "solution": False, "locked": False, "task": False} | mark
+    full = {
+        "schema_version": 3,
+        "grade": False,
+        "solution": False,
+        "locked": False,
+        "task": False,
+    } | mark
     metadata = {"nbgrader": full | {"grade_id": name}} if name else {}
-    made = {"cell_type": kind, "id": f"id-{abs(hash((source, name))) % 10**8}", "metadata": metadata, "source": source}
+    made = {
+        "cell_type": kind,
+        "id": f"id-{abs(hash((source, name))) % 10**8}",
+        "metadata": metadata,
+        "source": source,
+    }
     return made | ({"outputs": [], "execution_count": None} if kind == "code" else {})
 
 
 def notebook(cells: list[dict], **metadata) -> dict:
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-    return {"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": kernel} | metadata, "cells": cells}
+    return {
+        "nbformat": 4,
+        "nbformat_minor": 5,
+        "metadata": {"kernelspec": kernel} | metadata,
+        "cells": cells,
+    }
 
 
 def solution(body: str) -> str:
@@ -53,11 +70,14 @@ def source_notebook() -> dict:
     return notebook(
         [
             cell("# Tiny\n\nTwo parts.", kind="markdown"),
-            cell("import numpy as np\n\nFACTOR = 2.0  # course: 3.0 | 5.0 | 7.0", "setup", **locked),
+            cell(
+                "import numpy as np\n\nFACTOR = 2.0  # course: 3.0 | 5.0 | 7.0", "setup", **locked
+            ),
             cell("## Scale", kind="markdown"),
             cell(f"def scale(x):\n{solution('return FACTOR * x')}", "scale", solution=True),
             cell(
-                "assert scale(np.ones(2)).shape == (2,)" + HIDDEN.format(name="scale", answer="FACTOR * given['x']"),
+                "assert scale(np.ones(2)).shape == (2,)"
+                + HIDDEN.format(name="scale", answer="FACTOR * given['x']"),
                 "test-scale",
                 grade=True,
                 points=3,
@@ -66,7 +86,8 @@ def source_notebook() -> dict:
             cell("## Total", kind="markdown"),
             cell(f"def total(x):\n{solution('return x.sum()')}", "total", solution=True),
             cell(
-                "assert total(np.ones(2)) == 2" + HIDDEN.format(name="total", answer="given['x'].sum()"),
+                "assert total(np.ones(2)) == 2"
+                + HIDDEN.format(name="total", answer="given['x'].sum()"),
                 "test-total",
                 grade=True,
                 points=5,

@@ -1,4 +1,5 @@
-"""minildm.evaluation.ablations: small digits, the loss in pixels, and what taking parts away changes and does not."""
+"""minildm.evaluation.ablations: small digits, the loss in pixels, and what taking parts away
+changes and does not."""
 
 import pytest
 import torch
@@ -101,7 +102,9 @@ def test_a_network_that_says_zero_has_the_error_of_the_mean_square_velocity():
     scheduler, x0 = DDPMScheduler(**COSINE), torch.full((400, 1, 8, 8), 0.5)
     errors = error_by_timestep(lambda_network(), scheduler, x0, [50, 500, 950])
     remaining = scheduler.alphas_cumprod[[50, 500, 950]]
-    torch.testing.assert_close(errors, remaining + (1 - remaining) * 0.25, rtol=0.05, atol=0)  # E[v²] = ᾱ + (1-ᾱ)·x0²
+    torch.testing.assert_close(
+        errors, remaining + (1 - remaining) * 0.25, rtol=0.05, atol=0
+    )  # E[v²] = ᾱ + (1-ᾱ)·x0²
 
 
 def lambda_network() -> torch.nn.Module:
@@ -115,7 +118,9 @@ def lambda_network() -> torch.nn.Module:
 @pytest.mark.parametrize("change", [lambda u: cut_skips(u, (16, 8, 4)), forget_time, pool_instead])
 def test_taking_a_part_away_changes_the_output_and_no_parameter(change):
     whole, changed = small_unet(), change(small_unet())
-    for (name, a), (other, b) in zip(whole.state_dict().items(), changed.state_dict().items(), strict=True):
+    for (name, a), (other, b) in zip(
+        whole.state_dict().items(), changed.state_dict().items(), strict=True
+    ):
         assert name == other
         torch.testing.assert_close(a, b, rtol=0, atol=0)
     difference = (whole(picture(), 300) - changed(picture(), 300)).abs().max()
@@ -133,7 +138,9 @@ def test_cut_skips_blinds_just_the_weights_that_read_skips_of_these_sizes(sizes)
     unet(picture(), 300)
     widths = [8, 8, 8, 8, 8, 4]  # of what arrives from below; what follows is the skip
     skips = [x[:, width:] for x, width in zip(received, widths, strict=True)]
-    assert [bool((skip == 0).all()) for skip in skips] == [skip.shape[-1] in sizes for skip in skips]
+    assert [bool((skip == 0).all()) for skip in skips] == [
+        skip.shape[-1] in sizes for skip in skips
+    ]
     assert [skip.shape[-1] for skip in skips] == [4, 4, 8, 8, 16, 16]
 
 

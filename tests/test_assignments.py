@@ -1,4 +1,5 @@
-"""The assignments: solvable, varied by the course key, released without their answers, and hard to pass by mistake."""
+"""The assignments: solvable, varied by the course key, released without their answers, and hard to
+pass by mistake."""
 
 import copy
 import json
@@ -30,20 +31,44 @@ KEYS = "autumn", "spring"
 # What students believe, as a change of the solution, and which parts it costs.
 MISCONCEPTIONS = {
     "1_forward_diffusion": {
-        "no roots": ("left.sqrt() * x0 + (1 - left).sqrt() * noise", "left * x0 + (1 - left) * noise", ["add-noise"]),
-        "a sum, not a product": ("torch.cumprod(1 - betas, dim=0)", "1 - torch.cumsum(betas, dim=0)", ["schedule"]),
+        "no roots": (
+            "left.sqrt() * x0 + (1 - left).sqrt() * noise",
+            "left * x0 + (1 - left) * noise",
+            ["add-noise"],
+        ),
+        "a sum, not a product": (
+            "torch.cumprod(1 - betas, dim=0)",
+            "1 - torch.cumsum(betas, dim=0)",
+            ["schedule"],
+        ),
         "v turned the wrong way": ("a * xt - s * said", "a * xt + s * said", ["names"]),
-        "the forward step's variance": ("variance = 1 / (from_x0 + from_xt)", "variance = 1 - alpha", ["posterior"]),
+        "the forward step's variance": (
+            "variance = 1 / (from_x0 + from_xt)",
+            "variance = 1 - alpha",
+            ["posterior"],
+        ),
     },
     "2_unet": {
-        "exponents to h - 1": ("dtype=torch.float32) / half", "dtype=torch.float32) / (half - 1)", ["embedding"]),
-        "no activation of the timestep": ("self.time_emb_proj(F.silu(temb))", "self.time_emb_proj(temb)", ["resblock"]),
+        "exponents to h - 1": (
+            "dtype=torch.float32) / half",
+            "dtype=torch.float32) / (half - 1)",
+            ["embedding"],
+        ),
+        "no activation of the timestep": (
+            "self.time_emb_proj(F.silu(temb))",
+            "self.time_emb_proj(temb)",
+            ["resblock"],
+        ),
         "the skip is forgotten": (
             "torch.cat([F.interpolate(h, scale_factor=2), skip], dim=1)",
             "F.interpolate(h, scale_factor=2).repeat(1, 2, 1, 1)[:, : 3 * WIDTH]",
             ["unet"],
         ),
-        "the noise from elsewhere": ("torch.randn(x0.shape, generator=generator)", "torch.randn(x0.shape)", ["train"]),
+        "the noise from elsewhere": (
+            "torch.randn(x0.shape, generator=generator)",
+            "torch.randn(x0.shape)",
+            ["train"],
+        ),
         "one timestep for all": (
             "torch.randint(1000, (32,), generator=generator)",
             "torch.randint(1000, (1,), generator=generator).expand(32)",
@@ -53,9 +78,17 @@ MISCONCEPTIONS = {
         "it names the picture": ("t), noise)", "t), x0)", ["train"]),
     },
     "3_samplers_and_guidance": {
-        "stops before the noise": ("round(T - i * T / steps) - 1", "round(T - (i + 1) * T / steps)", ["timesteps"]),
+        "stops before the noise": (
+            "round(T - i * T / steps) - 1",
+            "round(T - (i + 1) * T / steps)",
+            ["timesteps"],
+        ),
         "the last step is missing": ("torch.tensor(1.0)", "alphas_cumprod[0]", ["sample"]),
-        "guided from the prompt on": ("return without + scale", "return with_prompt + scale", ["guidance"]),
+        "guided from the prompt on": (
+            "return without + scale",
+            "return with_prompt + scale",
+            ["guidance"],
+        ),
         "two calls": (
             "model(torch.cat([x, x]), t, torch.cat([empty, context])).chunk(2)",
             "model(x, t, empty), model(x, t, context)",
@@ -64,9 +97,21 @@ MISCONCEPTIONS = {
         "Euler under Heun's name": ("(slope + second) / 2", "slope", ["heun"]),
     },
     "4_autoencoder": {
-        "the log-variance as deviation": ("torch.exp(0.5 * logvar)", "torch.exp(logvar)", ["gaussian"]),
-        "a mean over the pixels": ("flatten(1).sum(1) + beta", "flatten(1).mean(1) + beta", ["loss"]),
-        "all is clamped": ("return mean, logvar.clamp", "return mean.clamp(-30, 20), logvar.clamp", ["vae"]),
+        "the log-variance as deviation": (
+            "torch.exp(0.5 * logvar)",
+            "torch.exp(logvar)",
+            ["gaussian"],
+        ),
+        "a mean over the pixels": (
+            "flatten(1).sum(1) + beta",
+            "flatten(1).mean(1) + beta",
+            ["loss"],
+        ),
+        "all is clamped": (
+            "return mean, logvar.clamp",
+            "return mean.clamp(-30, 20), logvar.clamp",
+            ["vae"],
+        ),
         "variance for deviation": ("float(1 / z.std())", "float(1 / z.var())", ["scale"]),
         "through pixels": (
             "return decode((1 - shares) * start + shares * end)",
@@ -91,19 +136,39 @@ MISCONCEPTIONS = {
             "attention(q, k, v).reshape(len(x), x.shape[1], -1)",
             ["cross"],
         ),
-        "one direction": ("F.cross_entropy(scores.T, own)", "F.cross_entropy(scores, own)", ["clip"]),
-        "columns for rows": (".unflatten(-1, (height, width))", ".unflatten(-1, (width, height)).mT", ["maps"]),
+        "one direction": (
+            "F.cross_entropy(scores.T, own)",
+            "F.cross_entropy(scores, own)",
+            ["clip"],
+        ),
+        "columns for rows": (
+            ".unflatten(-1, (height, width))",
+            ".unflatten(-1, (width, height)).mT",
+            ["maps"],
+        ),
     },
     "6_project": {
-        "the factor forgotten": ("vae.decode(z / vae.config.scaling_factor)", "vae.decode(z)", ["stages"]),
+        "the factor forgotten": (
+            "vae.decode(z / vae.config.scaling_factor)",
+            "vae.decode(z)",
+            ["stages"],
+        ),
         "the first stops": (
             "stops[len(stops) - round(strength * len(stops)) :]",
             "stops[: round(strength * len(stops))]",
             ["begin", "redraw"],
         ),
-        "v for the noise": ("noise = (1 - left) ** 0.5 * x + left**0.5 * v", "noise = v", ["redraw", "inpaint"]),
+        "v for the noise": (
+            "noise = (1 - left) ** 0.5 * x + left**0.5 * v",
+            "noise = v",
+            ["redraw", "inpaint"],
+        ),
         "put in only at the end": ("x = mask * x + (1 - mask) * known", "pass", ["inpaint"]),
-        "the mask inside out": ("return mask * x + (1 - mask) * z", "return mask * z + (1 - mask) * x", ["inpaint"]),
+        "the mask inside out": (
+            "return mask * x + (1 - mask) * z",
+            "return mask * z + (1 - mask) * x",
+            ["inpaint"],
+        ),
         "the spread of n": ("float(scores.std())", "float(scores.std(correction=0))", ["report"]),
     },
 }
@@ -135,15 +200,26 @@ def step(**request) -> dict:
     return {"name": "step", "seconds": 60, "clock": 600} | request
 
 
-def answers(name: str, key: str, changed: dict[str, str] | None = None, only: set[str] | None = None) -> dict:
-    """Every part's reply, as the submission's process makes it: from the teacher's solution with `changed` cells."""
+def answers(
+    name: str, key: str, changed: dict[str, str] | None = None, only: set[str] | None = None
+) -> dict:
+    """Every part's reply, as the submission's process makes it: from the teacher's solution with
+    `changed` cells."""
     own, module = assignment(name, key), ModuleType("submission")
-    vars(module).update({k: v for k, v in names_of_setup(name, key).items() if not k.startswith("__")})
-    bodies = {nbgrader_of(cell).get("grade_id"): text_of(cell) for cell in own.cells} | (changed or {})
+    vars(module).update(
+        {k: v for k, v in names_of_setup(name, key).items() if not k.startswith("__")}
+    )
+    bodies = {nbgrader_of(cell).get("grade_id"): text_of(cell) for cell in own.cells} | (
+        changed or {}
+    )
     for cell in own.solutions():
         reply = perform(step(cell=bodies[cell]), module)
         assert reply["error"] is None, reply
-    return {part.name: asked(part, own, module) for part in own.parts if only is None or part.name in only}
+    return {
+        part.name: asked(part, own, module)
+        for part in own.parts
+        if only is None or part.name in only
+    }
 
 
 def asked(part: Part, own: Assignment, module: ModuleType) -> dict:
@@ -153,7 +229,11 @@ def asked(part: Part, own: Assignment, module: ModuleType) -> dict:
 
 
 def marks(name: str, key: str, replies: dict) -> dict[str, Mark]:
-    return {part.name: mark(part, replies[part.name]) for part in assignment(name, key).parts if part.name in replies}
+    return {
+        part.name: mark(part, replies[part.name])
+        for part in assignment(name, key).parts
+        if part.name in replies
+    }
 
 
 def test_there_are_six_over_all_three_parts_of_the_course():
@@ -165,7 +245,10 @@ def test_an_assignment_says_what_it_teaches_how_long_it_takes_and_what_it_gives(
     own = assignment(name, KEYS[0])
     first = text_of(own.cells[0])
     assert "you can" in first and ("minutes" in first or "hours" in first)
-    assert f"{own.points:g} points: {own.points - own.written[0].points:g} marked by the machine" in first
+    assert (
+        f"{own.points:g} points: {own.points - own.written[0].points:g} marked by the machine"
+        in first
+    )
     assert len(own.parts) >= 4 and own.written
     for part in own.parts:
         assert f"({part.points:g} points)" in part.title
@@ -204,7 +287,9 @@ def test_answers_made_for_one_key_fail_under_another(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_misconception_costs_exactly_its_parts(name):
     own = assignment(name, KEYS[0])
-    sources = {nbgrader_of(c)["grade_id"]: text_of(c) for c in own.cells if nbgrader_of(c).get("solution")}
+    sources = {
+        nbgrader_of(c)["grade_id"]: text_of(c) for c in own.cells if nbgrader_of(c).get("solution")
+    }
     assert len(MISCONCEPTIONS[name]) >= 2
     for belief, (right, wrong, parts) in MISCONCEPTIONS[name].items():
         cells = [cell for cell, source in sources.items() if source.count(right) == 1]
@@ -222,7 +307,16 @@ def test_a_misconception_costs_exactly_its_parts(name):
 def test_the_release_holds_no_solution_and_no_hidden_test(name):
     own, notebook = assignment(name, KEYS[0]), release(assignment(name, KEYS[0]))
     text = "\n".join(cell.source for cell in notebook.cells)
-    for word in ("BEGIN", "HIDDEN", "SOLUTION", "# course:", "minildm.grading", "def judge", "def given", KEYS[0]):
+    for word in (
+        "BEGIN",
+        "HIDDEN",
+        "SOLUTION",
+        "# course:",
+        "minildm.grading",
+        "def judge",
+        "def given",
+        KEYS[0],
+    ):
         assert word not in text, word
     released = {nbgrader_of(cell).get("grade_id"): cell.source for cell in notebook.cells}
     for cell in own.cells:
@@ -243,7 +337,10 @@ def test_an_untouched_release_gets_0_and_no_error(name, tmp_path):
     if name == NAMES[0]:  # one through the whole grader, the others here
         path = submissions.hand_in(tmp_path, "idle", json.loads(json.dumps(release(own))))
         result = grade(path, own)
-        assert (result.score, result.notes) == (0, ["nothing filled in: the notebook is as it was released"])
+        assert (result.score, result.notes) == (
+            0,
+            ["nothing filled in: the notebook is as it was released"],
+        )
         return
     module = ModuleType("submission")
     vars(module).update(names_of_setup(name, KEYS[0]))

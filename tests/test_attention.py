@@ -14,9 +14,12 @@ def test_attention_is_its_formula():
     x, context = torch.randn(2, 3, 6).double(), torch.randn(2, 7, 5).double()
     q, k, v = layer.to_q(x), layer.to_k(context), layer.to_v(context)
     heads = [
-        torch.softmax(q[..., part] @ k[..., part].mT / 2, dim=-1) @ v[..., part] for part in (slice(0, 4), slice(4, 8))
+        torch.softmax(q[..., part] @ k[..., part].mT / 2, dim=-1) @ v[..., part]
+        for part in (slice(0, 4), slice(4, 8))
     ]
-    torch.testing.assert_close(layer(x, context), layer.to_out[0](torch.cat(heads, dim=-1)), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        layer(x, context), layer.to_out[0](torch.cat(heads, dim=-1)), rtol=1e-12, atol=1e-12
+    )
 
 
 def test_without_a_context_it_attends_to_itself():
@@ -28,7 +31,9 @@ def test_without_a_context_it_attends_to_itself():
 def test_attention_scores_are_the_weights_that_the_layer_uses():
     layer = randomise_(Attention(6, heads=2, dim_head=4, cross_attention_dim=5))
     x, context, maps = torch.randn(2, 3, 6), torch.randn(2, 7, 5), []
-    layer.register_forward_hook(lambda layer, args, _: maps.append(layer.get_attention_scores(*args)))
+    layer.register_forward_hook(
+        lambda layer, args, _: maps.append(layer.get_attention_scores(*args))
+    )
     out = layer(x, context)
     (weights,) = maps
     assert weights.shape == (2, 2, 3, 7)
@@ -66,7 +71,9 @@ def test_slices_share_the_memory_of_the_table_of_weights():
 
 @pytest.mark.parametrize("slice_size", [0, 5, "half"])
 def test_impossible_slices_are_refused(slice_size):
-    with pytest.raises(ValueError, match='expected a slice_size of "auto", "max", None or 1 to 4, got'):
+    with pytest.raises(
+        ValueError, match='expected a slice_size of "auto", "max", None or 1 to 4, got'
+    ):
         Attention(6, heads=4, dim_head=4).set_attention_slice(slice_size)
 
 
@@ -82,4 +89,6 @@ def test_channels_last_images_become_tokens_without_a_copy():
     tokens = image_to_tokens(image)
     assert tokens.data_ptr() == image.data_ptr()
     back = tokens_to_image(tokens, image.shape)
-    assert back.data_ptr() == image.data_ptr() and back.is_contiguous(memory_format=torch.channels_last)
+    assert back.data_ptr() == image.data_ptr() and back.is_contiguous(
+        memory_format=torch.channels_last
+    )

@@ -1,4 +1,5 @@
-"""minildm.pipelines.attention_maps beside what the layers did with the weights, and beside a call without guidance."""
+"""minildm.pipelines.attention_maps beside what the layers did with the weights, and beside a call
+without guidance."""
 
 import pytest
 import torch
@@ -28,7 +29,9 @@ def test_a_layers_output_follows_from_its_map_the_values_and_nothing_else(pipeli
     seen = {}
     for name, block in pipeline.unet.named_modules():
         if hasattr(block, "attn2"):
-            hook = lambda layer, inputs, output, name=name: seen.setdefault(name, []).append((*inputs, output))  # noqa: E731
+            hook = lambda layer, inputs, output, name=name: seen.setdefault(name, []).append(
+                (*inputs, output)
+            )  # noqa: E731
             block.attn2.register_forward_hook(hook)
     with AttentionMaps(pipeline) as maps:
         draw(pipeline)
@@ -51,7 +54,8 @@ def test_the_mean_over_heads_is_that_of_the_softmax_written_out():
     q, k = x @ block.attn2.to_q.weight.double().T, context @ block.attn2.to_k.weight.double().T
     width = q.shape[-1] // 2
     by_head = [
-        (q[..., part] @ k[..., part].mT / width**0.5).softmax(-1) for part in (slice(0, width), slice(width, None))
+        (q[..., part] @ k[..., part].mT / width**0.5).softmax(-1)
+        for part in (slice(0, width), slice(width, None))
     ]
     expected = (sum(by_head) / 2).mT.reshape(2, -1, 8, 8)
     got = maps.layers["down_blocks.0.attentions.0.transformer_blocks.0"][0]
@@ -59,7 +63,8 @@ def test_the_mean_over_heads_is_that_of_the_softmax_written_out():
 
 
 def test_with_guidance_they_are_the_prompts_maps_and_not_those_of_the_negative_prompts(pipeline):
-    """At the first step both calls stand at the same noise, so the prompt's maps are the same with and without it."""
+    """At the first step both calls stand at the same noise, so the prompt's maps are the same with
+    and without it."""
     with AttentionMaps(pipeline) as guided:
         draw(pipeline, negative_prompt="the digit 1")
     with AttentionMaps(pipeline) as plain:
@@ -107,7 +112,9 @@ def test_afterwards_the_pipeline_is_as_it_was(pipeline):
 
 
 def test_several_batches_and_no_pictures_at_all_are_refused(pipeline):
-    with pytest.raises(ValueError, match="expected one batch of pictures, got another after 3 steps"):
+    with pytest.raises(
+        ValueError, match="expected one batch of pictures, got another after 3 steps"
+    ):
         with AttentionMaps(pipeline):
             draw(pipeline, batch_size=1)
     assert "predict" not in vars(pipeline)

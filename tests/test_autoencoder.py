@@ -13,7 +13,10 @@ from minildm.testing import assert_parity, randomise_
 
 def blocks(*widths, **options):
     down, up = ("DownEncoderBlock2D",) * len(widths), ("UpDecoderBlock2D",) * len(widths)
-    return dict(block_out_channels=widths, down_block_types=down, up_block_types=up, norm_num_groups=4) | options
+    return (
+        dict(block_out_channels=widths, down_block_types=down, up_block_types=up, norm_num_groups=4)
+        | options
+    )
 
 
 CONFIGS = {
@@ -21,7 +24,9 @@ CONFIGS = {
     "two blocks, one channel": blocks(4, 8, in_channels=1, out_channels=1, latent_channels=2),
     "three blocks, two layers": blocks(4, 8, 12, layers_per_block=2),
     "no attention": blocks(8, 4, mid_block_add_attention=False),
-    "no quant convolutions": blocks(4, 4, use_quant_conv=False, use_post_quant_conv=False, latent_channels=16),
+    "no quant convolutions": blocks(
+        4, 4, use_quant_conv=False, use_post_quant_conv=False, latent_channels=16
+    ),
     "Stable Diffusion's four blocks": blocks(8, 8, 16, 16, layers_per_block=2, sample_size=16),
     "other channels out than in": blocks(8, 16, norm_num_groups=8, in_channels=3, out_channels=2),
 }
@@ -32,7 +37,9 @@ def pair(name):
 
 
 def images(model, height=16, width=16):
-    return torch.randn(2, model.config.in_channels, height, width, generator=torch.Generator().manual_seed(3))
+    return torch.randn(
+        2, model.config.in_channels, height, width, generator=torch.Generator().manual_seed(3)
+    )
 
 
 @pytest.mark.parametrize("size", [(16, 16), (8, 24)])
@@ -51,13 +58,20 @@ def test_posterior_is_diffusers(name):
     x = images(ours).double()
     got, expected = ours.encode(x), theirs.encode(x).latent_dist
     for part in ("mean", "logvar", "std", "var"):
-        torch.testing.assert_close(getattr(got, part), getattr(expected, part), rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(
+            getattr(got, part), getattr(expected, part), rtol=1e-9, atol=1e-12
+        )
     torch.testing.assert_close(got.kl(), expected.kl(), rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(got.mode(), expected.mode(), rtol=1e-9, atol=1e-12)
     draw = got.sample(torch.Generator().manual_seed(5))
-    torch.testing.assert_close(draw, expected.sample(torch.Generator().manual_seed(5)), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(
+        draw, expected.sample(torch.Generator().manual_seed(5)), rtol=1e-9, atol=1e-12
+    )
     torch.testing.assert_close(ours.decode(draw), theirs.decode(draw).sample, rtol=1e-9, atol=1e-10)
-    both = [model(x, sample_posterior=True, generator=torch.Generator().manual_seed(6)) for model in (ours, theirs)]
+    both = [
+        model(x, sample_posterior=True, generator=torch.Generator().manual_seed(6))
+        for model in (ours, theirs)
+    ]
     torch.testing.assert_close(both[0], both[1].sample, rtol=1e-9, atol=1e-10)
 
 
@@ -69,15 +83,23 @@ def test_samples_have_the_posteriors_mean_and_deviation():
 
 
 def test_kl_of_the_prior_is_zero_and_of_others_that_of_torch():
-    torch.testing.assert_close(DiagonalGaussianDistribution(torch.zeros(3, 4, 2, 2)).kl(), torch.zeros(3))
-    posterior = DiagonalGaussianDistribution(torch.randn(2, 6, 2, 2, generator=torch.Generator().manual_seed(0)))
+    torch.testing.assert_close(
+        DiagonalGaussianDistribution(torch.zeros(3, 4, 2, 2)).kl(), torch.zeros(3)
+    )
+    posterior = DiagonalGaussianDistribution(
+        torch.randn(2, 6, 2, 2, generator=torch.Generator().manual_seed(0))
+    )
     normal = torch.distributions.Normal
-    expected = torch.distributions.kl_divergence(normal(posterior.mean, posterior.std), normal(0.0, 1.0))
+    expected = torch.distributions.kl_divergence(
+        normal(posterior.mean, posterior.std), normal(0.0, 1.0)
+    )
     torch.testing.assert_close(posterior.kl(), expected.sum((1, 2, 3)))
 
 
 def test_log_variance_is_kept_within_bounds():
-    posterior = DiagonalGaussianDistribution(torch.tensor([0.0, 0.0, -1e4, 1e4]).reshape(1, 4, 1, 1))
+    posterior = DiagonalGaussianDistribution(
+        torch.tensor([0.0, 0.0, -1e4, 1e4]).reshape(1, 4, 1, 1)
+    )
     assert posterior.logvar.flatten().tolist() == [-30.0, 20.0] and posterior.kl().isfinite().all()
 
 
@@ -97,7 +119,9 @@ def test_wrong_shapes_are_refused():
 
 
 def test_unknown_blocks_are_refused():
-    with pytest.raises(ValueError, match="expected down_block_types = .'DownEncoderBlock2D',., got .'Other',."):
+    with pytest.raises(
+        ValueError, match="expected down_block_types = .'DownEncoderBlock2D',., got .'Other',."
+    ):
         AutoencoderKL(down_block_types=("Other",))
     with pytest.raises(ValueError, match="expected up_block_types"):
         AutoencoderKL(block_out_channels=(32, 32), down_block_types=("DownEncoderBlock2D",) * 2)
@@ -112,7 +136,10 @@ def test_folders_open_both_ways(name, tmp_path):
     opened = diffusers.AutoencoderKL.from_pretrained(tmp_path / "ours")
     torch.testing.assert_close(opened(x).sample, ours(x), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(
-        AutoencoderKL.from_pretrained(tmp_path / "theirs")(x), theirs(x).sample, rtol=1e-4, atol=1e-4
+        AutoencoderKL.from_pretrained(tmp_path / "theirs")(x),
+        theirs(x).sample,
+        rtol=1e-4,
+        atol=1e-4,
     )
     for key, value in ours.config.items():
         assert opened.config[key] == (list(value) if isinstance(value, tuple) else value)
@@ -131,10 +158,18 @@ def test_an_old_autoencoder_opens(tmp_path):
     assert "encoder.mid_block.attentions.0.proj_attn.weight" in state_dict
     save_file(state_dict, file)
     config = json.loads((tmp_path / "config.json").read_text())
-    for key in ("scaling_factor", "shift_factor", "use_quant_conv", "force_upcast", "mid_block_add_attention"):
+    for key in (
+        "scaling_factor",
+        "shift_factor",
+        "use_quant_conv",
+        "force_upcast",
+        "mid_block_add_attention",
+    ):
         del config[key]  # younger than those files
     (tmp_path / "config.json").write_text(json.dumps(config | {"act_fn": "silu"}))
-    torch.testing.assert_close(AutoencoderKL.from_pretrained(tmp_path).state_dict(), vae.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(
+        AutoencoderKL.from_pretrained(tmp_path).state_dict(), vae.state_dict(), rtol=0, atol=0
+    )
 
 
 def test_latent_statistics_per_channel_are_refused():

@@ -1,11 +1,19 @@
-"""minildm.evaluation.baselines: pixels are latents of an autoencoder that does nothing; what is drawn is labelled."""
+"""minildm.evaluation.baselines: pixels are latents of an autoencoder that does nothing; what is
+drawn is labelled."""
 
 import pytest
 import torch
 
 from minildm import DDIMScheduler, DDPMScheduler, UNet2DModel
 from minildm.diffusion import GaussianDenoiser
-from minildm.evaluation import BlockPCA, Pixels, VelocityTask, draw_bells, draw_labels, label_batches
+from minildm.evaluation import (
+    BlockPCA,
+    Pixels,
+    VelocityTask,
+    draw_bells,
+    draw_labels,
+    label_batches,
+)
 from minildm.training import encode_dataset
 
 SCHEDULE = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}
@@ -46,7 +54,9 @@ def test_without_whitening_one_factor_makes_the_variance_1_and_nothing_more_is_l
     torch.testing.assert_close(plain.var((0, 2, 3)).mean(), torch.tensor(1.0), rtol=2e-3, atol=0)
     ratio = plain / white  # of each channel one number, its deviation
     torch.testing.assert_close(ratio, ratio[:1, :, :1, :1].expand_as(ratio), rtol=1e-2, atol=1e-2)
-    torch.testing.assert_close(spaces[0].decode(white), spaces[1].decode(plain), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        spaces[0].decode(white), spaces[1].decode(plain), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_a_place_of_the_block_latent_is_a_block_of_the_picture():
@@ -74,7 +84,9 @@ def test_batches_follow_the_bells_and_keep_each_latent_with_its_label():
     latents, noise, timesteps, which = batch(3)
     off = latents - which.reshape(-1, 1, 1, 1)
     assert abs(off.std() - 0.1) < 0.005 and abs(off.mean()) < 0.005
-    assert abs(torch.corrcoef(torch.stack([off.flatten(), noise.flatten()]))[0, 1]) < 0.05  # two separate noises
+    assert (
+        abs(torch.corrcoef(torch.stack([off.flatten(), noise.flatten()]))[0, 1]) < 0.05
+    )  # two separate noises
     assert (timesteps.sort().values.diff() > 0).all() and timesteps.max() - timesteps.min() > 900
     for one, other in zip(batch(3), (latents, noise, timesteps, which), strict=True):
         torch.testing.assert_close(one, other)
@@ -104,7 +116,9 @@ class Ideal(torch.nn.Module):
 def test_what_is_drawn_has_mean_and_variance_of_the_class_asked_for():
     scheduler = DDIMScheduler(**SCHEDULE, clip_sample=False, timestep_spacing="trailing")
     noise, labels = torch.randn(4, 1, 40, 40), torch.tensor([0, 3, 0, 3])
-    drawn = draw_labels(Ideal(scheduler), scheduler, noise, labels, num_inference_steps=100, batch_size=3)
+    drawn = draw_labels(
+        Ideal(scheduler), scheduler, noise, labels, num_inference_steps=100, batch_size=3
+    )
     assert ((drawn.mean((1, 2, 3)) - labels).abs() < 0.1).all()
     assert ((drawn.var((1, 2, 3)) - 0.25).abs() < 0.03).all()
     with pytest.raises(ValueError, match="expected a label for each of 4 latents, got 2"):
@@ -128,7 +142,9 @@ def test_the_loss_is_the_squared_error_of_the_velocity():
 
 def test_the_bells_have_each_label_s_mean_and_covariance():
     generator = torch.Generator().manual_seed(0)
-    latents = (torch.randn(300, 6, generator=generator) @ torch.randn(6, 6, generator=generator)).view(300, 3, 1, 2)
+    latents = (
+        torch.randn(300, 6, generator=generator) @ torch.randn(6, 6, generator=generator)
+    ).view(300, 3, 1, 2)
     labels = torch.arange(300) % 10
     drawn = draw_bells(latents, labels, torch.full((20_000,), 4), generator)
     own, drawn = latents[labels == 4].flatten(1), drawn.flatten(1)
@@ -138,7 +154,10 @@ def test_the_bells_have_each_label_s_mean_and_covariance():
 
 
 def test_each_bell_is_of_the_label_asked_for_and_needs_two_latents():
-    latents, labels = torch.tensor([[0.0], [0.1], [9.0], [9.1], [5.0]]), torch.tensor([0, 0, 1, 1, 2])
+    latents, labels = (
+        torch.tensor([[0.0], [0.1], [9.0], [9.1], [5.0]]),
+        torch.tensor([0, 0, 1, 1, 2]),
+    )
     asked = torch.tensor([1, 0, 1, 0])
     drawn = draw_bells(latents, labels, asked, torch.Generator().manual_seed(0))
     assert ((drawn[:, 0] > 5) == (asked == 1)).all()

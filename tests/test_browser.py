@@ -1,4 +1,5 @@
-"""The front page's JavaScript beside Python: tokens, steps of the sampler, noise. (tests_browser/ has the networks.)"""
+"""The front page's JavaScript beside Python: tokens, steps of the sampler, noise. (tests_browser/
+has the networks.)"""
 
 import json
 import random
@@ -42,7 +43,8 @@ PROMPTS = [
 
 
 def engine(*names):
-    """V8 with these files of browser/ in one script; what they import stands among them or in the widgets' folder."""
+    """V8 with these files of browser/ in one script; what they import stands among them or in the
+    widgets' folder."""
     made = MiniRacer()
     made.eval(without_exports(script("schedules.js")))
     for name in names:
@@ -56,7 +58,8 @@ def tokenizer():
 
 
 def reader(tokenizer):
-    """The page's `read` with the vocabulary of Python's tokenizer, as browser/build.py hands it over."""
+    """The page's `read` with the vocabulary of Python's tokenizer, as browser/build.py hands it
+    over."""
     facts = {
         "vocab": list(tokenizer.vocab),
         "merges": [" ".join(merge) for merge in tokenizer.merges],
@@ -84,7 +87,11 @@ def test_the_page_reads_a_prompt_as_python_does(tokenizer, read, prompt):
     assert got["words"] == tokenizer.words(prompt)
     assert got["pieces"] == tokenizer.tokenize(prompt)
     assert got["unknown"] == tokenizer.unknown_words(prompt)
-    said = [f"the prompt takes {got['needed']} tokens, {len(ids)} fit: cut off {got['cut']!r}"] if got["cut"] else []
+    said = (
+        [f"the prompt takes {got['needed']} tokens, {len(ids)} fit: cut off {got['cut']!r}"]
+        if got["cut"]
+        else []
+    )
     assert [str(warning.message) for warning in caught] == said
 
 
@@ -106,8 +113,11 @@ def test_any_mixture_of_characters_becomes_the_same_numbers(tokenizer, read):
         (0x1F600, 0x1F640),
     ]
     for _ in range(300):
-        chars = [chr(chance.randrange(*chance.choice(blocks))) for _ in range(chance.randrange(1, 12))]
-        # V8 and Python may know different versions of Unicode, which differ in characters added since
+        chars = [
+            chr(chance.randrange(*chance.choice(blocks))) for _ in range(chance.randrange(1, 12))
+        ]
+        # V8 and Python may know different versions of Unicode, which differ in characters added
+        # since
         text = "".join(char for char in chars if unicodedata.category(char) != "Cn")
         assert read(text)["pieces"] == tokenizer.tokenize(text), text.encode("unicode_escape")
 
@@ -138,8 +148,15 @@ CONFIGS = {
     "sigma_min, few steps": {"final_sigmas_type": "sigma_min"},
     "sigma_min": {"final_sigmas_type": "sigma_min", "lower_order_final": False},
     "sigma_min, Euler at the end": {"final_sigmas_type": "sigma_min", "euler_at_final": True},
-    "zero terminal SNR": {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing", "beta_schedule": "linear"},
-    "trained betas": {"trained_betas": [0.001 * i for i in range(1, 51)], "num_train_timesteps": 50},
+    "zero terminal SNR": {
+        "rescale_betas_zero_snr": True,
+        "timestep_spacing": "trailing",
+        "beta_schedule": "linear",
+    },
+    "trained betas": {
+        "trained_betas": [0.001 * i for i in range(1, 51)],
+        "num_train_timesteps": 50,
+    },
 }
 
 
@@ -172,7 +189,8 @@ def test_every_step_lands_where_pythons_does(sampler, changes, count):
         way.append(x)
     got = sampler(f"visit({json.dumps(config)}, {outputs.tolist()}, {start.tolist()})")
     assert got["timesteps"] == scheduler.timesteps.tolist()
-    # float32 there, float64 here: where little is left of the picture, dividing by α makes the difference large
+    # float32 there, float64 here: where little is left of the picture, dividing by α makes the
+    # difference large
     expected = torch.stack(way)
     torch.testing.assert_close(torch.tensor(got["way"]), expected, rtol=2e-3, atol=1e-4)
 

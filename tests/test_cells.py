@@ -16,7 +16,10 @@ def test_a_measured_cell_is_not_measured_again(tmp_path):
     for name in ("no time 0", "no time 1", "no time 0"):
         cells.measure(name, take)
     assert taken == [0, 1] and cells.missing(["no time 0", "other", "no time 1"]) == ["other"]
-    assert Cells(tmp_path, {"steps": 3}).read(["no time 1", "no time 0"]) == [{"value": 1}, {"value": 0}]
+    assert Cells(tmp_path, {"steps": 3}).read(["no time 1", "no time 0"]) == [
+        {"value": 1},
+        {"value": 0},
+    ]
 
 
 def test_an_interrupted_cell_is_to_be_measured_again(tmp_path):

@@ -1,4 +1,5 @@
-"""benchmarks/cifar10.py: work that is kept, and a result that belongs to the script and to the shipped model."""
+"""benchmarks/cifar10.py: work that is kept, and a result that belongs to the script and to the
+shipped model."""
 
 import json
 import math
@@ -18,7 +19,9 @@ def script():
 def test_a_cell_is_measured_once_and_only_those_that_are_named(script, monkeypatch, tmp_path):
     made = []
     monkeypatch.setattr(script, "Bench", lambda: None)
-    monkeypatch.setattr(script, "measure", lambda bench, name, *rest: made.append(name) or {"name": name})
+    monkeypatch.setattr(
+        script, "measure", lambda bench, name, *rest: made.append(name) or {"name": name}
+    )
     for _ in range(2):
         run(script, monkeypatch, tmp_path, "shipped", "steps 4")
     assert made == ["shipped", "steps 4"] and not (tmp_path / "out.json").exists()
@@ -33,7 +36,10 @@ def test_the_result_beside_the_script_has_been_made_with_its_settings_and_is_who
     cells = {cell["name"]: cell for cell in result["cells"]}
     for name, cell in cells.items():
         if "confusion" in cell and "accuracy" in cell.get("scores", {}) and name != "floor":
-            total, right = sum(map(sum, cell["confusion"])), sum(cell["confusion"][i][i] for i in range(10))
+            total, right = (
+                sum(map(sum, cell["confusion"])),
+                sum(cell["confusion"][i][i] for i in range(10)),
+            )
             assert math.isclose(right / total, cell["scores"]["accuracy"], abs_tol=0.003), name
 
 

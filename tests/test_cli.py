@@ -1,4 +1,5 @@
-"""The command line: what it writes, and that what goes wrong is one line on stderr and exit status 2."""
+"""The command line: what it writes, and that what goes wrong is one line on stderr and exit status
+2."""
 
 import errno
 import inspect
@@ -51,7 +52,9 @@ def elsewhere(tmp_path, monkeypatch):
 def test_sample_draws_what_the_pipeline_draws(tiny_folder, tmp_path):
     options = "--seed 5 --num 2 --sampler ddim --steps 4 --guidance 3 --guidance-start 0.5 --negative one".split()
     files = "--npz s.npz --out g.png".split()
-    result = run("sample", "a handwritten seven", "the digit 3", "--model", tiny_folder, *options, *files)
+    result = run(
+        "sample", "a handwritten seven", "the digit 3", "--model", tiny_folder, *options, *files
+    )
     assert result.exit_code == 0, result.output
     pipeline = StableDiffusionPipeline.from_pretrained(tiny_folder).use_sampler("ddim")
     expected = pipeline(
@@ -64,7 +67,9 @@ def test_sample_draws_what_the_pipeline_draws(tiny_folder, tmp_path):
         assert np.array_equal(saved["images"], to_pixels(expected, 28))
         assert saved["prompts"].tolist() == ["a handwritten seven"] * 2 + ["the digit 3"] * 2
         picture = np.asarray(Image.open(tmp_path / "g.png"))
-        assert np.array_equal(picture, saved["images"].reshape(2, 2, 28, 28).swapaxes(1, 2).reshape(56, 56))
+        assert np.array_equal(
+            picture, saved["images"].reshape(2, 2, 28, 28).swapaxes(1, 2).reshape(56, 56)
+        )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["g.png", "s.npz"]
 
 
@@ -83,13 +88,24 @@ def test_sample_without_a_model_takes_the_shipped_one(weights, tmp_path):
 
 def test_a_prompts_file_has_one_prompt_a_line(tiny_folder, tmp_path):
     (tmp_path / "p.txt").write_bytes("\ufeffa handwritten seven\r\n\n  the digit 3 \nnine".encode())
-    result = run("sample", "one", "--prompts-file", "p.txt", "--model", tiny_folder, "--npz", "new/folder/s.npz")
+    result = run(
+        "sample",
+        "one",
+        "--prompts-file",
+        "p.txt",
+        "--model",
+        tiny_folder,
+        "--npz",
+        "new/folder/s.npz",
+    )
     assert result.exit_code == 0, result.output
     prompts = np.load(tmp_path / "new/folder/s.npz")["prompts"]
     assert prompts.tolist() == ["one", "a handwritten seven", "the digit 3", "nine"]
 
 
-def test_a_prompt_that_training_never_saw_or_that_is_too_long_draws_with_one_line(tiny_folder, tmp_path):
+def test_a_prompt_that_training_never_saw_or_that_is_too_long_draws_with_one_line(
+    tiny_folder, tmp_path
+):
     result = run("sample", "a purple zebra", "--model", tiny_folder)
     assert result.exit_code == 0 and (tmp_path / "grid.png").exists()
     warning = [line for line in result.stderr.splitlines() if line.startswith("minildm:")]
@@ -127,7 +143,10 @@ def test_a_full_disk_names_the_file_and_leaves_the_old_one(tiny_folder, tmp_path
     monkeypatch.setattr("numpy.savez_compressed", full)
     result = run("sample", "seven", "--model", tiny_folder, "--npz", "s.npz")
     assert result.exit_code == 2
-    assert result.stderr.splitlines()[-1] == "minildm: s.npz: could not be written (No space left on device)"
+    assert (
+        result.stderr.splitlines()[-1]
+        == "minildm: s.npz: could not be written (No space left on device)"
+    )
     assert (tmp_path / "s.npz").read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
 
 
@@ -137,7 +156,9 @@ def test_a_full_disk_names_the_file_and_leaves_the_old_one(tiny_folder, tmp_path
 @pytest.fixture
 def small_mnist(monkeypatch):
     def load(split):
-        images = torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(len(split))) * 2 - 1
+        images = (
+            torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(len(split))) * 2 - 1
+        )
         return ImageData(images, torch.arange(40) % 10, CLASSES["mnist"])
 
     monkeypatch.setitem(evaluation.LOADERS, "mnist", load)
@@ -147,12 +168,27 @@ def test_evaluate_prints_every_score_beside_its_floor(weights, small_mnist, tmp_
     result = run("evaluate", "--samples", 20, "--steps", 2, "--guidance", 1.5, "--guidance-start", 0.5,
                  "--seed", 3, "--sampler", "ddim", "--json", "scores.json")  # fmt: skip
     assert result.exit_code == 0, result.output
-    for words in ("prompt accuracy", "Fréchet", "kernel", "precision", "recall", "floor", "20 samples, seed 3",
-                  "2 steps of ddim", "guidance 1.5 from 50% of the steps on", "parameters"):  # fmt: skip
+    for words in (
+        "prompt accuracy",
+        "Fréchet",
+        "kernel",
+        "precision",
+        "recall",
+        "floor",
+        "20 samples, seed 3",
+        # fmt: skip
+        "2 steps of ddim",
+        "guidance 1.5 from 50% of the steps on",
+        "parameters",
+    ):
         assert words in result.stdout
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["model"] == "mnist" and scores["samples"] == 20
-    assert set(scores["scores"]) == set(scores["floor"]) == {"accuracy", "frechet", "kernel", "precision", "recall"}
+    assert (
+        set(scores["scores"])
+        == set(scores["floor"])
+        == {"accuracy", "frechet", "kernel", "precision", "recall"}
+    )
 
 
 # -------------------------------------------------------------------------------------------------------------- train
@@ -174,16 +210,38 @@ def training(monkeypatch):
 
 def test_train_passes_on_what_it_was_told(training, tmp_path):
     assert (
-        run("train", "--preset", "mnist", "--minutes", 0.5, "--out", "runs/a", "--seed", 7, "--resume").exit_code == 0
+        run(
+            "train",
+            "--preset",
+            "mnist",
+            "--minutes",
+            0.5,
+            "--out",
+            "runs/a",
+            "--seed",
+            7,
+            "--resume",
+        ).exit_code
+        == 0
     )
     result = run("train", "--out", "runs/b", "--steps", "3,4,5", "--device", "cpu")
     assert result.exit_code == 0
     assert result.output == 'trained: runs/b, which draws with: minildm sample "…" --model runs/b\n'
     first, second = training
     assert list(first.values())[:2] == ["mnist", Path("runs/a")]
-    assert (first["minutes"], first["seed"], first["resume"], first["steps"]) == (0.5, 7, True, None)
+    assert (first["minutes"], first["seed"], first["resume"], first["steps"]) == (
+        0.5,
+        7,
+        True,
+        None,
+    )
     assert list(second.values())[:2] == ["mnist", Path("runs/b")]
-    assert (second["minutes"], second["seed"], second["resume"], second["steps"]) == (4, 0, False, (3, 4, 5))
+    assert (second["minutes"], second["seed"], second["resume"], second["steps"]) == (
+        4,
+        0,
+        False,
+        (3, 4, 5),
+    )
     assert second["device"] == "cpu"
 
 
@@ -230,7 +288,9 @@ def damaged(folder, what):
         shutil.copy(folder / "vae/diffusion_pytorch_model.safetensors", unet)
     elif what == "of another size":
         config = folder / "unet/config.json"
-        config.write_text(config.read_text().replace('"layers_per_block": 1', '"layers_per_block": 2'))
+        config.write_text(
+            config.read_text().replace('"layers_per_block": 1', '"layers_per_block": 2')
+        )
     elif what == "a folder without index":
         (folder / "model_index.json").unlink()
     else:
@@ -262,28 +322,46 @@ def test_a_bad_checkpoint_is_one_line(tiny_folder, tmp_path, command, what, word
     ("arguments", "words"),
     [
         ("sample seven --model MODEL --sampler magic", ["dpmpp_2m", "got 'magic'"]),
-        ("sample seven --model MODEL --sampler flow_euler", ["fits this model", "got 'flow_euler'"]),
+        (
+            "sample seven --model MODEL --sampler flow_euler",
+            ["fits this model", "got 'flow_euler'"],
+        ),
         ("sample seven --model minst", ["folder or a shipped model", "got 'minst'"]),
         ("sample seven --model MODEL --steps 0", ["num_inference_steps", "got 0"]),
         ("sample seven --model MODEL --steps -5", ["num_inference_steps", "got -5"]),
         ("sample seven --model MODEL --steps 2000", ["1 to 1000", "got 2000"]),
-        ("sample seven --model MODEL --steps many", ["--steps", "expected a whole number", "got 'many'"]),
+        (
+            "sample seven --model MODEL --steps many",
+            ["--steps", "expected a whole number", "got 'many'"],
+        ),
         ("sample seven --model MODEL --guidance nan", ["guidance_scale of 0 or more", "got nan"]),
         ("sample seven --model MODEL --guidance-start 1", ["guidance_start in [0, 1)", "got 1"]),
         ("sample seven --model MODEL --guidance inf", ["guidance_scale of 0 or more", "got inf"]),
-        ("sample --model MODEL --prompts-file .", ["--prompts-file", "expected a text file, got ."]),
+        (
+            "sample --model MODEL --prompts-file .",
+            ["--prompts-file", "expected a text file, got ."],
+        ),
         ("evaluate --model MODEL --samples -10", ["multiple of the 10 classes, got -10"]),
         ("sample seven --model MODEL --num 0", ["num_images_per_prompt of 1 or more, got 0"]),
         ("sample seven --model MODEL --seed -1", ["--seed", "expected a number from 0", "got -1"]),
         ("sample seven --model MODEL --out folder.png", ["got the folder", "folder.png"]),
         ("sample seven --model MODEL --out grid.txt", [".png", "grid.txt"]),
         ("sample seven --model MODEL --npz grid.png", [".npz", "grid.png"]),
-        ("sample seven --model MODEL --out file/grid.png", ["expected a folder to write to", "file"]),
-        ("sample seven --model MODEL --out /proc/nowhere/grid.png", ["expected a folder to write to", "/proc/nowhere"]),
+        (
+            "sample seven --model MODEL --out file/grid.png",
+            ["expected a folder to write to", "file"],
+        ),
+        (
+            "sample seven --model MODEL --out /proc/nowhere/grid.png",
+            ["expected a folder to write to", "/proc/nowhere"],
+        ),
         ("sample seven --model MODEL --device tpu", ["--device", "cpu", "got 'tpu'"]),
         ("sample seven --model MODEL --magic", ["--magic"]),
         ("sample --model MODEL", ["expected a prompt"]),
-        ("sample --model MODEL --prompts-file empty.txt", ["expected one prompt a line", "empty.txt"]),
+        (
+            "sample --model MODEL --prompts-file empty.txt",
+            ["expected one prompt a line", "empty.txt"],
+        ),
         ("sample --model MODEL --prompts-file absent.txt", ["--prompts-file", "absent.txt"]),
         ("sample --model MODEL --prompts-file binary", ["UTF-8", "binary"]),
         ("sample --model MODEL --prompts-file folder.png", ["folder.png"]),
@@ -292,7 +370,10 @@ def test_a_bad_checkpoint_is_one_line(tiny_folder, tmp_path, command, what, word
         ("evaluate --model MODEL --samples 15", ["multiple of the 10 classes", "got 15"]),
         ("evaluate --model MODEL --steps 0 --samples 10", ["num_inference_steps", "got 0"]),
         ("evaluate --model MODEL --sampler magic", ["dpmpp_2m", "got 'magic'"]),
-        ("evaluate --model MODEL --json file/scores.json", ["expected a folder to write to", "file"]),
+        (
+            "evaluate --model MODEL --json file/scores.json",
+            ["expected a folder to write to", "file"],
+        ),
         ("train", ["--out"]),
         ("train --out file", ["expected a folder to write to", "file"]),
         ("train --out runs --preset imagenet", ["expected a preset of", "got 'imagenet'"]),
@@ -308,12 +389,16 @@ def test_a_bad_checkpoint_is_one_line(tiny_folder, tmp_path, command, what, word
         ("--magic", ["--magic"]),
     ],
 )
-def test_what_the_user_can_mend_is_one_line_and_status_2(weights, small_mnist, tiny_folder, tmp_path, arguments, words):
+def test_what_the_user_can_mend_is_one_line_and_status_2(
+    weights, small_mnist, tiny_folder, tmp_path, arguments, words
+):
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "file").write_text("")
     (tmp_path / "empty.txt").write_text("\n  \n")
     (tmp_path / "binary").write_bytes(bytes(range(256)))
-    one_line(run(*(str(tiny_folder) if word == "MODEL" else word for word in arguments.split())), *words)
+    one_line(
+        run(*(str(tiny_folder) if word == "MODEL" else word for word in arguments.split())), *words
+    )
     assert not Path("grid.png").exists()
 
 
@@ -360,13 +445,16 @@ def test_as_a_process_it_draws_and_fails_the_same_way(tiny_folder, tmp_path):
 def test_a_reader_that_stops_reading_is_no_error(tmp_path):
     command = f"{sys.executable} -m minildm.cli data mnist | head -1"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    shown = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    shown = subprocess.run(
+        command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
     assert shown.stdout.startswith("mnist train: 60,000") and shown.stderr == ""
 
 
 @pytest.mark.parametrize("command", ["train --out a", "sample seven", "evaluate", "data mnist"])
 def test_ctrl_c_while_torch_is_being_imported_is_one_line(tmp_path, command):
-    """The real torch aborts, with "terminate called" and a core dump, if an exception reaches its C++; so does this."""
+    """The real torch aborts, with "terminate called" and a core dump, if an exception reaches its
+    C++; so does this."""
     (tmp_path / "torch.py").write_text(
         "import os, signal, time\n"
         "try:\n"

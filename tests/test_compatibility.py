@@ -1,4 +1,5 @@
-"""Mistakes that are certain are refused, with what was expected and what came; what is legitimate passes."""
+"""Mistakes that are certain are refused, with what was expected and what came; what is legitimate
+passes."""
 
 import pytest
 import torch
@@ -15,7 +16,9 @@ IMAGES = mnist("test", size=32).images[:4]
 
 def test_a_card_that_names_another_prediction_than_the_scheduler_reads_is_refused(unsaved):
     parts = (unsaved.vae, unsaved.text_encoder, unsaved.tokenizer, unsaved.unet)
-    with pytest.raises(ValueError, match="U-Net's prediction_type 'v_prediction', got one for 'epsilon'"):
+    with pytest.raises(
+        ValueError, match="U-Net's prediction_type 'v_prediction', got one for 'epsilon'"
+    ):
         StableDiffusionPipeline(*parts, DDIMScheduler(), {"prediction_type": "v_prediction"})
     for card in ({"prediction_type": "epsilon"}, {}, None):
         StableDiffusionPipeline(*parts, DDIMScheduler(), card)
@@ -59,19 +62,33 @@ def test_a_step_at_another_timestep_than_the_next_names_both():
         scheduler.step(x, scheduler.timesteps[0], x)
 
 
-@pytest.mark.parametrize("wrong", [IMAGES / 2 + 0.5, (IMAGES + 1) * 127.5], ids=["0 to 1", "0 to 255"])
-def test_a_data_set_in_another_range_is_refused_by_everything_that_trains_an_autoencoder_or_asks_one(unsaved, wrong):
+@pytest.mark.parametrize(
+    "wrong", [IMAGES / 2 + 0.5, (IMAGES + 1) * 127.5], ids=["0 to 1", "0 to 255"]
+)
+def test_a_data_set_in_another_range_is_refused_by_everything_that_trains_an_autoencoder_or_asks_one(
+    unsaved, wrong
+):
     with pytest.raises(ValueError, match=r"expected images in \[-1, 1\], got them from 0 to"):
         encode_dataset(unsaved.vae, wrong, progress=False)
     with pytest.raises(ValueError, match=r"expected images in \[-1, 1\], got them from 0 to"):
         autoencoder_batches(wrong, (4, 8, 8), 2, seed=0)
     check_range(IMAGES)
-    encode_dataset(Pixels(), 3 * IMAGES, progress=False)  # a space of one's own may have a range of its own
+    encode_dataset(
+        Pixels(), 3 * IMAGES, progress=False
+    )  # a space of one's own may have a range of its own
 
 
 def test_latents_that_were_not_scaled_are_refused_by_what_trains_on_them():
-    mean, std, ids = torch.randn(8, 4, 2, 2), torch.full((8, 4, 2, 2), 0.1), torch.zeros(1, 5, dtype=torch.long)
+    mean, std, ids = (
+        torch.randn(8, 4, 2, 2),
+        torch.full((8, 4, 2, 2), 0.1),
+        torch.zeros(1, 5, dtype=torch.long),
+    )
     for factor in (5.5, 0.1):
-        with pytest.raises(ValueError, match="scaled latents, of deviation about 1, got .*scaling_factor"):
-            denoiser_batches(factor * mean, factor * std, torch.zeros(8).long(), [ids], ids[0], 0.1, 2, seed=0)
+        with pytest.raises(
+            ValueError, match="scaled latents, of deviation about 1, got .*scaling_factor"
+        ):
+            denoiser_batches(
+                factor * mean, factor * std, torch.zeros(8).long(), [ids], ids[0], 0.1, 2, seed=0
+            )
     denoiser_batches(mean, std, torch.zeros(8).long(), [ids], ids[0], 0.1, 2, seed=0)

@@ -1,4 +1,5 @@
-"""minildm.variations.concatenation: what lies beside x_t, what is read by cross-attention, against closed forms."""
+"""minildm.variations.concatenation: what lies beside x_t, what is read by cross-attention, against
+closed forms."""
 
 import pytest
 import torch
@@ -40,7 +41,9 @@ def small_unet(in_channels=1, out_channels=1):
 def test_a_constant_error_has_the_psnr_of_its_square_and_half_the_error_6_decibels_more():
     originals = torch.rand(2, 1, 4, 4)
     error = torch.tensor([0.2, 0.1])[:, None, None, None]
-    torch.testing.assert_close(psnr(originals + error, originals), torch.tensor([20.0, 26.0206]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        psnr(originals + error, originals), torch.tensor([20.0, 26.0206]), atol=1e-3, rtol=0
+    )
     assert psnr(originals, originals).isinf().all()
 
 
@@ -113,7 +116,12 @@ def test_depth_loses_nothing_and_area_is_its_mean():
         (torch.zeros(1, 4, 4, dtype=torch.int64), 3, "area", "H a multiple of 3"),
         (torch.full((1, 4, 4), 11), 2, "area", "classes from 0 to 10, got 11 to 11"),
         (torch.full((1, 4, 4), -1), 2, "area", "classes from 0 to 10, got -1 to -1"),
-        (torch.zeros(1, 4, 4, dtype=torch.int64), 2, "mean", 'expected how to be "area" or "depth", got \'mean\''),
+        (
+            torch.zeros(1, 4, 4, dtype=torch.int64),
+            2,
+            "mean",
+            'expected how to be "area" or "depth", got \'mean\'',
+        ),
     ],
 )
 def test_a_map_that_is_none_is_an_error_that_says_what_came(maps, size, how, message):
@@ -135,7 +143,8 @@ def test_the_task_is_the_squared_error_of_the_velocity_with_the_condition_beside
 
 
 class Knowing(torch.nn.Module):
-    """A network that takes the condition for the picture, and says the velocity that leads there."""
+    """A network that takes the condition for the picture, and says the velocity that leads
+    there."""
 
     def __init__(self, alphas_cumprod):
         super().__init__()
@@ -152,7 +161,9 @@ def test_a_network_that_takes_the_condition_for_the_picture_draws_the_condition(
     options = {"clip_sample": False} if sampler is DDIMScheduler else {}
     scheduler = sampler(**V_PREDICTION, timestep_spacing="trailing", **options)
     condition = torch.rand(2, 1, 8, 8) * 2 - 1
-    drawn = draw_beside(Knowing(scheduler.alphas_cumprod), scheduler, torch.randn(2, 1, 8, 8), condition, 10)
+    drawn = draw_beside(
+        Knowing(scheduler.alphas_cumprod), scheduler, torch.randn(2, 1, 8, 8), condition, 10
+    )
     torch.testing.assert_close(drawn, condition, atol=2e-3, rtol=0)
 
 
@@ -161,12 +172,19 @@ def test_before_it_has_learnt_a_widened_network_draws_what_the_pipeline_draws(sc
     made = tiny_pipeline()
     noise = made.starting_noise(2, generator=torch.Generator().manual_seed(0))
     prompts = ["a handwritten seven", "the digit 3"]
-    nothing, context = made.text_encoder(made.tokenizer("")), made.text_encoder(made.tokenizer(prompts))
+    nothing, context = (
+        made.text_encoder(made.tokenizer("")),
+        made.text_encoder(made.tokenizer(prompts)),
+    )
     condition = torch.randn(2, 5, *noise.shape[2:])
     with torch.no_grad():
         wide = widen_conv_in(made.unet, 5)
-        drawn = draw_with_map(made, wide, noise, condition, context, nothing, 2.0, scale, num_inference_steps=3)
-    expected = made(prompts, latents=noise, guidance_scale=scale, num_inference_steps=3, progress=False)
+        drawn = draw_with_map(
+            made, wide, noise, condition, context, nothing, 2.0, scale, num_inference_steps=3
+        )
+    expected = made(
+        prompts, latents=noise, guidance_scale=scale, num_inference_steps=3, progress=False
+    )
     torch.testing.assert_close(drawn, expected, atol=1e-4, rtol=0)
 
 
@@ -175,17 +193,27 @@ def test_each_guidance_scales_the_difference_that_its_condition_makes():
     wide = widen_conv_in(made.unet, 5)
     randomise_(wide, torch.Generator().manual_seed(1))
     noise = made.starting_noise(2, generator=torch.Generator().manual_seed(0))
-    nothing, context = made.text_encoder(made.tokenizer("")), made.text_encoder(made.tokenizer(["three", "seven"]))
+    nothing, context = (
+        made.text_encoder(made.tokenizer("")),
+        made.text_encoder(made.tokenizer(["three", "seven"])),
+    )
     condition, empty = torch.randn(2, 5, *noise.shape[2:]), torch.zeros(2, 5, *noise.shape[2:])
     seen = []
-    original, made.scheduler.step = made.scheduler.step, lambda v, t, x: seen.append((v, t, x)) or original(v, t, x)
+    original, made.scheduler.step = (
+        made.scheduler.step,
+        lambda v, t, x: seen.append((v, t, x)) or original(v, t, x),
+    )
     with torch.no_grad():
-        draw_with_map(made, wide, noise, condition, context, nothing, 1.5, 4.0, num_inference_steps=1)
+        draw_with_map(
+            made, wide, noise, condition, context, nothing, 1.5, 4.0, num_inference_steps=1
+        )
         ((v, t, x),) = seen
         x, no_text = made.scheduler.scale_model_input(x, t), nothing.expand(2, -1, -1)
         neither = wide(torch.cat([x, empty], 1), t, no_text)
         mapped, both = (wide(torch.cat([x, condition], 1), t, text) for text in (no_text, context))
-    torch.testing.assert_close(v, neither + 1.5 * (mapped - neither) + 4.0 * (both - mapped), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        v, neither + 1.5 * (mapped - neither) + 4.0 * (both - mapped), atol=1e-5, rtol=1e-5
+    )
 
 
 # Tokens of a picture
@@ -196,10 +224,15 @@ def test_the_tokens_of_a_picture_are_the_classifiers_features_with_or_without_th
     images = torch.randn(4, 1, 16, 16)
     with torch.no_grad():
         assert torch.equal(image_features(encoder, images)[:, 0], encoder.features(images))
-        tokens, grid = image_features(encoder, images, block=1), encoder.pool(encoder.feature_maps(images)[1])
+        tokens, grid = (
+            image_features(encoder, images, block=1),
+            encoder.pool(encoder.feature_maps(images)[1]),
+        )
     assert tokens.shape == (4, 16, 3)
     assert torch.equal(tokens[:, 4 * 2 + 1], grid[:, :, 2, 1])
-    with pytest.raises(ValueError, match=r"evaluation mode \(encoder.eval\(\)\), got training mode"):
+    with pytest.raises(
+        ValueError, match=r"evaluation mode \(encoder.eval\(\)\), got training mode"
+    ):
         image_features(encoder.train(), images)
 
 

@@ -1,4 +1,5 @@
-"""benchmarks/conditioning.py: fair variants, work that is kept, and a result that belongs to the script."""
+"""benchmarks/conditioning.py: fair variants, work that is kept, and a result that belongs to the
+script."""
 
 import json
 
@@ -19,13 +20,16 @@ def script():
 
 @pytest.fixture
 def bench(script):
-    """Without the model and its latents: random ones of a few scenes, and a U-Net of next to no size."""
+    """Without the model and its latents: random ones of a few scenes, and a U-Net of next to no
+    size."""
     made = object.__new__(script.Bench)
     unet = {**script.SETTINGS["unet"], "block_out_channels": [8, 16]}
     made.settings = {**script.SETTINGS, "unet": unet, "batch_size": 4, "samples": 4}
     made.tokenizer = CLIPTokenizer.train(words(), model_max_length=32)
     made.mean, made.std = torch.randn(4, 4, 8, 8), torch.full((4, 4, 8, 8), 0.1)
-    made.captions = [[text] for text in write(script.sample_attributes(4, torch.Generator().manual_seed(0)))]
+    made.captions = [
+        [text] for text in write(script.sample_attributes(4, torch.Generator().manual_seed(0)))
+    ]
     return made
 
 
@@ -37,12 +41,15 @@ def without_training(script, monkeypatch):
     def measure(bench, variant, seed):
         made.append((variant, seed))
         scores = {
-            name: {"all_right": 0.5, "digits": 0.5, "colours": 1, "places": 1} for name in script.SETTINGS["asked"]
+            name: {"all_right": 0.5, "digits": 0.5, "colours": 1, "places": 1}
+            for name in script.SETTINGS["asked"]
         }
         return {"variant": variant, "seed": seed, "scores": scores}
 
     monkeypatch.setattr(script, "measure", measure)
-    monkeypatch.setattr(script, "Bench", lambda model: type("Bench", (), {"pipeline": tiny_pipeline()}))
+    monkeypatch.setattr(
+        script, "Bench", lambda model: type("Bench", (), {"pipeline": tiny_pipeline()})
+    )
     monkeypatch.setattr(script, "floor", lambda bench: {})
     return made
 
@@ -69,8 +76,14 @@ def test_what_is_asked_is_what_its_name_says(script):
         assert strange.all() if "held-out" in name else not strange.any()
 
 
-def test_finished_cells_are_kept_and_the_result_comes_with_the_last(script, without_training, monkeypatch, tmp_path):
-    everything = [(variant, seed) for seed in script.SETTINGS["seeds"] for variant in script.SETTINGS["variants"]]
+def test_finished_cells_are_kept_and_the_result_comes_with_the_last(
+    script, without_training, monkeypatch, tmp_path
+):
+    everything = [
+        (variant, seed)
+        for seed in script.SETTINGS["seeds"]
+        for variant in script.SETTINGS["variants"]
+    ]
     run(script, monkeypatch, tmp_path)
     assert without_training == everything
     (tmp_path / "out.json").unlink()
@@ -90,10 +103,16 @@ def test_cells_of_other_settings_are_not_mixed_in(script, without_training, monk
     assert without_training == []
 
 
-def test_the_result_beside_the_script_was_made_with_its_settings_and_the_shipped_autoencoder(script):
+def test_the_result_beside_the_script_was_made_with_its_settings_and_the_shipped_autoencoder(
+    script,
+):
     result = json.loads((FOLDER / "conditioning.json").read_text(encoding="utf-8"))
     assert result["settings"] == script.SETTINGS
-    expected = [(variant, seed) for seed in script.SETTINGS["seeds"] for variant in script.SETTINGS["variants"]]
+    expected = [
+        (variant, seed)
+        for seed in script.SETTINGS["seeds"]
+        for variant in script.SETTINGS["variants"]
+    ]
     assert [(cell["variant"], cell["seed"]) for cell in result["cells"]] == expected
     assert all(list(cell["scores"]) == list(script.SETTINGS["asked"]) for cell in result["cells"])
     if "scenes" in shipped_models():

@@ -17,9 +17,15 @@ from minildm.configuration import Config, ConfigMixin, ModelMixin, rename_legacy
 
 class Scheduler(ConfigMixin):
     config_name = "scheduler_config.json"
-    unsupported = {"timestep_type": ("discrete", "linear"), "thresholding_ratio": 0.995, "note": ...}
+    unsupported = {
+        "timestep_type": ("discrete", "linear"),
+        "thresholding_ratio": 0.995,
+        "note": ...,
+    }
 
-    def __init__(self, steps: int = 10, betas: tuple[float, ...] = (0.1, 0.2), name: str | None = None):
+    def __init__(
+        self, steps: int = 10, betas: tuple[float, ...] = (0.1, 0.2), name: str | None = None
+    ):
         self.steps = steps
 
 
@@ -79,12 +85,25 @@ def test_config_survives_copy_and_pickle():
 
 
 def test_from_config_takes_another_objects_config_and_overrides():
-    assert Scheduler.from_config(Scheduler(3).config, name="n").config == {"steps": 3, "betas": (0.1, 0.2), "name": "n"}
+    assert Scheduler.from_config(Scheduler(3).config, name="n").config == {
+        "steps": 3,
+        "betas": (0.1, 0.2),
+        "name": "n",
+    }
 
 
 def test_from_config_passes_over_harmless_keys():
-    harmless = {"_class_name": "Other", "_x": 1, "absent": None, "off": False, "timestep_type": "linear", "note": [4]}
-    assert Scheduler.from_config(harmless | {"thresholding_ratio": 0.995}).config == Scheduler().config
+    harmless = {
+        "_class_name": "Other",
+        "_x": 1,
+        "absent": None,
+        "off": False,
+        "timestep_type": "linear",
+        "note": [4],
+    }
+    assert (
+        Scheduler.from_config(harmless | {"thresholding_ratio": 0.995}).config == Scheduler().config
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,7 +122,10 @@ def test_an_unsupported_key_is_named_with_its_value(key, value, expected):
 
 def test_config_round_trip(tmp_path):
     Scheduler(4, betas=(1, 2)).save_pretrained(tmp_path / "new" / "folder")
-    assert Scheduler.from_pretrained(tmp_path / "new" / "folder").config == Scheduler(4, betas=(1, 2)).config
+    assert (
+        Scheduler.from_pretrained(tmp_path / "new" / "folder").config
+        == Scheduler(4, betas=(1, 2)).config
+    )
     content = json.loads((tmp_path / "new" / "folder" / "scheduler_config.json").read_text())
     assert content["_class_name"] == "Scheduler" and "_diffusers_version" in content
 
@@ -167,7 +189,9 @@ def test_numbers_that_make_no_network_are_a_value_error_of_the_file(tmp_path):
     (tmp_path / "config.json").write_text('{"size": [4, 4, 4]}')
     with pytest.raises(ValueError) as error:
         Divided.from_pretrained(tmp_path)
-    message(error, "expected size to be two entries, each a whole number of 0 or more, got [4, 4, 4]")
+    message(
+        error, "expected size to be two entries, each a whole number of 0 or more, got [4, 4, 4]"
+    )
 
 
 def test_a_whole_number_does_for_a_fraction():
@@ -200,9 +224,14 @@ def test_weights_round_trip_bit_for_bit(tmp_path):
     again = Net.from_pretrained(tmp_path)
     assert again.config.width == 5 and not again.training
     torch.testing.assert_close(again.state_dict(), net.state_dict(), rtol=0, atol=0)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["config.json", Net.weights_name]  # nothing half-written
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "config.json",
+        Net.weights_name,
+    ]  # nothing half-written
     with safe_open(tmp_path / Net.weights_name, "pt") as file:
-        assert file.metadata() == {"format": "pt"}  # older transformers refuse a file that does not say so
+        assert file.metadata() == {
+            "format": "pt"
+        }  # older transformers refuse a file that does not say so
 
 
 def test_weights_are_as_readable_as_any_new_file(tmp_path):
@@ -220,16 +249,23 @@ def test_channels_last_weights_are_saved_as_they_mean(tmp_path):
 
     net = Conv().to(memory_format=torch.channels_last)
     net.save_pretrained(tmp_path)
-    torch.testing.assert_close(Conv.from_pretrained(tmp_path).conv.weight, net.conv.weight, rtol=0, atol=0)
+    torch.testing.assert_close(
+        Conv.from_pretrained(tmp_path).conv.weight, net.conv.weight, rtol=0, atol=0
+    )
 
 
 def test_half_precision_files_open_as_float32_unless_asked(tmp_path):
     net = Net()
     net.save_pretrained(tmp_path, dtype=torch.float16)
-    assert net.dtype == torch.float32 and load_file(tmp_path / Net.weights_name)["linear.weight"].dtype == torch.float16
+    assert (
+        net.dtype == torch.float32
+        and load_file(tmp_path / Net.weights_name)["linear.weight"].dtype == torch.float16
+    )
     again = Net.from_pretrained(tmp_path)
     assert again.dtype == torch.float32
-    torch.testing.assert_close(again.linear.weight, net.linear.weight.half().float(), rtol=0, atol=0)
+    torch.testing.assert_close(
+        again.linear.weight, net.linear.weight.half().float(), rtol=0, atol=0
+    )
     assert Net.from_pretrained(tmp_path, dtype=torch.bfloat16).dtype == torch.bfloat16
 
 
@@ -254,10 +290,18 @@ def test_truncated_weights_are_named(tmp_path, keep):
 
 def test_foreign_weights_are_counted_and_the_first_named(tmp_path):
     Net().save_pretrained(tmp_path)
-    save_file({"linear.weight": torch.zeros(3, 3), "head.bias": torch.zeros(1)}, tmp_path / Net.weights_name)
+    save_file(
+        {"linear.weight": torch.zeros(3, 3), "head.bias": torch.zeros(1)},
+        tmp_path / Net.weights_name,
+    )
     with pytest.raises(ValueError) as error:
         Net.from_pretrained(tmp_path)
-    message(error, "3 missing keys (first: linear.bias)", "1 unexpected keys (first: head.bias)", "Net in config.json")
+    message(
+        error,
+        "3 missing keys (first: linear.bias)",
+        "1 unexpected keys (first: head.bias)",
+        "Net in config.json",
+    )
 
 
 def test_weights_of_another_size_are_named(tmp_path):

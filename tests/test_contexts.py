@@ -27,7 +27,11 @@ def test_every_kind_of_digit_has_a_row_of_its_own_and_every_ground_too():
     attributes = sample_attributes(4000, torch.Generator().manual_seed(0), count=1)
     rows = class_rows(attributes)
     kinds = torch.stack([x[:, 0] for x in attributes[:4]], 1)
-    assert len(kinds.unique(dim=0)) == len(rows[:, 0].unique()) == len(torch.cat([kinds, rows[:, :1]], 1).unique(dim=0))
+    assert (
+        len(kinds.unique(dim=0))
+        == len(rows[:, 0].unique())
+        == len(torch.cat([kinds, rows[:, :1]], 1).unique(dim=0))
+    )
     assert (rows[:, 0] < THINGS).all() and (rows[:, 1] == NOTHING).all()
     assert rows[:, 2].unique().tolist() == list(range(THINGS, THINGS + len(GROUNDS)))
 
@@ -37,7 +41,9 @@ def test_a_scenes_class_is_the_sum_over_its_things_and_nothing_adds_nothing():
     one, two = class_rows(parse([ONE, TWO]))
     assert one[0] == two[0] and one[2] != two[2]
     table = reader.embedding.weight
-    expected = torch.stack([table[one[0]] + table[one[2]], table[two[0]] + table[two[1]] + table[two[2]]])
+    expected = torch.stack(
+        [table[one[0]] + table[one[2]], table[two[0]] + table[two[1]] + table[two[2]]]
+    )
     torch.testing.assert_close(reader(torch.stack([one, two]))[:, 0], expected)
     assert not reader(torch.full((1, 3), NOTHING)).any()
 
@@ -56,7 +62,11 @@ def test_with_every_word_it_draws_what_the_pipeline_draws(scale):
     made = tiny_pipeline()
     noise = made.starting_noise(2, generator=torch.Generator().manual_seed(0))
     prompts = ["a handwritten seven", "the digit 3"]
-    expected = made(prompts, latents=noise, guidance_scale=scale, num_inference_steps=3, progress=False)
+    expected = made(
+        prompts, latents=noise, guidance_scale=scale, num_inference_steps=3, progress=False
+    )
     asked, nothing = made.tokenizer(prompts), made.tokenizer("")[0]
-    got = draw_with(made, made.unet, made.text_encoder, asked, nothing, noise, scale, num_inference_steps=3)
+    got = draw_with(
+        made, made.unet, made.text_encoder, asked, nothing, noise, scale, num_inference_steps=3
+    )
     torch.testing.assert_close(got, expected)

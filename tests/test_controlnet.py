@@ -15,7 +15,11 @@ from minildm.variations import ControlledUNet, ControlNetModel, ControlNetTask
 
 pytest_plugins = ["tiny"]
 
-CONFIGS = {name: SMALL | config for name, config in CONDITION_CONFIGS.items() if config.get("mid_block_type", 1)}
+CONFIGS = {
+    name: SMALL | config
+    for name, config in CONDITION_CONFIGS.items()
+    if config.get("mid_block_type", 1)
+}
 OWN = {
     "to 1/4": dict(conditioning_embedding_out_channels=(4, 6, 8), conditioning_channels=11),
     "to 1/8": dict(conditioning_embedding_out_channels=(4, 6, 8, 8)),
@@ -38,7 +42,9 @@ def pictures(inputs, own, scale=None):
 
 def all_of(model, *inputs):
     """Everything that a ControlNet says, in one row."""
-    down, mid = model(*inputs) if isinstance(model, ControlNetModel) else model(*inputs, return_dict=False)
+    down, mid = (
+        model(*inputs) if isinstance(model, ControlNetModel) else model(*inputs, return_dict=False)
+    )
     return torch.cat([residual.flatten() for residual in (*down, mid)])
 
 
@@ -60,7 +66,8 @@ def test_pictures_of_any_factor_are_diffusers(own, size):
 
 
 class Both(torch.nn.Module):
-    """A U-Net and a ControlNet in one module, so that the parity helper sees the parameters of both."""
+    """A U-Net and a ControlNet in one module, so that the parity helper sees the parameters of
+    both."""
 
     def __init__(self, unet, controlnet):
         super().__init__()
@@ -84,7 +91,9 @@ def test_unet_with_its_residuals_is_diffusers(name):
 
 @pytest.fixture
 def pair():
-    unet = randomise_(UNet2DConditionModel(**CONFIGS["two blocks, two layers, attention everywhere"]))
+    unet = randomise_(
+        UNet2DConditionModel(**CONFIGS["two blocks, two layers, attention everywhere"])
+    )
     return unet, ControlNetModel.from_unet(unet, **OWN["to 1/4"])
 
 
@@ -127,12 +136,16 @@ def test_it_survives_a_folder_and_diffusers_opens_it(pair, tmp_path):
     theirs = diffusers.ControlNetModel.from_pretrained(tmp_path)
     assert_close(all_of(theirs, *inputs), expected, rtol=1e-5, atol=1e-5)
     theirs.save_pretrained(tmp_path / "theirs")
-    assert torch.equal(all_of(ControlNetModel.from_pretrained(tmp_path / "theirs"), *inputs), expected)
+    assert torch.equal(
+        all_of(ControlNetModel.from_pretrained(tmp_path / "theirs"), *inputs), expected
+    )
 
 
 def test_a_guided_picture_is_that_of_diffusers_controlnet_pipeline(tiny, tiny_folder):
     own = {"conditioning_embedding_out_channels": (4, 6, 8)}
-    controlnet = randomise_(ControlNetModel.from_unet(tiny.unet, **own), torch.Generator().manual_seed(5)).eval()
+    controlnet = randomise_(
+        ControlNetModel.from_unet(tiny.unet, **own), torch.Generator().manual_seed(5)
+    ).eval()
     theirs = diffusers.ControlNetModel(**controlnet.config)
     theirs.load_state_dict(controlnet.state_dict())
     pipeline = diffusers.StableDiffusionControlNetPipeline.from_pretrained(
@@ -159,7 +172,13 @@ def test_training_moves_the_controlnet_and_leaves_the_unet_alone(pair):
     task = ControlNetTask(controlnet, unet, scheduler)
     optimiser = torch.optim.SGD([p for p in task.parameters() if p.requires_grad], 0.01)
     sample, timesteps, context = condition_inputs(unet.config)
-    batch = sample, torch.randn(sample.shape), timesteps, pictures((sample,), OWN["to 1/4"]), context
+    batch = (
+        sample,
+        torch.randn(sample.shape),
+        timesteps,
+        pictures((sample,), OWN["to 1/4"]),
+        context,
+    )
     losses = []
     for _ in range(5):
         losses.append(task(*batch))
@@ -167,7 +186,9 @@ def test_training_moves_the_controlnet_and_leaves_the_unet_alone(pair):
         optimiser.step()
         optimiser.zero_grad()
     xt, target = scheduler.add_noise(*batch[:3]), scheduler.get_velocity(*batch[:3])
-    assert_close(losses[0], (unet(xt, timesteps, context) - target).square().mean())  # nothing said yet
+    assert_close(
+        losses[0], (unet(xt, timesteps, context) - target).square().mean()
+    )  # nothing said yet
     assert losses[-1] < losses[0]
     assert all(torch.equal(value, before[key]) for key, value in unet.state_dict().items())
     assert {name for name, p in task.named_parameters() if p.requires_grad} == {
@@ -185,7 +206,9 @@ def test_the_target_is_what_the_scheduler_says_that_the_unet_predicts(pair):
         loss = ControlNetTask(controlnet, unet, scheduler)(
             x0, noise, timesteps, pictures((x0,), OWN["to 1/4"]), context
         )
-        said = unet(scheduler.add_noise(x0, noise, timesteps), timesteps, context)  # the ControlNet says nothing yet
+        said = unet(
+            scheduler.add_noise(x0, noise, timesteps), timesteps, context
+        )  # the ControlNet says nothing yet
         assert_close(loss, (said - target).square().mean())
 
 

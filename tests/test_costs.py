@@ -1,4 +1,5 @@
-"""minildm.evaluation.costs: the counts, against formulas and against hand-written lists of what is kept."""
+"""minildm.evaluation.costs: the counts, against formulas and against hand-written lists of what is
+kept."""
 
 import pytest
 import torch
@@ -15,7 +16,9 @@ def test_a_convolution_costs_two_operations_for_each_weight_at_each_place():
     counted = cost(conv, torch.empty(2, 3, 8, 6))
     assert counted.parameters == 5 * 3 * 9 + 5
     assert counted.flops == 2 * (3 * 5 * 9) * (2 * 8 * 6)
-    assert counted.training_flops == 2 * counted.flops  # and the weights' gradient; the input of the first needs none
+    assert (
+        counted.training_flops == 2 * counted.flops
+    )  # and the weights' gradient; the input of the first needs none
 
 
 def test_a_layer_in_the_middle_costs_three_times_as_much_in_training():
@@ -41,7 +44,10 @@ def test_what_is_kept_is_each_layers_input_once():
         def forward(self, x):
             return self.conv2(F.silu(self.conv1(x)))
 
-    places = 5 * 5  # the input, what SiLU gets, and what the second convolution gets: four bytes each; no weights
+    places = (
+        5 * 5
+        # the input, what SiLU gets, and what the second convolution gets: four bytes each; no weights
+    )
     assert cost(Twice(), torch.empty(1, 1, 5, 5)).kept == 4 * places * (1 + 2 + 2)
 
 
@@ -49,7 +55,11 @@ def test_the_model_is_left_alone_and_the_inputs_may_lie_anywhere():
     conv = nn.Conv2d(1, 1, 3).eval().requires_grad_(False)
     before = conv.weight.clone()
     assert cost(conv, torch.zeros(1, 1, 4, 4)) == cost(conv, torch.empty(1, 1, 4, 4, device="meta"))
-    assert conv.weight.device.type == "cpu" and not conv.weight.requires_grad and conv.weight.grad is None
+    assert (
+        conv.weight.device.type == "cpu"
+        and not conv.weight.requires_grad
+        and conv.weight.grad is None
+    )
     torch.testing.assert_close(conv.weight, before)
 
 

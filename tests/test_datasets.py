@@ -47,7 +47,8 @@ def as_pixels(images: torch.Tensor) -> torch.Tensor:
 
 
 def write_published(monkeypatch, root: Path, dataset: str, contents: dict[str, bytes]) -> Path:
-    """A small stand-in for a published set, with its checksums in the table of the published ones."""
+    """A small stand-in for a published set, with its checksums in the table of the published
+    ones."""
     name, folder, _ = data.PUBLISHED[dataset]
     (root / folder).mkdir(parents=True)
     for file, content in contents.items():
@@ -61,7 +62,9 @@ def small_fashion() -> dict[str, bytes]:
     generator = torch.Generator().manual_seed(0)
     contents = {}
     for split, count in (("train", 20), ("t10k", 10)):
-        contents[f"{split}-images-idx3-ubyte"] = as_idx(torch.randint(256, (count, 28, 28), generator=generator))
+        contents[f"{split}-images-idx3-ubyte"] = as_idx(
+            torch.randint(256, (count, 28, 28), generator=generator)
+        )
         contents[f"{split}-labels-idx1-ubyte"] = as_idx(torch.arange(count) % 10)
     return contents
 
@@ -89,12 +92,27 @@ def test_bundled_mnist_is_byte_for_byte_the_published_one_in_its_order(mnist_tra
 
 def test_mnist_has_its_published_shape_mean_and_class_counts(mnist_train):
     images, labels, classes = mnist_train
-    assert images.shape == (60000, 1, 28, 28) and images.dtype == torch.float32 and images.is_contiguous()
+    assert (
+        images.shape == (60000, 1, 28, 28)
+        and images.dtype == torch.float32
+        and images.is_contiguous()
+    )
     assert (images.min(), images.max()) == (-1, 1) and labels.dtype == torch.int64
     unit = (images + 1) / 2
     assert unit.mean(dtype=torch.float64).item() == pytest.approx(0.1307, abs=5e-5)
     assert unit.std().item() == pytest.approx(0.3081, abs=5e-5)
-    assert labels.bincount().tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert labels.bincount().tolist() == [
+        5923,
+        6742,
+        5958,
+        6131,
+        5842,
+        5421,
+        5918,
+        6265,
+        5851,
+        5949,
+    ]
     assert labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4] and classes[labels[0]] == "five"
 
 
@@ -102,7 +120,9 @@ def test_mnist_at_32_is_mnist_with_a_black_border():
     small, large = data.mnist("test"), data.mnist("test", size=32)
     assert large.images.shape == (10000, 1, 32, 32)
     torch.testing.assert_close(data.crop(large.images, 28), small.images, rtol=0, atol=0)
-    assert (large.images.sum() - small.images.sum()).item() == pytest.approx(-10000 * (32**2 - 28**2), rel=1e-4)
+    assert (large.images.sum() - small.images.sum()).item() == pytest.approx(
+        -10000 * (32**2 - 28**2), rel=1e-4
+    )
 
 
 @pytest.mark.parametrize(("split", "per_class"), [("train", 500), ("test", 100)])
@@ -111,9 +131,12 @@ def test_bundled_cifar10_is_class_balanced_colour(split, per_class):
     assert images.shape == (10 * per_class, 3, 32, 32) and images.dtype == torch.float32
     assert -1 == images.min() and images.max() == 1
     assert labels.bincount().tolist() == [per_class] * 10 and len(classes) == 10
-    # the published channel means of the 50000, to the standard error of a mean over this many images
+    # the published channel means of the 50000, to the standard error of a mean over this many
+    # images
     means = ((images + 1) / 2).mean((0, 2, 3))
-    torch.testing.assert_close(means, torch.tensor([0.4914, 0.4822, 0.4465]), rtol=0, atol=0.4 * len(labels) ** -0.5)
+    torch.testing.assert_close(
+        means, torch.tensor([0.4914, 0.4822, 0.4465]), rtol=0, atol=0.4 * len(labels) ** -0.5
+    )
 
 
 def test_bundled_cifar10_begins_as_the_published_order_does():
@@ -125,7 +148,9 @@ def test_bundled_files_are_few_and_small():
     files = [path for path in (REPOSITORY / "data").iterdir() if path.is_file()]
     assert max(path.stat().st_size for path in files) < 12e6
     assert sum(path.stat().st_size for path in files) < 23e6
-    listed = {line.split()[1] for line in (REPOSITORY / "data" / "SHA256SUMS").read_text().splitlines()}
+    listed = {
+        line.split()[1] for line in (REPOSITORY / "data" / "SHA256SUMS").read_text().splitlines()
+    }
     assert listed == {path.name for path in files if path.suffix in (".png", ".webp", ".txt")}
 
 
@@ -137,7 +162,10 @@ def test_missing_bundled_file_is_named_with_the_command_that_mends_it(monkeypatc
     folder = bundled_copy(monkeypatch, tmp_path, "mnist-test.png", "mnist-test.txt")
     assert len(data.mnist("test").labels) == 10000
     (folder / name).unlink()
-    with pytest.raises(FileNotFoundError, match=rf"{name}: expected .*, got none; mend it with: git checkout -- data$"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=rf"{name}: expected .*, got none; mend it with: git checkout -- data$",
+    ):
         data.mnist("test")
 
 
@@ -152,13 +180,19 @@ def altered(content: bytes) -> bytes:
 
 @pytest.mark.parametrize("damage", [truncated, altered, lambda content: b""])
 @pytest.mark.parametrize("name", ["mnist-test.png", "mnist-test.txt"])
-def test_damaged_bundled_file_is_named_with_what_came_and_the_command(monkeypatch, tmp_path, name, damage):
+def test_damaged_bundled_file_is_named_with_what_came_and_the_command(
+    monkeypatch, tmp_path, name, damage
+):
     path = bundled_copy(monkeypatch, tmp_path, "mnist-test.png", "mnist-test.txt") / name
     content = damage(path.read_bytes())
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=rf"{name}: .*expected sha256 \w+, got .*; mend it with: git chec") as raised:
+    with pytest.raises(
+        ValueError, match=rf"{name}: .*expected sha256 \w+, got .*; mend it with: git chec"
+    ) as raised:
         data.mnist("test")
-    assert hashlib.sha256(content).hexdigest() in str(raised.value) and f"({len(content)} bytes)" in str(raised.value)
+    assert hashlib.sha256(content).hexdigest() in str(
+        raised.value
+    ) and f"({len(content)} bytes)" in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
@@ -185,11 +219,16 @@ def test_folder_in_torchvision_layout_is_read_and_checked(monkeypatch, tmp_path)
     torch.testing.assert_close(from_folder.images, bundled.images, rtol=0, atol=0)
     torch.testing.assert_close(from_folder.labels, bundled.labels)
 
-    with pytest.raises(FileNotFoundError, match="train-images-idx3-ubyte: expected .*unset MINILDM_DATA; minildm data"):
+    with pytest.raises(
+        FileNotFoundError,
+        match="train-images-idx3-ubyte: expected .*unset MINILDM_DATA; minildm data",
+    ):
         data.mnist("train")
     path = raw / "t10k-images-idx3-ubyte"
     path.write_bytes(truncated(path.read_bytes()))
-    with pytest.raises(ValueError, match="t10k-images-idx3-ubyte: truncated or altered, expected md5 2646ac64"):
+    with pytest.raises(
+        ValueError, match="t10k-images-idx3-ubyte: truncated or altered, expected md5 2646ac64"
+    ):
         data.mnist("test")
 
 
@@ -211,24 +250,35 @@ def test_fashion_mnist_from_a_folder_keeps_pixels_and_labels(monkeypatch, tmp_pa
     assert data.fashion_mnist("test", size=32).images.shape == (10, 1, 32, 32)
 
 
-def test_full_cifar10_from_a_folder_keeps_pixels_and_labels_and_the_subset_stays_bundled(monkeypatch, tmp_path):
+def test_full_cifar10_from_a_folder_keeps_pixels_and_labels_and_the_subset_stays_bundled(
+    monkeypatch, tmp_path
+):
     rng = np.random.default_rng(0)
     batches = {}
     for name in data.PUBLISHED["cifar10"][2]:
         pixels = rng.integers(0, 256, (20, 3072), dtype=np.uint8)
-        batches[name] = {b"data": pixels, b"labels": rng.permutation(20).astype(int).tolist(), b"batch_label": b""}
+        batches[name] = {
+            b"data": pixels,
+            b"labels": rng.permutation(20).astype(int).tolist(),
+            b"batch_label": b"",
+        }
     contents = {name: pickle.dumps(batch, protocol=2) for name, batch in batches.items()}
     folder = write_published(monkeypatch, tmp_path, "cifar10", contents)
     monkeypatch.setenv("MINILDM_DATA", str(tmp_path))
     images, labels, _ = data.cifar10("train", full=True)
-    assert images.shape == (100, 3, 32, 32) and labels[20:40].tolist() == batches["data_batch_2"][b"labels"]
+    assert (
+        images.shape == (100, 3, 32, 32)
+        and labels[20:40].tolist() == batches["data_batch_2"][b"labels"]
+    )
     # CIFAR-10's own layout: 1024 red values, then green, then blue, each row by row
     assert as_pixels(images)[23, 1, 2, 5] == batches["data_batch_2"][b"data"][3, 1024 + 2 * 32 + 5]
     assert data.cifar10("test", full=True).images.shape == (20, 3, 32, 32)
     assert data.cifar10("train").images.shape == (5000, 3, 32, 32)
 
     (folder / "data_batch_3").write_bytes(altered(contents["data_batch_3"]))
-    monkeypatch.setattr(pickle, "loads", lambda *_, **__: pytest.fail("altered bytes were unpickled"))
+    monkeypatch.setattr(
+        pickle, "loads", lambda *_, **__: pytest.fail("altered bytes were unpickled")
+    )
     with pytest.raises(ValueError, match="data_batch_3: truncated or altered"):
         data.cifar10("train", full=True)
 
@@ -237,9 +287,12 @@ def test_full_cifar10_from_a_folder_keeps_pixels_and_labels_and_the_subset_stays
 
 
 class Torchvision:
-    """Stands in for a class of torchvision.datasets: writes some of the files, then fails or is done."""
+    """Stands in for a class of torchvision.datasets: writes some of the files, then fails or is
+    done."""
 
-    def __init__(self, dataset: str, contents: dict[str, bytes], fails: BaseException | None = None):
+    def __init__(
+        self, dataset: str, contents: dict[str, bytes], fails: BaseException | None = None
+    ):
         self.dataset, self.contents, self.fails, self.calls = dataset, contents, fails, 0
 
     def __call__(self, root, download):
@@ -262,22 +315,32 @@ def test_download_fills_the_cache_once(monkeypatch, tmp_path):
     assert len(data.fashion_mnist("train").labels) == 20
     assert len(data.fashion_mnist("test").labels) == 10
     assert data.download("fashion_mnist") == tmp_path / "cache" / "FashionMNIST" / "raw"
-    assert source.calls == 1 and [path.name for path in (tmp_path / "cache").iterdir()] == ["FashionMNIST"]
+    assert source.calls == 1 and [path.name for path in (tmp_path / "cache").iterdir()] == [
+        "FashionMNIST"
+    ]
 
 
-@pytest.mark.parametrize("fails", [ConnectionResetError("reset"), RuntimeError("corrupted"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "fails", [ConnectionResetError("reset"), RuntimeError("corrupted"), KeyboardInterrupt()]
+)
 def test_download_that_breaks_off_leaves_nothing_that_counts_as_data(monkeypatch, tmp_path, fails):
     import torchvision.datasets
 
     contents = small_fashion()
     write_published(monkeypatch, tmp_path / "elsewhere", "fashion_mnist", contents)
     half = {"train-images-idx3-ubyte": truncated(contents["train-images-idx3-ubyte"])}
-    monkeypatch.setattr(torchvision.datasets, "FashionMNIST", Torchvision("fashion_mnist", half, fails))
+    monkeypatch.setattr(
+        torchvision.datasets, "FashionMNIST", Torchvision("fashion_mnist", half, fails)
+    )
     for _ in range(2):
-        with pytest.raises(KeyboardInterrupt if isinstance(fails, KeyboardInterrupt) else ConnectionError):
+        with pytest.raises(
+            KeyboardInterrupt if isinstance(fails, KeyboardInterrupt) else ConnectionError
+        ):
             data.fashion_mnist("train")
         assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
-    monkeypatch.setattr(torchvision.datasets, "FashionMNIST", Torchvision("fashion_mnist", contents))
+    monkeypatch.setattr(
+        torchvision.datasets, "FashionMNIST", Torchvision("fashion_mnist", contents)
+    )
     assert len(data.fashion_mnist("train").labels) == 20
 
 
@@ -288,30 +351,40 @@ def test_download_with_a_wrong_file_is_refused(monkeypatch, tmp_path):
     write_published(monkeypatch, tmp_path / "elsewhere", "fashion_mnist", contents)
     wrong = contents | {"train-images-idx3-ubyte": truncated(contents["train-images-idx3-ubyte"])}
     monkeypatch.setattr(torchvision.datasets, "FashionMNIST", Torchvision("fashion_mnist", wrong))
-    with pytest.raises(ValueError, match="train-images-idx3-ubyte: truncated or altered.*minildm data fashion_mnist"):
+    with pytest.raises(
+        ValueError,
+        match="train-images-idx3-ubyte: truncated or altered.*minildm data fashion_mnist",
+    ):
         data.fashion_mnist("train")
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("damage", [truncated, altered])
 def test_damaged_file_in_the_cache_is_an_error_that_download_mends(monkeypatch, tmp_path, damage):
-    """Torchvision asks only whether an unpacked file exists: after a killed download it would bring nothing more."""
+    """Torchvision asks only whether an unpacked file exists: after a killed download it would bring
+    nothing more."""
     import torchvision.datasets
 
     contents = small_fashion()
     folder = write_published(monkeypatch, tmp_path / "cache", "fashion_mnist", contents)
     assert len(data.fashion_mnist("train").labels) == 20
     (folder / "train-images-idx3-ubyte").write_bytes(damage(contents["train-images-idx3-ubyte"]))
-    with pytest.raises(ValueError, match="truncated or altered.*mend it with: minildm data fashion_mnist"):
+    with pytest.raises(
+        ValueError, match="truncated or altered.*mend it with: minildm data fashion_mnist"
+    ):
         data.fashion_mnist("train")
-    monkeypatch.setattr(torchvision.datasets, "FashionMNIST", Torchvision("fashion_mnist", contents))
+    monkeypatch.setattr(
+        torchvision.datasets, "FashionMNIST", Torchvision("fashion_mnist", contents)
+    )
     data.download("fashion_mnist")
     assert len(data.fashion_mnist("train").labels) == 20
 
 
 @pytest.mark.parametrize("load", [data.fashion_mnist, lambda: data.cifar10(full=True)])
 def test_no_network_is_one_line_that_says_what_to_do(load):
-    with pytest.raises(ConnectionError, match="could not be downloaded .*Name or service.*MINILDM_DATA") as raised:
+    with pytest.raises(
+        ConnectionError, match="could not be downloaded .*Name or service.*MINILDM_DATA"
+    ) as raised:
         load()
     assert "\n" not in str(raised.value)
 
@@ -337,13 +410,18 @@ def test_torchvision_refuses_an_archive_that_arrives_short(monkeypatch, tmp_path
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
-def test_without_a_source_tree_mnist_and_the_cifar10_subset_come_from_the_published_sets(monkeypatch, tmp_path):
+def test_without_a_source_tree_mnist_and_the_cifar10_subset_come_from_the_published_sets(
+    monkeypatch, tmp_path
+):
     monkeypatch.setattr(data, "SOURCE_TREE", tmp_path)
     with pytest.raises(ConnectionError, match="mnist could not be downloaded"):
         data.mnist("test")
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(10), 120)
-    batch = {b"data": rng.integers(0, 256, (1200, 3072), dtype=np.uint8), b"labels": rng.permutation(labels).tolist()}
+    batch = {
+        b"data": rng.integers(0, 256, (1200, 3072), dtype=np.uint8),
+        b"labels": rng.permutation(labels).tolist(),
+    }
     contents = {name: pickle.dumps(batch, protocol=2) for name in data.PUBLISHED["cifar10"][2]}
     write_published(monkeypatch, tmp_path / "cache", "cifar10", contents)
     full, subset = data.cifar10("test", full=True), data.cifar10("test")
@@ -357,7 +435,12 @@ def test_without_a_source_tree_mnist_and_the_cifar10_subset_come_from_the_publis
 
 def test_import_costs_neither_torchvision_nor_pillow():
     code = "import sys, minildm.data; print([m for m in ('torchvision', 'PIL', 'transformers') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True).stdout == "[]\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True
+        ).stdout
+        == "[]\n"
+    )
 
 
 @pytest.mark.parametrize("load", [data.mnist, data.fashion_mnist, data.cifar10])
@@ -370,7 +453,11 @@ def test_pad_then_crop_is_the_identity_and_wrong_sizes_are_refused():
     images = torch.rand(2, 3, 28, 28)
     torch.testing.assert_close(data.crop(data.pad(images, 36), 28), images)
     assert data.pad(images, 30)[:, :, 0].eq(-1).all()
-    for wrong in (lambda: data.pad(images, 31), lambda: data.pad(images, 20), lambda: data.crop(images, 32)):
+    for wrong in (
+        lambda: data.pad(images, 31),
+        lambda: data.pad(images, 20),
+        lambda: data.crop(images, 32),
+    ):
         with pytest.raises(ValueError, match=r"got \(2, 3, 28, 28\)"):
             wrong()
 
@@ -378,8 +465,13 @@ def test_pad_then_crop_is_the_identity_and_wrong_sizes_are_refused():
 def test_balanced_takes_the_first_or_random_ones_of_every_class():
     labels = torch.tensor([1, 0, 1, 1, 0, 0, 0, 1])
     assert data.balanced(labels, 2).tolist() == [0, 1, 2, 4]
-    draws = {tuple(data.balanced(labels, 2, torch.Generator().manual_seed(seed)).tolist()) for seed in range(20)}
-    assert len(draws) > 5 and all(labels[list(draw)].sum() == 2 and len(set(draw)) == 4 for draw in draws)
+    draws = {
+        tuple(data.balanced(labels, 2, torch.Generator().manual_seed(seed)).tolist())
+        for seed in range(20)
+    }
+    assert len(draws) > 5 and all(
+        labels[list(draw)].sum() == 2 and len(set(draw)) == 4 for draw in draws
+    )
     with pytest.raises(ValueError, match="per_class from 1 to 4, got 5"):
         data.balanced(labels, 5)
 
@@ -388,7 +480,9 @@ def test_partition_divides_without_overlap_and_repeats_with_its_seed():
     whole = data.ImageData(torch.arange(20.0).reshape(20, 1, 1, 1), torch.arange(20), ("only",))
     first, rest = data.partition(whole, 15, torch.Generator().manual_seed(0))
     again, _ = data.partition(whole, 15, torch.Generator().manual_seed(0))
-    assert len(first.labels) == 15 and sorted([*first.labels.tolist(), *rest.labels.tolist()]) == list(range(20))
+    assert len(first.labels) == 15 and sorted(
+        [*first.labels.tolist(), *rest.labels.tolist()]
+    ) == list(range(20))
     torch.testing.assert_close(first.images.flatten().long(), first.labels)
     torch.testing.assert_close(first.labels, again.labels)
     assert first.labels.tolist() != list(range(15))

@@ -28,9 +28,12 @@ def shipped():
 
 
 class ExpectsGaussians:
-    """What of a pipeline `denoise_once` needs, its network being the expectation of x0 for x0 ~ N(0, 1)."""
+    """What of a pipeline `denoise_once` needs, its network being the expectation of x0 for x0 ~
+    N(0, 1)."""
 
-    scheduler = DDIMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="sample", clip_sample=False)
+    scheduler = DDIMScheduler(
+        beta_schedule="squaredcos_cap_v2", prediction_type="sample", clip_sample=False
+    )
 
     def encode_prompt(self, prompts, guidance):
         return None
@@ -50,7 +53,9 @@ def test_the_expectation_of_x0_has_a_slope_of_one_and_the_error_of_the_best_mult
 
 def test_half_of_the_expectation_has_a_slope_of_two(monkeypatch):
     monkeypatch.setattr(
-        ExpectsGaussians, "predict", lambda self, x, t, *_: self.scheduler.alphas_cumprod[t].sqrt() * x / 2
+        ExpectsGaussians,
+        "predict",
+        lambda self, x, t, *_: self.scheduler.alphas_cumprod[t].sqrt() * x / 2,
     )
     latents = torch.randn(500, 4, 4, 4, generator=torch.Generator().manual_seed(0))
     slopes = denoise_once(ExpectsGaussians(), latents, ["any"], steps=5).slopes
@@ -58,7 +63,9 @@ def test_half_of_the_expectation_has_a_slope_of_two(monkeypatch):
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
-@pytest.mark.parametrize("name", [name for name in SAMPLERS if name not in ("flow_euler", "ddpm", "euler_a", "lcm")])
+@pytest.mark.parametrize(
+    "name", [name for name in SAMPLERS if name not in ("flow_euler", "ddpm", "euler_a", "lcm")]
+)
 def test_every_deterministic_sampler_that_is_told_the_truth_ends_at_x0(name, prediction_type):
     scheduler = SAMPLERS[name].from_config(
         {"prediction_type": prediction_type, "clip_sample": False, "skip_prk_steps": True}
@@ -74,12 +81,17 @@ def test_a_sampler_that_clips_does_not_end_at_x0_if_x0_is_wider():
 
 @pytest.mark.parametrize("name", ["ddim", "euler", "heun", "pndm", "ddpm", "dpmpp_2m"])
 def test_the_shipped_model_passes_every_check_under_every_sampler(shipped, name):
-    found = examine(StableDiffusionPipeline(**vars_of(shipped)).use_sampler(name), IMAGES[:24], PROMPTS)
+    found = examine(
+        StableDiffusionPipeline(**vars_of(shipped)).use_sampler(name), IMAGES[:24], PROMPTS
+    )
     assert [str(finding) for finding in found.values() if not finding.ok] == []
 
 
 def vars_of(pipeline):
-    return {name: getattr(pipeline, name) for name in ("vae", "text_encoder", "tokenizer", "unet", "scheduler", "card")}
+    return {
+        name: getattr(pipeline, name)
+        for name in ("vae", "text_encoder", "tokenizer", "unet", "scheduler", "card")
+    }
 
 
 def test_the_checks_come_in_the_order_of_the_way(shipped):
@@ -110,7 +122,11 @@ def test_latents_are_those_of_image_to_image(shipped):
 
 
 def test_pictures_in_other_ranges_are_told_how_to_become_right():
-    for images, ok in ((IMAGES[:8], True), (IMAGES[:8] / 2 + 0.5, False), ((IMAGES[:8] + 1) * 127.5, False)):
+    for images, ok in (
+        (IMAGES[:8], True),
+        (IMAGES[:8] / 2 + 0.5, False),
+        ((IMAGES[:8] + 1) * 127.5, False),
+    ):
         assert check_images(images).ok is ok
     assert "2·x - 1" in str(check_images(IMAGES[:8] / 2 + 0.5))
 
@@ -118,7 +134,11 @@ def test_pictures_in_other_ranges_are_told_how_to_become_right():
 def test_a_finding_says_what_to_do_only_if_something_is_wrong():
     classifier = ImageClassifier(block_out_channels=(2, 2, 2), feature_dim=4)
     found = check_modes(classifier.train())
-    assert found.value == len(list(classifier.modules())) and "FAIL" in str(found) and ".eval()" in str(found)
+    assert (
+        found.value == len(list(classifier.modules()))
+        and "FAIL" in str(found)
+        and ".eval()" in str(found)
+    )
     found = check_modes(classifier.eval())
     assert found.ok and str(found).startswith("ok") and ".eval()" not in str(found)
 
@@ -127,7 +147,9 @@ def test_a_schedule_that_never_makes_noise_has_no_calibration_to_speak_of(monkey
     from minildm.evaluation import check_network
 
     stub = ExpectsGaussians()
-    monkeypatch.setattr(stub, "scheduler", DDIMScheduler(beta_end=1e-4, prediction_type="sample", clip_sample=False))
+    monkeypatch.setattr(
+        stub, "scheduler", DDIMScheduler(beta_end=1e-4, prediction_type="sample", clip_sample=False)
+    )
     latents = torch.randn(50, 4, 4, 4, generator=torch.Generator().manual_seed(0))
     schedule = check_network(stub, latents, ["a", "b"])[0]
     assert schedule.check == "schedule" and not schedule.ok

@@ -31,8 +31,8 @@ def scheduler():
 
 
 class TrueMap(nn.Module):
-    """What a network must say for `consistency_function` to be the Gaussian's flow to timestep 0; its one parameter is
-    how much it is off."""
+    """What a network must say for `consistency_function` to be the Gaussian's flow to timestep 0;
+    its one parameter is how much it is off."""
 
     def __init__(self, scheduler):
         super().__init__()
@@ -40,7 +40,9 @@ class TrueMap(nn.Module):
 
     def forward(self, x, timesteps):
         levels = self.scheduler.alphas_cumprod
-        end = GAUSSIAN.ode_solution(x, levels[timesteps].to(x), levels[torch.zeros_like(timesteps)].to(x))
+        end = GAUSSIAN.ode_solution(
+            x, levels[timesteps].to(x), levels[torch.zeros_like(timesteps)].to(x)
+        )
         alpha, sigma = self.scheduler.alpha_sigma(timesteps, x)
         wanted = (end - self.c_skip(timesteps) * x) / self.c_out(timesteps)
         return (alpha * x - wanted - self.error) / sigma
@@ -56,7 +58,9 @@ class TrueMap(nn.Module):
 def flow(scheduler):
     """The Gaussian's ODE, solved exactly."""
     levels = scheduler.alphas_cumprod
-    return lambda x, timesteps, earlier: GAUSSIAN.ode_solution(x, levels[timesteps].to(x), levels[earlier].to(x))
+    return lambda x, timesteps, earlier: GAUSSIAN.ode_solution(
+        x, levels[timesteps].to(x), levels[earlier].to(x)
+    )
 
 
 def points(scheduler, count=64, seed=0):
@@ -74,7 +78,10 @@ def points(scheduler, count=64, seed=0):
 def test_at_timestep_0_it_is_the_sample_itself_whatever_the_network_says(scheduler):
     x, zero = torch.randn(3, 2), torch.zeros(3, dtype=torch.long)
     torch.testing.assert_close(
-        consistency_function(lambda x, t: 1000 * torch.randn_like(x), scheduler, x, zero), x, rtol=0, atol=0
+        consistency_function(lambda x, t: 1000 * torch.randn_like(x), scheduler, x, zero),
+        x,
+        rtol=0,
+        atol=0,
     )
 
 
@@ -82,7 +89,9 @@ def test_far_from_0_it_is_the_x0_that_the_network_says(scheduler):
     x, t = torch.randn(3, 2), torch.tensor([99, 499, 999])
     said = torch.randn(3, 2)
     expected = scheduler.predict_x0(said, t, x)
-    torch.testing.assert_close(consistency_function(lambda x, t: said, scheduler, x, t), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        consistency_function(lambda x, t: said, scheduler, x, t), expected, rtol=1e-5, atol=1e-5
+    )
 
 
 def test_the_loss_of_the_true_map_is_zero_and_of_any_other_is_not(scheduler):
@@ -95,7 +104,8 @@ def test_the_loss_of_the_true_map_is_zero_and_of_any_other_is_not(scheduler):
 
 
 def test_only_paths_that_end_where_they_should_satisfy_it():
-    """A network that always says the same is consistent wherever it is believed, but not at the end: the boundary."""
+    """A network that always says the same is consistent wherever it is believed, but not at the
+    end: the boundary."""
     scheduler = LCMScheduler(**COSINE | {"prediction_type": "sample"}, original_inference_steps=20)
     same = type("Same", (nn.Module,), {"forward": lambda self, x, t: torch.zeros_like(x)})()
     same.unused = nn.Parameter(torch.zeros(()))
@@ -113,7 +123,9 @@ def test_training_moves_a_network_towards_the_true_map(scheduler):
     task = ConsistencyTask(student, flow(scheduler), scheduler, decay=0.9)
     x = torch.randn(200, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     noisiest = torch.full((200,), 999)
-    expected = GAUSSIAN.ode_solution(x, scheduler.alphas_cumprod[999].double(), scheduler.alphas_cumprod[0].double())
+    expected = GAUSSIAN.ode_solution(
+        x, scheduler.alphas_cumprod[999].double(), scheduler.alphas_cumprod[0].double()
+    )
     for steps in (0, 300):
         Stage("toy", task, points(scheduler), 1e-2, ema=0.2).run(steps, progress=False)
         with torch.no_grad():
@@ -138,7 +150,9 @@ def test_only_the_student_learns_and_the_target_follows_in_training_only(schedul
     model = lambda x, t: teacher(x, t[:, None].to(x))  # noqa: E731
     wrapped = type("Model", (nn.Module,), {"forward": lambda self, x, t: model(x, t)})()
     wrapped.inner = teacher
-    task = ConsistencyTask(copy.deepcopy(wrapped), DDIMSolver(wrapped, scheduler), scheduler).train()
+    task = ConsistencyTask(
+        copy.deepcopy(wrapped), DDIMSolver(wrapped, scheduler), scheduler
+    ).train()
     assert not task.solver.training and not any(p.requires_grad for p in task.solver.parameters())
     batch = [part.float() if part.is_floating_point() else part for part in points(scheduler)(0)]
     task.student.extra = nn.Linear(1, 1)
@@ -153,7 +167,9 @@ def test_only_the_student_learns_and_the_target_follows_in_training_only(schedul
 
 def test_its_solver_is_the_step_of_the_ddim_scheduler(scheduler):
     pipeline = tiny_pipeline()
-    pipeline.scheduler = DDIMScheduler(**COSINE, clip_sample=False, set_alpha_to_one=False, timestep_spacing="trailing")
+    pipeline.scheduler = DDIMScheduler(
+        **COSINE, clip_sample=False, set_alpha_to_one=False, timestep_spacing="trailing"
+    )
     pipeline.scheduler.set_timesteps(20)
     pipeline.unet.double()
     x = torch.randn(2, 4, 8, 8, dtype=torch.float64)
@@ -163,7 +179,9 @@ def test_its_solver_is_the_step_of_the_ddim_scheduler(scheduler):
         predicted = pipeline.predict(x, torch.tensor(t), context, 1.75).detach()
         expected = pipeline.scheduler.step(predicted, t, x)
         earlier = torch.full((2,), max(t - 50, 0))
-        torch.testing.assert_close(solver(x, torch.full((2,), t), earlier, context[1]), expected, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(
+            solver(x, torch.full((2,), t), earlier, context[1]), expected, rtol=1e-6, atol=1e-6
+        )
 
 
 def test_guidance_is_the_pipelines_for_every_sample_at_its_own_time():
@@ -182,8 +200,12 @@ def test_without_the_empty_prompt_there_is_no_guidance(scheduler):
 
 
 def test_huber_is_squared_near_zero_and_absolute_far_away():
-    torch.testing.assert_close(huber(torch.tensor([1e-3]).double(), 1.0), torch.tensor(0.5e-6).double())
-    torch.testing.assert_close(huber(torch.tensor([-1e3]), 1.0), torch.tensor(999.0), rtol=1e-3, atol=0)
+    torch.testing.assert_close(
+        huber(torch.tensor([1e-3]).double(), 1.0), torch.tensor(0.5e-6).double()
+    )
+    torch.testing.assert_close(
+        huber(torch.tensor([-1e3]), 1.0), torch.tensor(999.0), rtol=1e-3, atol=0
+    )
 
 
 def test_batches_are_of_the_timesteps_that_the_sampler_visits(scheduler):
@@ -197,7 +219,9 @@ def test_a_batch_of_texts_brings_their_contexts(scheduler):
     ids = [pipeline.tokenizer(["a seven", "seven"]), pipeline.tokenizer(["three"])]
     mean, labels = torch.randn(6, 4, 8, 8), torch.tensor([0, 1, 0, 1, 0, 1])
     sizes = (0.0, 4, 0, 20)
-    raw = denoiser_batches(mean, torch.zeros_like(mean), labels, ids, pipeline.tokenizer("")[0], *sizes)
+    raw = denoiser_batches(
+        mean, torch.zeros_like(mean), labels, ids, pipeline.tokenizer("")[0], *sizes
+    )
     got = consistency_batches(raw, scheduler, pipeline.text_encoder)(3)
     torch.testing.assert_close(got[3], pipeline.text_encoder(raw(3)[3]).detach())
     assert not got[3].requires_grad
@@ -214,6 +238,8 @@ def test_diffusers_draws_the_same_from_a_student(steps, tmp_path):
     latents = student.starting_noise(2, generator=torch.Generator().manual_seed(0))
     options = {"num_inference_steps": steps, "guidance_scale": 1.0, "latents": latents}
     prompts = ["a seven", "three"]
-    expected = theirs(prompts, generator=torch.Generator().manual_seed(1), output_type="pt", **options).images
+    expected = theirs(
+        prompts, generator=torch.Generator().manual_seed(1), output_type="pt", **options
+    ).images
     got = student(prompts, generator=torch.Generator().manual_seed(1), progress=False, **options)
     torch.testing.assert_close(got / 2 + 0.5, expected, rtol=0, atol=1e-4)

@@ -23,7 +23,11 @@ SMALL = {
 @pytest.fixture
 def inputs():
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(3, 3, 4, 4, generator=generator), torch.tensor([0, 500, 999]), torch.tensor([0, 9, 10])
+    return (
+        torch.randn(3, 3, 4, 4, generator=generator),
+        torch.tensor([0, 500, 999]),
+        torch.tensor([0, 9, 10]),
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,7 +68,10 @@ def test_the_blocks_learn_although_their_gates_begin_closed(inputs):
     torch.manual_seed(0)
     model = DiTTransformer2DModel(**SMALL)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    task, optimiser = VelocityTask(model, DDPMScheduler()), torch.optim.Adam(model.parameters(), 1e-2)
+    task, optimiser = (
+        VelocityTask(model, DDPMScheduler()),
+        torch.optim.Adam(model.parameters(), 1e-2),
+    )
     changed = []
     for _ in range(3):
         optimiser.zero_grad()
@@ -110,13 +117,21 @@ def test_it_takes_flow_matching_and_its_sampler(inputs):
     scheduler = FlowMatchEulerDiscreteScheduler()
     noise = torch.randn(3, 3, 4, 4, generator=torch.Generator().manual_seed(1))
     loss = VelocityTask(model, scheduler)(inputs[0], noise, inputs[1], inputs[2])
-    torch.testing.assert_close(loss, (noise - inputs[0]).square().mean())  # as long as it says nothing
-    torch.testing.assert_close(draw_labels(model, scheduler, noise, inputs[2], 4), noise)  # and stays where it is
+    torch.testing.assert_close(
+        loss, (noise - inputs[0]).square().mean()
+    )  # as long as it says nothing
+    torch.testing.assert_close(
+        draw_labels(model, scheduler, noise, inputs[2], 4), noise
+    )  # and stays where it is
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"sample_size": 5}, "sample_size"), ({"attention_head_dim": 3}, "multiple of 4"), ({"num_layers": 0}, "layer")],
+    [
+        ({"sample_size": 5}, "sample_size"),
+        ({"attention_head_dim": 3}, "multiple of 4"),
+        ({"num_layers": 0}, "layer"),
+    ],
 )
 def test_sizes_that_do_not_fit_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,5 @@
-"""Each fault fails the checks it says it fails, and no other; the healthy pipeline stays as it was."""
+"""Each fault fails the checks it says it fails, and no other; the healthy pipeline stays as it
+was."""
 
 import pytest
 import torch
@@ -31,9 +32,14 @@ def test_a_louder_autoencoder_draws_the_same_pictures_from_larger_latents(health
     quiet = StableDiffusionPipeline.from_pretrained("mnist")
     torch.testing.assert_close(draw(healthy), draw(quiet), atol=1e-4, rtol=0)
     with torch.no_grad():
-        small, large = (p.vae.encode(IMAGES[:8]).sample(torch.Generator().manual_seed(0)) for p in (quiet, healthy))
+        small, large = (
+            p.vae.encode(IMAGES[:8]).sample(torch.Generator().manual_seed(0))
+            for p in (quiet, healthy)
+        )
     torch.testing.assert_close(large, 5.5 * small, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(encode(healthy, IMAGES[:8]), encode(quiet, IMAGES[:8]), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        encode(healthy, IMAGES[:8]), encode(quiet, IMAGES[:8]), atol=1e-4, rtol=1e-4
+    )
 
 
 def test_infecting_leaves_the_healthy_pipeline_as_it_was(healthy):

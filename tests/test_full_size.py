@@ -1,4 +1,5 @@
-"""Stable Diffusion 1.x at its full size: on the meta device everywhere; with weights in `make test-large`."""
+"""Stable Diffusion 1.x at its full size: on the meta device everywhere; with weights in `make
+test-large`."""
 
 import json
 import resource
@@ -21,7 +22,12 @@ UNET = {
     "block_out_channels": [320, 640, 1280, 1280],
     "center_input_sample": False,
     "cross_attention_dim": 768,
-    "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
+    "down_block_types": [
+        "CrossAttnDownBlock2D",
+        "CrossAttnDownBlock2D",
+        "CrossAttnDownBlock2D",
+        "DownBlock2D",
+    ],
     "downsample_padding": 1,
     "flip_sin_to_cos": True,
     "freq_shift": 0,
@@ -32,7 +38,12 @@ UNET = {
     "norm_num_groups": 32,
     "out_channels": 4,
     "sample_size": 64,
-    "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+    "up_block_types": [
+        "UpBlock2D",
+        "CrossAttnUpBlock2D",
+        "CrossAttnUpBlock2D",
+        "CrossAttnUpBlock2D",
+    ],
 }
 VAE = {
     "act_fn": "silu",
@@ -103,7 +114,9 @@ def assert_same(got, expected):
     """To 1e-4 of the largest value, and of a size worth comparing."""
     assert got.shape == expected.shape and 0.01 < expected.std() < 100
     assert float((got - expected).abs().max() / expected.abs().max()) < 1e-4
-    gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+    gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        2**30 if sys.platform == "darwin" else 2**20
+    )
     print(f"peak so far {gib:.1f} GiB")
     assert gib < 24  # 4.4 where it was written
 
@@ -113,7 +126,10 @@ def assert_same(got, expected):
 def test_the_full_size_unet_is_that_of_diffusers():
     ours, theirs = with_the_same_weights("unet")
     generator = torch.Generator().manual_seed(1)
-    sample, context = torch.randn(1, 4, 64, 64, generator=generator), torch.randn(1, 77, 768, generator=generator)
+    sample, context = (
+        torch.randn(1, 4, 64, 64, generator=generator),
+        torch.randn(1, 77, 768, generator=generator),
+    )
     expected = theirs(sample, 801, context).sample
     assert_same(ours(sample, 801, context), expected)
     ours.set_attention_slice("auto")
@@ -142,7 +158,8 @@ def test_the_full_size_text_encoder_is_that_of_transformers():
 
 
 def test_a_vocabulary_of_full_size_is_read_as_transformers_reads_it(tmp_path):
-    """CLIP's own 49,408 tokens are not ours to ship: as many, with made-up merges, in the same two files."""
+    """CLIP's own 49,408 tokens are not ours to ship: as many, with made-up merges, in the same two
+    files."""
     letters = [char for char in ALPHABET if char.isascii() and char.isalpha()]
     merges = []
     for length in (2, 3, 4):  # "ab", "ab</w>", then "abc" from "ab" + "c", ...
@@ -155,15 +172,32 @@ def test_a_vocabulary_of_full_size_is_read_as_transformers_reads_it(tmp_path):
     vocab = [*ALPHABET, *(a + b for a, b in merges), BOS, EOS]
     assert len(vocab) == len(set(vocab)) == 49_408
     (tmp_path / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(vocab)}))
-    (tmp_path / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(merge) for merge in merges) + "\n")
-    settings = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "bos_token": BOS, "eos_token": EOS}
+    (tmp_path / "merges.txt").write_text(
+        "#version: 0.2\n" + "\n".join(" ".join(merge) for merge in merges) + "\n"
+    )
+    settings = {
+        "tokenizer_class": "CLIPTokenizer",
+        "model_max_length": 77,
+        "bos_token": BOS,
+        "eos_token": EOS,
+    }
     settings |= {"pad_token": EOS, "unk_token": EOS}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
-    ours, theirs = CLIPTokenizer.from_pretrained(tmp_path), transformers.CLIPTokenizer.from_pretrained(tmp_path)
+    ours, theirs = (
+        CLIPTokenizer.from_pretrained(tmp_path),
+        transformers.CLIPTokenizer.from_pretrained(tmp_path),
+    )
     assert len(ours) == len(theirs) == 49_408
-    prompts = ["a photograph of an astronaut riding a horse", "Élan, 1x2 & naïve 日本!", "", "word " * 90]
+    prompts = [
+        "a photograph of an astronaut riding a horse",
+        "Élan, 1x2 & naïve 日本!",
+        "",
+        "word " * 90,
+    ]
     with pytest.warns(UserWarning, match="cut off"):
         got = ours(prompts)
     assert got.shape == (4, 77)
-    expected = theirs(prompts, padding="max_length", truncation=True, max_length=77, return_tensors="pt").input_ids
+    expected = theirs(
+        prompts, padding="max_length", truncation=True, max_length=77, return_tensors="pt"
+    ).input_ids
     assert torch.equal(got, expected)

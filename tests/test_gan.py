@@ -1,4 +1,5 @@
-"""minildm.variations.gan: losses in closed form, what each player may change, a game that repeats itself exactly."""
+"""minildm.variations.gan: losses in closed form, what each player may change, a game that repeats
+itself exactly."""
 
 import copy
 
@@ -22,7 +23,9 @@ PICTURES, LABELS = torch.linspace(-1, 1, 256).view(4, 1, 8, 8), torch.tensor([0,
 
 def players(seed=0, channels=1, **options):
     torch.manual_seed(seed)
-    generator = Generator(**SMALL, out_channels=channels, num_classes=3, latent_dim=5, norm_num_groups=2)
+    generator = Generator(
+        **SMALL, out_channels=channels, num_classes=3, latent_dim=5, norm_num_groups=2
+    )
     return generator, Discriminator(**SMALL, in_channels=channels, num_classes=3, **options)
 
 
@@ -49,7 +52,8 @@ def test_the_generator_heeds_its_noise_and_its_class():
 
 
 def test_between_two_classes_the_critic_differs_by_a_projection_of_its_features():
-    """Miyato & Koyama 2018, eq. 5: logit(x, a) - logit(x, b) = (e_a - e_b)·φ(x), linear in the embedding."""
+    """Miyato & Koyama 2018, eq. 5: logit(x, a) - logit(x, b) = (e_a - e_b)·φ(x), linear in the
+    embedding."""
     _, discriminator = players()
     images = torch.rand(4, 1, 8, 8)
     zero, one, two = (discriminator(images, torch.full((4,), label)) for label in range(3))
@@ -63,14 +67,20 @@ def test_between_two_classes_the_critic_differs_by_a_projection_of_its_features(
 
 def test_the_losses_have_their_closed_forms():
     real, fake = torch.tensor([0.3, -2.0, 4.0]), torch.tensor([1.5, -0.2, -3.0])
-    told = F.binary_cross_entropy_with_logits(torch.cat([real, fake]), torch.tensor([1.0] * 3 + [0.0] * 3))
+    told = F.binary_cross_entropy_with_logits(
+        torch.cat([real, fake]), torch.tensor([1.0] * 3 + [0.0] * 3)
+    )
     torch.testing.assert_close(discriminator_loss(real, fake), 2 * told)
-    torch.testing.assert_close(generator_loss(fake), F.binary_cross_entropy_with_logits(fake, torch.ones(3)))
+    torch.testing.assert_close(
+        generator_loss(fake), F.binary_cross_entropy_with_logits(fake, torch.ones(3))
+    )
     hinge = (real.neg() + 1).clamp(min=0).mean() + (fake + 1).clamp(min=0).mean()
     torch.testing.assert_close(discriminator_loss(real, fake, "hinge"), hinge)
     assert generator_loss(fake, "hinge") == -fake.mean()
     for loss in (lambda: discriminator_loss(real, fake, "ls"), lambda: generator_loss(fake, "ls")):
-        with pytest.raises(ValueError, match="expected a loss of non_saturating or hinge, got 'ls'"):
+        with pytest.raises(
+            ValueError, match="expected a loss of non_saturating or hinge, got 'ls'"
+        ):
             loss()
 
 
@@ -105,7 +115,9 @@ def test_spectral_normalisation_brings_every_layer_to_a_gain_of_one():
     layers = [m for m in discriminator.modules() if hasattr(m, "parametrizations")]
     assert len(layers) == 7
     for layer in layers:
-        assert float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)) == pytest.approx(1, abs=0.02)
+        assert float(
+            torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)
+        ) == pytest.approx(1, abs=0.02)
 
 
 @pytest.mark.parametrize("options", [{}, {"loss": "hinge", "r1": 0.0}, {"r1_every": 2}])
@@ -113,7 +125,9 @@ def test_a_game_played_in_two_parts_is_the_game_played_at_once(options):
     whole, parts = game(**options).run(4, progress=False), game(**options)
     parts.run(1, progress=False).run(3, progress=False)
     assert parts.losses == whole.losses and len(whole.losses) == whole.step == 4
-    for ours, theirs in zip(parts.generator.parameters(), whole.generator.parameters(), strict=True):
+    for ours, theirs in zip(
+        parts.generator.parameters(), whole.generator.parameters(), strict=True
+    ):
         assert torch.equal(ours, theirs)
 
 
@@ -137,17 +151,25 @@ def test_the_average_draws_and_leaves_the_generator_alone():
     averaged = played.averaged()
     for p, average in zip(averaged.parameters(), played.average.average, strict=True):
         assert torch.equal(p, average)
-    assert any((p != a).any() for p, a in zip(played.generator.parameters(), averaged.parameters(), strict=True))
+    assert any(
+        (p != a).any()
+        for p, a in zip(played.generator.parameters(), averaged.parameters(), strict=True)
+    )
     labels = torch.arange(7) % 3
-    one, other = (draw_gan(averaged, labels, torch.Generator().manual_seed(1), batch) for batch in (7, 2))
+    one, other = (
+        draw_gan(averaged, labels, torch.Generator().manual_seed(1), batch) for batch in (7, 2)
+    )
     torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
-    assert all(torch.equal(a, b) for a, b in zip(before, played.generator.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(before, played.generator.parameters(), strict=True)
+    )
 
 
 def test_the_penalty_counts_for_the_steps_without_it(monkeypatch):
     taken = []
     monkeypatch.setattr(
-        "minildm.variations.gan.r1_penalty", lambda *a: taken.append(1) or torch.zeros((), requires_grad=True)
+        "minildm.variations.gan.r1_penalty",
+        lambda *a: taken.append(1) or torch.zeros((), requires_grad=True),
     )
     game(r1_every=3).run(7, progress=False)
     assert len(taken) == 3  # steps 0, 3 and 6
@@ -170,8 +192,14 @@ def test_a_saved_player_comes_back(tmp_path):
     [
         (lambda g, d: g(torch.zeros(2, 4), torch.zeros(2, dtype=int)), r"expected z \(B, 5\)"),
         (lambda g, d: g(torch.zeros(2, 5), torch.zeros(3, dtype=int)), r"labels \(B,\)"),
-        (lambda g, d: d(torch.zeros(2, 1, 9, 8), torch.zeros(2, dtype=int)), r"expected images \(B, 1, 8, 8\)"),
-        (lambda g, d: Generator(sample_size=28, block_out_channels=(8, 8, 8)), "3 halvings divide, got 28"),
+        (
+            lambda g, d: d(torch.zeros(2, 1, 9, 8), torch.zeros(2, dtype=int)),
+            r"expected images \(B, 1, 8, 8\)",
+        ),
+        (
+            lambda g, d: Generator(sample_size=28, block_out_channels=(8, 8, 8)),
+            "3 halvings divide, got 28",
+        ),
         (lambda g, d: game().run(), "expected steps or seconds, got neither"),
         (lambda g, d: game(r1=-1.0), "expected r1 >= 0"),
         (lambda g, d: game(r1_every=0), "every step or fewer, got 1 and 0"),

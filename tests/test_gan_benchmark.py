@@ -1,4 +1,5 @@
-"""benchmarks/gan.py: it plays the game of chapter 13, keeps its work, and its result belongs to the script."""
+"""benchmarks/gan.py: it plays the game of chapter 13, keeps its work, and its result belongs to the
+script."""
 
 import json
 
@@ -16,10 +17,15 @@ def script():
 def test_a_cell_is_measured_once_and_only_those_that_are_named(script, monkeypatch, tmp_path):
     made = []
     monkeypatch.setattr(script, "Judge", lambda: None)
-    monkeypatch.setattr(script, "measure", lambda judge, *cell: made.append(cell[:3]) or {"seed": cell[2]})
+    monkeypatch.setattr(
+        script, "measure", lambda judge, *cell: made.append(cell[:3]) or {"seed": cell[2]}
+    )
     for _ in range(2):
         run(script, monkeypatch, tmp_path, "sweep R1 0", "long R1, faster critic 2")
-    assert made == [("sweep", "R1", 0), ("long", "R1, faster critic", 2)] and not (tmp_path / "out.json").exists()
+    assert (
+        made == [("sweep", "R1", 0), ("long", "R1, faster critic", 2)]
+        and not (tmp_path / "out.json").exists()
+    )
     with pytest.raises(SystemExit):
         run(script, monkeypatch, tmp_path, "sweep nonsense 0")
 
@@ -42,7 +48,11 @@ def test_variety_is_the_mean_distance_within_a_class(script):
 
 def test_the_result_beside_the_script_has_been_made_with_its_settings_and_is_whole(script):
     result = json.loads((FOLDER / "gan.json").read_text(encoding="utf-8"))
-    assert (result["settings"], result["sweep"], result["best"]) == (script.SETTINGS, script.SWEEP, script.BEST)
+    assert (result["settings"], result["sweep"], result["best"]) == (
+        script.SETTINGS,
+        script.SWEEP,
+        script.BEST,
+    )
     assert result["wide_sweep"] == script.WIDE
     assert list(result["cells"]) == list(script.all_cells())
     for name, cell in result["cells"].items():

@@ -1,4 +1,5 @@
-"""A folder of submissions becomes tables that Moodle, Canvas and a teacher read, and nothing is graded twice."""
+"""A folder of submissions becomes tables that Moodle, Canvas and a teacher read, and nothing is
+graded twice."""
 
 import csv
 import json
@@ -9,7 +10,14 @@ from typer.testing import CliRunner
 
 from minildm.grading import classroom, cli
 from minildm.grading.assignment import load_assignments
-from minildm.grading.classroom import ANEW, export, find_submissions, grade_all, kept_results, read_table
+from minildm.grading.classroom import (
+    ANEW,
+    export,
+    find_submissions,
+    grade_all,
+    kept_results,
+    read_table,
+)
 from minildm.grading.grade import Mark, Result
 from minildm.grading.release import release, with_badges
 from minildm.grading.submission import prepare
@@ -25,7 +33,10 @@ def tiny(tmp_path):
 
 
 def result(points: float, **changes) -> Result:
-    marks = [Mark("test-scale", "Scale", points, 3, "right"), Mark("test-total", "Total", 0, 5, "<b>wrong</b>")]
+    marks = [
+        Mark("test-scale", "Scale", points, 3, "right"),
+        Mark("test-total", "Total", 0, 5, "<b>wrong</b>"),
+    ]
     return Result("graded", points, 8, marks, {"why": "=1+1, because"}, [])._replace(**changes)
 
 
@@ -49,7 +60,9 @@ def test_moodles_and_canvas_and_nbgraders_folders_are_understood(tiny, tmp_path)
     folder = tmp_path / "in"
     for place in (ADA, "bo@example.org"):
         submissions.hand_in(folder, place, submissions.source_notebook())
-    (folder / "lovelaceada_LATE_42_777_tiny-1.ipynb").write_text(json.dumps(submissions.source_notebook()))
+    (folder / "lovelaceada_LATE_42_777_tiny-1.ipynb").write_text(
+        json.dumps(submissions.source_notebook())
+    )
     (folder / f"{BO}_tiny.ipynb").write_text(json.dumps(submissions.source_notebook()))
     (folder / ".hidden").mkdir()
     found = {entry.student: entry for entry in find_submissions(folder, tiny)}
@@ -67,13 +80,21 @@ def test_whatever_lies_in_the_folder_gets_a_row(tiny, tmp_path):
     (folder / "two\nlines").mkdir()
     found = {entry.student: entry for entry in find_submissions(folder, tiny)}
     assert set(found) == {"ada", "lovelaceada_42", "loose", "linked", "empty", "two\\nlines"}
-    results = grade_all([entry for entry in found.values() if entry.path is None], tiny, tmp_path / "out")
+    results = grade_all(
+        [entry for entry in found.values() if entry.path is None], tiny, tmp_path / "out"
+    )
     assert len(results) == 5
-    assert all(each.score is None and "no notebook was handed in" in each.notes[0] for each in results.values())
+    assert all(
+        each.score is None and "no notebook was handed in" in each.notes[0]
+        for each in results.values()
+    )
 
 
 def test_moodles_grading_worksheet(tiny, tmp_path):
-    results = {(ADA, "tiny"): result(3), (BO, "tiny"): result(0, score=None, marks=[], notes=["look"])}
+    results = {
+        (ADA, "tiny"): result(3),
+        (BO, "tiny"): result(0, score=None, marks=[], notes=["look"]),
+    }
     assert export(dict(results), tiny, tmp_path, []) == 1
     fill_in(tmp_path / "written.csv", "1.5")
     assert export(dict(results), tiny, tmp_path, []) == 0
@@ -84,13 +105,36 @@ def test_moodles_grading_worksheet(tiny, tmp_path):
     ]  # fmt: skip
     assert ada[:7] == ["Participant 1001", "Ada Lovelace", "", "", "4.5", "10", "-"]
     assert ada[7].startswith("See Ada_Lovelace")
-    assert bo == ["Participant 1002", "Bo Diddley", "", "", "", "10", "-", ""]  # nothing that Moodle would take over
+    assert bo == [
+        "Participant 1002",
+        "Bo Diddley",
+        "",
+        "",
+        "",
+        "10",
+        "-",
+        "",
+    ]  # nothing that Moodle would take over
 
 
 def test_canvas_gradebook(tiny, tmp_path):
     roster = [
-        {"student": "a_42", "name": "Lovelace, Ada", "id": "S1", "login": "ada", "section": "A", "canvas_id": ""},
-        {"student": "c", "name": "Cruz, Celia", "id": "S3", "login": "celia", "section": "B", "canvas_id": "44"},
+        {
+            "student": "a_42",
+            "name": "Lovelace, Ada",
+            "id": "S1",
+            "login": "ada",
+            "section": "A",
+            "canvas_id": "",
+        },
+        {
+            "student": "c",
+            "name": "Cruz, Celia",
+            "id": "S3",
+            "login": "celia",
+            "section": "B",
+            "canvas_id": "44",
+        },
     ]
     export({("a_42", "tiny"): result(3)}, tiny, tmp_path, roster)
     fill_in(tmp_path / "written.csv", "2")
@@ -99,15 +143,43 @@ def test_canvas_gradebook(tiny, tmp_path):
         ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", "Tiny"],
         ["    Points Possible", "", "", "", "", "10"],
         ["Lovelace, Ada", "42", "S1", "ada", "A", "5"],
-        ["Cruz, Celia", "44", "S3", "celia", "B", ""],  # nothing handed in: a row, and no 0 by itself
+        [
+            "Cruz, Celia",
+            "44",
+            "S3",
+            "celia",
+            "B",
+            "",
+        ],  # nothing handed in: a row, and no 0 by itself
     ]
 
 
 def test_a_roster_knows_people_by_what_moodle_and_canvas_call_them(tiny, tmp_path):
     roster = [
-        {"student": "ada", "name": "Ada Lovelace", "id": "S1", "email": "ada@x", "canvas_id": "", "login": "al"},
-        {"student": "cruz", "name": "Celia Cruz", "id": "S2", "email": "cc@x", "canvas_id": "44", "login": "cc"},
-        {"student": "idle", "name": "Idle Jane", "id": "S3", "email": "ij@x", "canvas_id": "45", "login": "ij"},
+        {
+            "student": "ada",
+            "name": "Ada Lovelace",
+            "id": "S1",
+            "email": "ada@x",
+            "canvas_id": "",
+            "login": "al",
+        },
+        {
+            "student": "cruz",
+            "name": "Celia Cruz",
+            "id": "S2",
+            "email": "cc@x",
+            "canvas_id": "44",
+            "login": "cc",
+        },
+        {
+            "student": "idle",
+            "name": "Idle Jane",
+            "id": "S3",
+            "email": "ij@x",
+            "canvas_id": "45",
+            "login": "ij",
+        },
     ]
     export({(ADA, "tiny"): result(3), ("cruzcelia_44", "tiny"): result(0)}, tiny, tmp_path, roster)
     _, *sheet = rows(tmp_path / "moodle-tiny.csv")
@@ -136,7 +208,10 @@ def test_marks_survive_a_spreadsheet_and_another_folder(tiny, tmp_path, separato
 
 def test_a_table_that_cannot_be_read_is_not_written_over(tiny, tmp_path):
     path = tmp_path / "written.csv"
-    for content, words in ((b"student;points\na;1", "assignment, question"), ("ü".encode("cp1252"), "expected UTF-8")):
+    for content, words in (
+        (b"student;points\na;1", "assignment, question"),
+        ("ü".encode("cp1252"), "expected UTF-8"),
+    ):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=words):
             export({(ADA, "tiny"): result(3)}, tiny, tmp_path, [])
@@ -154,7 +229,8 @@ def test_folders_that_are_graded_one_after_another_share_a_table(tiny, tmp_path,
 
 
 def test_a_written_answer_is_found_wherever_it_stands(tiny):
-    """In its cell; in the cells below it; in a notebook without metadata; not in the bundle's badges."""
+    """In its cell; in the cells below it; in a notebook without metadata; not in the bundle's
+    badges."""
     own = tiny["tiny"]
     released = json.loads(json.dumps(release(own)))
     bundled = json.loads(json.dumps(with_badges(release(own), own, "someone/fork")))
@@ -164,7 +240,9 @@ def test_a_written_answer_is_found_wherever_it_stands(tiny):
     bare = json.loads(json.dumps(filled))
     for cell in bare["cells"]:
         cell["metadata"] = {}
-    without_question = bare | {"cells": [cell for cell in bare["cells"] if cell["source"] != "## Why?"]}
+    without_question = bare | {
+        "cells": [cell for cell in bare["cells"] if cell["source"] != "## Why?"]
+    }
     cells = released["cells"]
     for notebook, answer, words in (
         (released, "", ""),
@@ -184,7 +262,9 @@ def test_a_written_answer_is_found_wherever_it_stands(tiny):
 
 def test_a_notebook_of_another_course_key_is_told(tiny, tmp_path):
     ours = json.loads(json.dumps(release(tiny["tiny"])))
-    theirs = json.loads(json.dumps(release(load_assignments(tmp_path / "source", "last year's")["tiny"])))
+    theirs = json.loads(
+        json.dumps(release(load_assignments(tmp_path / "source", "last year's")["tiny"]))
+    )
     assert prepare(ours, tiny["tiny"]).notes == []
     assert "another course key" in prepare(theirs, tiny["tiny"]).notes[0]
 
@@ -203,11 +283,16 @@ def test_a_grade_is_blank_until_the_written_part_is_marked(tiny, tmp_path):
 
 
 def test_another_answer_than_was_marked_is_to_be_marked_again(tiny, tmp_path):
-    """Its points stay in the sheet, with a note, and the grade stays blank until the teacher has emptied the note."""
+    """Its points stay in the sheet, with a note, and the grade stays blank until the teacher has
+    emptied the note."""
 
     def total(answer):
         missing = export({(ADA, "tiny"): result(3, written={"why": answer})}, tiny, tmp_path, [])
-        return missing, read_table(tmp_path / "grades.csv")[0]["total"], read_table(tmp_path / "written.csv")[0]["note"]
+        return (
+            missing,
+            read_table(tmp_path / "grades.csv")[0]["total"],
+            read_table(tmp_path / "written.csv")[0]["note"],
+        )
 
     assert total("= because\nof noise") == (1, "", "")
     fill_in(tmp_path / "written.csv", "1.5")
@@ -266,13 +351,16 @@ def test_a_failure_of_the_grader_is_no_students_0(tiny, tmp_path, monkeypatch):
 
     monkeypatch.setattr(classroom, "grade", broken)
     submissions.hand_in(tmp_path / "in", "a", submissions.source_notebook())
-    found = grade_all(find_submissions(tmp_path / "in", tiny), tiny, tmp_path / "out", jobs=1)["a", "tiny"]
+    found = grade_all(find_submissions(tmp_path / "in", tiny), tiny, tmp_path / "out", jobs=1)[
+        "a", "tiny"
+    ]
     assert found.score is None and "the grader itself failed: OSError: no room" in found.notes
     assert not list((tmp_path / "out").rglob("*.json"))
 
 
 def test_two_weeks_of_a_class_from_the_command_line(tmp_path):
-    """One command after the other, as a teacher gives them; the marks of the first week are there in the second."""
+    """One command after the other, as a teacher gives them; the marks of the first week are there
+    in the second."""
     for name in ("tiny", "tall"):
         content = submissions.source_notebook()
         content["metadata"]["minildm"]["assignment"] = name
@@ -285,29 +373,52 @@ def test_two_weeks_of_a_class_from_the_command_line(tmp_path):
     released, out = tmp_path / "released", tmp_path / "out"
     assert command("grade", tmp_path).exit_code == 2  # no key: nothing is graded with a wrong one
     assert command("release", "--out", released).exit_code == 0
-    right = {"scale": "def scale(x):\n    return FACTOR * x", "total": "def total(x):\n    return x.sum()"}
+    right = {
+        "scale": "def scale(x):\n    return FACTOR * x",
+        "total": "def total(x):\n    return x.sum()",
+    }
     for name, student, cells in (("tiny", "ada", right), ("tall", "bo", {"total": right["total"]})):
-        notebook = submissions.filled_in(json.loads((released / f"{name}.ipynb").read_text()), **cells, why="So.")
+        notebook = submissions.filled_in(
+            json.loads((released / f"{name}.ipynb").read_text()), **cells, why="So."
+        )
         path = submissions.hand_in(tmp_path / f"week of {name}", student, notebook)
         path.rename(path.with_name("homework.ipynb"))
-        said = command("grade", tmp_path / f"week of {name}", "--out", out, "--jobs", "1", "--accept-missing-bounds")
+        said = command(
+            "grade",
+            tmp_path / f"week of {name}",
+            "--out",
+            out,
+            "--jobs",
+            "1",
+            "--accept-missing-bounds",
+        )
         assert said.exit_code == 0 and "1 written answers to mark" in said.output, said.output
-        table = [row | {"points": row["points"] or "1,5"} for row in read_table(out / "written.csv")]
+        table = [
+            row | {"points": row["points"] or "1,5"} for row in read_table(out / "written.csv")
+        ]
         with (out / "written.csv").open("w", newline="", encoding="utf-8-sig") as file:
             writer = csv.DictWriter(file, table[0], delimiter=";")
             writer.writeheader()
             writer.writerows(table)
     said = command("grade", tmp_path / "week of tall", "--out", out, "--accept-missing-bounds")
     assert said.exit_code == 0 and "to mark" not in said.output, said.output
-    grades = {(row["student"], row["assignment"]): row["total"] for row in read_table(out / "grades.csv")}
+    grades = {
+        (row["student"], row["assignment"]): row["total"] for row in read_table(out / "grades.csv")
+    }
     assert grades == {("ada", "tiny"): "9.5", ("bo", "tall"): "6.5"}
-    assert {path.name for path in out.glob("*.csv")} >= {"canvas.csv", "moodle-tiny.csv", "moodle-tall.csv"}
+    assert {path.name for path in out.glob("*.csv")} >= {
+        "canvas.csv",
+        "moodle-tiny.csv",
+        "moodle-tall.csv",
+    }
     (out / "written.csv").write_text("student;mark\nada;2\n")
     said = command("grade", tmp_path / "week of tall", "--out", out, "--accept-missing-bounds")
     assert said.exit_code == 2 and (out / "written.csv").read_text() == "student;mark\nada;2\n"
 
 
-def test_a_machine_that_cannot_bound_something_says_what_and_runs_nothing_unasked(tiny, tmp_path, monkeypatch):
+def test_a_machine_that_cannot_bound_something_says_what_and_runs_nothing_unasked(
+    tiny, tmp_path, monkeypatch
+):
     monkeypatch.setattr(cli, "unbounded", lambda: {"network": "a submission can reach the network"})
     monkeypatch.setattr(classroom, "grade", lambda *_: result(3))
     submissions.hand_in(tmp_path / "in", "ada", submissions.source_notebook())

@@ -1,4 +1,5 @@
-"""A class of hostile and hapless submissions, graded beside honest ones: none harms another, each gets its due.
+"""A class of hostile and hapless submissions, graded beside honest ones: none harms another, each
+gets its due.
 
 Every expected grade is to the point, and every row says what happened.
 """
@@ -60,7 +61,9 @@ WRITTEN = {
     "sleeper": (breaking("import time\ntime.sleep(1000)"), 3, "took longer"),
     "memory": (breaking("hog = [bytearray(1 << 28) for _ in range(1000)]"), 3, "MemoryError"),
     "shared-memory": (
-        breaking("import mmap\nm = mmap.mmap(-1, 700 << 20)\nfor i in range(70): m.write(bytes(10 << 20))"),
+        breaking(
+            "import mmap\nm = mmap.mmap(-1, 700 << 20)\nfor i in range(70): m.write(bytes(10 << 20))"
+        ),
         3,
         "memory",
     ),
@@ -76,7 +79,9 @@ WRITTEN = {
     "kills": (breaking("import os, signal\nos.kill(0, signal.SIGKILL)"), 3, "SIGKILL"),
     "prints": (RIGHT | {"total": f"{TOTAL}\nfor _ in range(100): print('x' * (1 << 20))"}, 8, ""),
     "fills-the-disk": (
-        breaking("import itertools\nfor i in itertools.count():\n    open(f'f{i}', 'wb').write(bytes(1 << 20))"),
+        breaking(
+            "import itertools\nfor i in itertools.count():\n    open(f'f{i}', 'wb').write(bytes(1 << 20))"
+        ),
         3,
         "OSError",
     ),
@@ -121,7 +126,10 @@ WRITTEN = {
         "wrote without end",
     ),
     "patches-the-wire": (
-        {"scale": SCALE, "total": "import minildm.grading.sandbox.wire as w\nw.encode = lambda value: {'array': [1]}"},
+        {
+            "scale": SCALE,
+            "total": "import minildm.grading.sandbox.wire as w\nw.encode = lambda value: {'array': [1]}",
+        },
         0,
         "unreadable",
     ),
@@ -136,7 +144,11 @@ WRITTEN = {
         3,
         "defines no `total`",
     ),
-    "recursion": (asked("x = []\nfor _ in range(10**6): x = [x]\nreturn repr(x)"), 3, "RecursionError"),
+    "recursion": (
+        asked("x = []\nfor _ in range(10**6): x = [x]\nreturn repr(x)"),
+        3,
+        "RecursionError",
+    ),
     "raises-its-limits": (
         breaking("import resource as r\nr.setrlimit(r.RLIMIT_DATA, (-1, -1))"),
         3,
@@ -149,12 +161,17 @@ WRITTEN = {
 
 
 def changed(released: dict) -> dict[str, tuple[dict | str | bytes, float | None, str]]:
-    """Notebooks damaged as files: what is handed in, the points (None: a person must look), the row's words."""
+    """Notebooks damaged as files: what is handed in, the points (None: a person must look), the
+    row's words."""
     right = submissions.filled_in(released, **RIGHT)
 
     def without(*names):
         made = copy.deepcopy(right)
-        made["cells"] = [c for c in made["cells"] if c["metadata"].get("nbgrader", {}).get("grade_id") not in names]
+        made["cells"] = [
+            c
+            for c in made["cells"]
+            if c["metadata"].get("nbgrader", {}).get("grade_id") not in names
+        ]
         return made
 
     bare = copy.deepcopy(right)
@@ -165,13 +182,17 @@ def changed(released: dict) -> dict[str, tuple[dict | str | bytes, float | None,
         if "nbgrader" in cell["metadata"]:
             cell["metadata"]["nbgrader"]["grade_id"] += "-mine"
     twice = copy.deepcopy(right)
-    twice["cells"] += [submissions.cell("def total(x):\n    return 0 * x.sum()", "total", solution=True)]
+    twice["cells"] += [
+        submissions.cell("def total(x):\n    return 0 * x.sum()", "total", solution=True)
+    ]
     edited = submissions.filled_in(right, **{"test-total": "assert True", "setup": "FACTOR = 0"})
     edited["cells"][6]["source"] = "def total(x):\n    return 0.0"
     long = submissions.filled_in(right, total=TOTAL + "\n# " + "x" * (100 << 20))
     widgets = right | {"metadata": right["metadata"] | {"widgets": {"state": "x" * (20 << 20)}}}
     printed = copy.deepcopy(right)
-    printed["cells"][3]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "x" * (100 << 20)}]
+    printed["cells"][3]["outputs"] = [
+        {"output_type": "stream", "name": "stdout", "text": "x" * (100 << 20)}
+    ]
     return {
         "bare": (bare, 8, "no cell has nbgrader's metadata"),
         "renamed": (renamed, 8, "no cell has nbgrader's metadata"),
@@ -183,9 +204,17 @@ def changed(released: dict) -> dict[str, tuple[dict | str | bytes, float | None,
         "large-output": (printed, 8, ""),
         "large-widgets": (widgets, 8, ""),
         "large-code": (long, None, "hold 100 MB of text, more than 4"),
-        "wrong-kernel": (right | {"metadata": {"kernelspec": {"name": "ir", "language": "R"}}}, None, "not Python"),
+        "wrong-kernel": (
+            right | {"metadata": {"kernelspec": {"name": "ir", "language": "R"}}},
+            None,
+            "not Python",
+        ),
         "half-written": (submissions.filled_in(right, why="\ud800 \x00 =1+1"), 8, ""),
-        "odd-kernel": (right | {"metadata": {"kernelspec": {"name": "my-conda", "language": "python"}}}, 8, ""),
+        "odd-kernel": (
+            right | {"metadata": {"kernelspec": {"name": "my-conda", "language": "python"}}},
+            8,
+            "",
+        ),
         "broken-json": (json.dumps(right)[:-40], None, "no readable notebook"),
         "no-notebook": ('{"cells": 3}', None, "JSON but no notebook"),
         "deep-json": ("[" * 200_000, None, "no readable notebook"),
@@ -242,7 +271,10 @@ def classroom(tmp_path_factory):
     expected["wrong-file"] = None, "no notebook was handed in, but tiny.pdf"
     before = {path: path.read_bytes() for path in folder.rglob("*") if is_small_file(path)}
     found = find_submissions(handed_in, assignments)
-    results = {student: result for (student, _), result in grade_all(found, assignments, out, jobs=4).items()}
+    results = {
+        student: result
+        for (student, _), result in grade_all(found, assignments, out, jobs=4).items()
+    }
     found = {"expected": expected, "results": results, "before": before, "folder": folder}
     return found | {"assignments": assignments, "out": out}
 
@@ -275,7 +307,8 @@ def reaching(folder: Path) -> dict[str, str]:
         "hides-memory": f"import os\nos.memfd_create('x'){escaped}",
         "looks-into-process-1": (
             "import ctypes\nlibc = ctypes.CDLL(None)\n"
-            "try: text = open('/proc/1/environ').read()\nexcept OSError: assert libc.ptrace(16, 1, 0, 0) == 0" + escaped
+            "try: text = open('/proc/1/environ').read()\nexcept OSError: assert libc.ptrace(16, 1, 0, 0) == 0"
+            + escaped
         ),
         "escapes": "import ctypes\nassert ctypes.CDLL(None).unshare(0x10020000) == 0\n" + escaped,
     }
@@ -305,8 +338,14 @@ def test_every_row_says_what_happened(classroom):
 def test_no_submission_keeps_the_tables_from_being_written(classroom):
     results = {(student, "tiny"): result for student, result in classroom["results"].items()}
     export(results, classroom["assignments"], classroom["out"], [])
-    assert {row["student"] for row in read_table(classroom["out"] / "grades.csv")} == set(classroom["expected"])
-    (answer,) = (row for row in read_table(classroom["out"] / "written.csv") if row["student"] == "half-written")
+    assert {row["student"] for row in read_table(classroom["out"] / "grades.csv")} == set(
+        classroom["expected"]
+    )
+    (answer,) = (
+        row
+        for row in read_table(classroom["out"] / "written.csv")
+        if row["student"] == "half-written"
+    )
     assert answer["answer"] == "\\ud800 \\x00 =1+1"
 
 

@@ -1,4 +1,5 @@
-"""The denoisers that need no training, against brute force: integrals on a grid, autograd, and a solver of ODEs."""
+"""The denoisers that need no training, against brute force: integrals on a grid, autograd, and a
+solver of ODEs."""
 
 import math
 
@@ -41,7 +42,9 @@ def test_gaussian_posterior_is_bayes_on_a_grid(remaining):
     weights = (prior + likelihood).softmax(0)
     expected_mean = (weights * x0).sum()
     expected_variance = (weights * (x0 - expected_mean) ** 2).sum()
-    got = GaussianDenoiser(mean, variance).posterior(torch.tensor([xt], dtype=torch.float64), remaining)
+    got = GaussianDenoiser(mean, variance).posterior(
+        torch.tensor([xt], dtype=torch.float64), remaining
+    )
     torch.testing.assert_close(got[0][0], expected_mean, rtol=1e-8, atol=1e-8)
     torch.testing.assert_close(got[1], expected_variance, rtol=1e-6, atol=1e-9)
 
@@ -58,7 +61,9 @@ def test_gaussian_marginal_is_that_of_noised_samples(remaining):
 
 def test_gaussian_log_density_is_pytorchs():
     mean, xt = torch.tensor([0.4, -1.0], dtype=torch.float64), normal(5, 2)
-    noisy = torch.distributions.MultivariateNormal(0.3**0.5 * mean, 0.3 * COVARIANCE + 0.7 * torch.eye(2))
+    noisy = torch.distributions.MultivariateNormal(
+        0.3**0.5 * mean, 0.3 * COVARIANCE + 0.7 * torch.eye(2)
+    )
     got = GaussianDenoiser(mean, covariance=COVARIANCE).log_density(xt, 0.3)
     torch.testing.assert_close(got, noisy.log_prob(xt), rtol=1e-6, atol=1e-6)
 
@@ -66,9 +71,14 @@ def test_gaussian_log_density_is_pytorchs():
 @pytest.mark.parametrize("remaining", LEVELS)
 def test_a_diagonal_covariance_is_a_variance(remaining):
     variance, xt = torch.tensor([2.0, 0.3], dtype=torch.float64), normal(6, 2)
-    one, other = GaussianDenoiser(normal(2), variance), GaussianDenoiser(normal(2), covariance=variance.diag())
+    one, other = (
+        GaussianDenoiser(normal(2), variance),
+        GaussianDenoiser(normal(2), covariance=variance.diag()),
+    )
     torch.testing.assert_close(one.predict_x0(xt, remaining), other.predict_x0(xt, remaining))
-    torch.testing.assert_close(one.ode_solution(xt, remaining, 1.0), other.ode_solution(xt, remaining, 1.0))
+    torch.testing.assert_close(
+        one.ode_solution(xt, remaining, 1.0), other.ode_solution(xt, remaining, 1.0)
+    )
 
 
 def test_mixture_density_is_pytorchs():
@@ -95,15 +105,21 @@ def test_under_each_name_the_scheduler_finds_the_same_x0_and_noise(denoiser, pre
     scheduler = DDPMScheduler(prediction_type=prediction_type, clip_sample=False)
     xt, t = normal(6, 2), torch.tensor([5, 100, 300, 600, 900, 999])
     said, remaining = denoiser.as_model(scheduler)(xt, t), scheduler.alphas_cumprod[t]
-    torch.testing.assert_close(scheduler.predict_x0(said, t, xt), denoiser.predict_x0(xt, remaining))
-    torch.testing.assert_close(scheduler.predict_epsilon(said, t, xt), denoiser.predict_epsilon(xt, remaining))
+    torch.testing.assert_close(
+        scheduler.predict_x0(said, t, xt), denoiser.predict_x0(xt, remaining)
+    )
+    torch.testing.assert_close(
+        scheduler.predict_epsilon(said, t, xt), denoiser.predict_epsilon(xt, remaining)
+    )
 
 
 @pytest.mark.parametrize("kind", ["variance", "covariance"])
 def test_ode_solution_is_what_a_solver_finds(kind):
     denoiser, start = denoisers()[kind], normal(1, 2, seed=5)
 
-    def slope(log_snr, x):  # dx/dλ of the probability-flow ODE, with α² = sigmoid(λ) and its derivative α²·σ²
+    def slope(
+        log_snr, x
+    ):  # dx/dλ of the probability-flow ODE, with α² = sigmoid(λ) and its derivative α²·σ²
         remaining = 1 / (1 + math.exp(-log_snr))
         x = torch.from_numpy(x).reshape(1, 2)
         drift = 0.5 * (1 - remaining) * (x + denoiser.score(x, remaining))
@@ -111,7 +127,9 @@ def test_ode_solution_is_what_a_solver_finds(kind):
 
     ends = [math.log(a / (1 - a)) for a in (0.001, 0.98)]
     solved = solve_ivp(slope, ends, start.flatten().numpy(), rtol=1e-9, atol=1e-10).y[:, -1]
-    np.testing.assert_allclose(denoiser.ode_solution(start, 0.001, 0.98).flatten(), solved, rtol=1e-6)
+    np.testing.assert_allclose(
+        denoiser.ode_solution(start, 0.001, 0.98).flatten(), solved, rtol=1e-6
+    )
 
 
 def test_ode_solution_takes_the_noisy_gaussian_to_the_clean_one():
@@ -127,7 +145,9 @@ def test_ideal_denoiser_is_bayes_summed_point_by_point(remaining):
     for sample, got in zip(xt, IdealDenoiser(points).predict_x0(xt, remaining), strict=True):
         squares = [float(((sample - remaining**0.5 * point) ** 2).sum()) for point in points]
         likelihoods = [math.exp(-square / (2 * (1 - remaining))) for square in squares]
-        expected = sum(p * point for p, point in zip(likelihoods, points, strict=True)) / sum(likelihoods)
+        expected = sum(p * point for p, point in zip(likelihoods, points, strict=True)) / sum(
+            likelihoods
+        )
         torch.testing.assert_close(got, expected)
 
 
@@ -135,7 +155,8 @@ def test_ideal_denoiser_of_pure_noise_says_the_mean_and_of_almost_none_the_neare
     points = normal(50, 1, 8, 8).float()
     noise = normal(4, 1, 8, 8, seed=7).float()
     torch.testing.assert_close(
-        IdealDenoiser(points).predict_x0(noise, 0.0), points.mean(0, keepdim=True).expand(4, -1, -1, -1)
+        IdealDenoiser(points).predict_x0(noise, 0.0),
+        points.mean(0, keepdim=True).expand(4, -1, -1, -1),
     )
     remaining = 1 - 1e-6
     xt = remaining**0.5 * points[:4] + (1 - remaining) ** 0.5 * noise
@@ -143,7 +164,8 @@ def test_ideal_denoiser_of_pure_noise_says_the_mean_and_of_almost_none_the_neare
 
 
 def test_no_denoiser_beats_the_ideal_one():
-    """On noisy points of the set its mean squared error is below that of points, means and blends of both."""
+    """On noisy points of the set its mean squared error is below that of points, means and blends
+    of both."""
     points = normal(30, 2)
     clean = points.repeat(2000, 1)
     xt = 0.5**0.5 * clean + 0.5**0.5 * normal(60_000, 2, seed=8)
@@ -155,9 +177,13 @@ def test_no_denoiser_beats_the_ideal_one():
 
 def test_many_samples_in_pieces_are_the_samples_at_once(monkeypatch):
     denoiser, xt, remaining = denoisers()["mixture"], normal(17, 2), torch.linspace(0, 0.99, 17)
-    whole = [f(xt, remaining) for f in (denoiser.predict_x0, denoiser.log_density, denoiser.weights)]
+    whole = [
+        f(xt, remaining) for f in (denoiser.predict_x0, denoiser.log_density, denoiser.weights)
+    ]
     monkeypatch.setattr(ideal, "CHUNK", 45)
-    for f, expected in zip((denoiser.predict_x0, denoiser.log_density, denoiser.weights), whole, strict=True):
+    for f, expected in zip(
+        (denoiser.predict_x0, denoiser.log_density, denoiser.weights), whole, strict=True
+    ):
         torch.testing.assert_close(f(xt, remaining), expected)
 
 
@@ -176,13 +202,34 @@ def test_ddim_with_an_ideal_denoiser_ends_on_the_points_of_its_set():
     [
         (lambda: GaussianDenoiser(0.0), "expected either a variance or a covariance"),
         (lambda: GaussianDenoiser(0.0, -1.0), "expected variances of 0 or more, got -1"),
-        (lambda: GaussianDenoiser(torch.zeros(3), covariance=torch.eye(2)), r"expected a mean \(D,\)"),
-        (lambda: GaussianDenoiser(torch.zeros(2), covariance=torch.tensor([[1, 1], [0, 1.0]])), "symmetric"),
-        (lambda: IdealDenoiser(torch.zeros(0, 2)), r"expected points \(N, …\), at least one, got \(0, 2\)"),
-        (lambda: IdealDenoiser(torch.zeros(3, 2), -1.0), "expected a variance of 0 or more, got -1"),
-        (lambda: IdealDenoiser(torch.zeros(3, 2)).predict_x0(torch.zeros(2, 4), 0.5), r"expected samples \(B, 2\)"),
-        (lambda: IdealDenoiser(torch.zeros(3, 2)).score(torch.zeros(2, 2), 1.0), r"alphas_cumprod in \[0, 1\), got 1"),
-        (lambda: GaussianDenoiser(0.0, 1.0).ode_solution(torch.zeros(2, 1), 1.1, 0.5), r"in \[0, 1\], got 1.1"),
+        (
+            lambda: GaussianDenoiser(torch.zeros(3), covariance=torch.eye(2)),
+            r"expected a mean \(D,\)",
+        ),
+        (
+            lambda: GaussianDenoiser(torch.zeros(2), covariance=torch.tensor([[1, 1], [0, 1.0]])),
+            "symmetric",
+        ),
+        (
+            lambda: IdealDenoiser(torch.zeros(0, 2)),
+            r"expected points \(N, …\), at least one, got \(0, 2\)",
+        ),
+        (
+            lambda: IdealDenoiser(torch.zeros(3, 2), -1.0),
+            "expected a variance of 0 or more, got -1",
+        ),
+        (
+            lambda: IdealDenoiser(torch.zeros(3, 2)).predict_x0(torch.zeros(2, 4), 0.5),
+            r"expected samples \(B, 2\)",
+        ),
+        (
+            lambda: IdealDenoiser(torch.zeros(3, 2)).score(torch.zeros(2, 2), 1.0),
+            r"alphas_cumprod in \[0, 1\), got 1",
+        ),
+        (
+            lambda: GaussianDenoiser(0.0, 1.0).ode_solution(torch.zeros(2, 1), 1.1, 0.5),
+            r"in \[0, 1\], got 1.1",
+        ),
     ],
 )
 def test_bad_arguments_are_named(call, message):

@@ -39,30 +39,51 @@ def latents(tiny):
 
 @pytest.mark.parametrize("with_text", [False, True], ids=["unet", "unet and text encoder"])
 @pytest.mark.parametrize(("rank", "alpha"), [(2, None), (3, 6.0)], ids=["scale 1", "scale 2"])
-def test_diffusers_draws_the_same_with_our_file(tiny, tiny_folder, latents, tmp_path, with_text, rank, alpha):
+def test_diffusers_draws_the_same_with_our_file(
+    tiny, tiny_folder, latents, tmp_path, with_text, rank, alpha
+):
     plain = draw(tiny, latents)
     trained(tiny, with_text, rank=rank, alpha=alpha).save_pretrained(tmp_path)
     got = draw(tiny, latents)
     assert (got - plain).abs().max() > 0.05
     theirs = diffusers.StableDiffusionPipeline.from_pretrained(tiny_folder)
     theirs.set_progress_bar_config(disable=True)
-    theirs.load_lora_weights(tmp_path, weight_name=WEIGHTS_NAME)  # which older ones want to be told when offline
-    options = {"num_inference_steps": 3, "guidance_scale": 2.0, "latents": latents, "output_type": "pt"}
-    assert_close(got / 2 + 0.5, theirs(PROMPTS, height=32, width=32, **options).images, rtol=0, atol=1e-4)
+    theirs.load_lora_weights(
+        tmp_path, weight_name=WEIGHTS_NAME
+    )  # which older ones want to be told when offline
+    options = {
+        "num_inference_steps": 3,
+        "guidance_scale": 2.0,
+        "latents": latents,
+        "output_type": "pt",
+    }
+    assert_close(
+        got / 2 + 0.5, theirs(PROMPTS, height=32, width=32, **options).images, rtol=0, atol=1e-4
+    )
 
 
 def test_a_file_that_diffusers_and_peft_wrote_opens_here(tiny, tiny_folder, tmp_path):
     theirs = diffusers.StableDiffusionPipeline.from_pretrained(tiny_folder).unet
-    theirs.add_adapter(LoraConfig(r=2, lora_alpha=3, target_modules=["to_q", "to_v"], init_lora_weights=False))
+    theirs.add_adapter(
+        LoraConfig(r=2, lora_alpha=3, target_modules=["to_q", "to_v"], init_lora_weights=False)
+    )
     terms = convert_state_dict_to_diffusers(get_peft_model_state_dict(theirs))
     settings = {"unet": theirs.peft_config["default"].to_dict()}
-    diffusers.StableDiffusionPipeline.save_lora_weights(tmp_path, terms, unet_lora_adapter_metadata=settings["unet"])
+    diffusers.StableDiffusionPipeline.save_lora_weights(
+        tmp_path, terms, unet_lora_adapter_metadata=settings["unet"]
+    )
     with safe_open(tmp_path / WEIGHTS_NAME, "pt") as stored:
-        assert all(".lora.down." in key or ".lora.up." in key for key in stored.keys())  # as its training scripts do
+        assert all(
+            ".lora.down." in key or ".lora.up." in key for key in stored.keys()
+        )  # as its training scripts do
     lora = LoRA.from_pretrained(tmp_path, tiny.unet)
     assert lora.alpha / lora.rank == 1.5
     generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(2, 4, 8, 8, generator=generator), torch.tensor(5), torch.randn(2, 16, 12, generator=generator)
+    inputs = (
+        torch.randn(2, 4, 8, 8, generator=generator),
+        torch.tensor(5),
+        torch.randn(2, 16, 12, generator=generator),
+    )
     assert_close(tiny.unet(*inputs), theirs(*inputs).sample, rtol=1e-5, atol=1e-5)
 
 
@@ -84,7 +105,10 @@ def test_at_first_it_adds_exactly_nothing_but_b_has_a_gradient(tiny, latents):
     context = tiny.text_encoder(tiny.tokenizer("a seven"))
     tiny.unet(latents[:1], 5, context).square().mean().backward()
     assert all(term.lora_B.weight.grad.abs().max() > 0 for term in lora.terms)
-    assert not any(parameter.requires_grad for parameter in [*tiny.unet.parameters(), *tiny.text_encoder.parameters()])
+    assert not any(
+        parameter.requires_grad
+        for parameter in [*tiny.unet.parameters(), *tiny.text_encoder.parameters()]
+    )
 
 
 def test_the_network_keeps_its_keys_and_bits(tiny):
@@ -141,7 +165,9 @@ def test_the_strength_is_proportional(tiny):
     lora = trained(tiny, rank=2, alpha=4.0)
     whole = [term.delta() for term in lora.terms]
     lora.set_strength(0.5)
-    assert all(torch.equal(2 * term.delta(), one) for term, one in zip(lora.terms, whole, strict=True))
+    assert all(
+        torch.equal(2 * term.delta(), one) for term, one in zip(lora.terms, whole, strict=True)
+    )
     lora.merge()
     with pytest.raises(ValueError, match="unmerge"):
         lora.set_strength(1)
@@ -167,7 +193,10 @@ def rewrite(folder, change, **settings):
     """The file, changed."""
     file = folder / WEIGHTS_NAME
     with safe_open(file, "pt") as stored:
-        metadata, tensors = stored.metadata(), {key: stored.get_tensor(key) for key in stored.keys()}
+        metadata, tensors = (
+            stored.metadata(),
+            {key: stored.get_tensor(key) for key in stored.keys()},
+        )
     told = json.loads(metadata["lora_adapter_metadata"]) | settings
     save_file(change(tensors), file, metadata | {"lora_adapter_metadata": json.dumps(told)})
 
@@ -176,9 +205,21 @@ def rewrite(folder, change, **settings):
     ("change", "settings", "message"),
     [
         (lambda t: dict(list(t.items())[1:]), {}, "1 missing keys"),
-        (lambda t: {key: tensor[..., :1].contiguous() for key, tensor in t.items()}, {}, "of shape"),
-        (lambda t: {key.replace("lora_A", "lora_down"): x for key, x in t.items()}, {}, "keys like unet"),
-        (lambda t: {key.replace("mid_block", "middle"): x for key, x in t.items()}, {}, "linear layers called"),
+        (
+            lambda t: {key: tensor[..., :1].contiguous() for key, tensor in t.items()},
+            {},
+            "of shape",
+        ),
+        (
+            lambda t: {key.replace("lora_A", "lora_down"): x for key, x in t.items()},
+            {},
+            "keys like unet",
+        ),
+        (
+            lambda t: {key.replace("mid_block", "middle"): x for key, x in t.items()},
+            {},
+            "linear layers called",
+        ),
         (lambda t: {}, {}, "keys like unet"),
         (lambda t: t, {"unet.use_rslora": True}, "plain LoRA, got unet.use_rslora = True"),
         (lambda t: t, {"text_encoder.lora_alpha": 5.0}, "one alpha"),

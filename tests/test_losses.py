@@ -71,11 +71,16 @@ def test_the_contrastive_loss_is_that_of_transformers_clip():
         logit_scale_init_value=1.5,
     )
     clip = transformers.CLIPModel(config).eval()
-    for projection in (clip.text_projection, clip.visual_projection):  # as drawn, all texts are nearly one
+    for projection in (
+        clip.text_projection,
+        clip.visual_projection,
+    ):  # as drawn, all texts are nearly one
         torch.nn.init.normal_(projection.weight)
     ids = torch.arange(18).reshape(6, 3)
     output = clip(input_ids=ids, pixel_values=torch.randn(6, 3, 8, 8), return_loss=True)
-    got = contrastive_loss(3 * output.image_embeds, output.text_embeds, clip.logit_scale.exp())  # length: no matter
+    got = contrastive_loss(
+        3 * output.image_embeds, output.text_embeds, clip.logit_scale.exp()
+    )  # length: no matter
     torch.testing.assert_close(got, output.loss)
 
 
@@ -88,7 +93,9 @@ def test_a_right_pair_costs_less_than_a_wrong_one_and_the_other_way_round_costs_
     images, texts = embeddings()
     assert contrastive_loss(images, images, 10.0) < contrastive_loss(images, texts, 10.0)
     assert contrastive_loss(images, images, 10.0) < contrastive_loss(images, images.flip(0), 10.0)
-    torch.testing.assert_close(contrastive_loss(images, texts, 10.0), contrastive_loss(texts, images, 10.0))
+    torch.testing.assert_close(
+        contrastive_loss(images, texts, 10.0), contrastive_loss(texts, images, 10.0)
+    )
 
 
 def test_the_contrastive_loss_wants_as_many_texts_as_images():
@@ -107,7 +114,8 @@ def test_the_discriminators_loss_is_zero_beyond_the_margin_and_one_where_it_cann
 
 
 def test_the_best_discriminator_answers_the_sign_of_the_likelihood_ratio():
-    """A closed form: where a share p of what it sees is real, the hinge loss is least at +1 if p > 1/2, else at -1."""
+    """A closed form: where a share p of what it sees is real, the hinge loss is least at +1 if p >
+    1/2, else at -1."""
     answers = torch.linspace(-1.5, 1.5, 301)
     for share, best in ((0.8, 1.0), (0.3, -1.0)):
         real, fake = torch.relu(1 - answers), torch.relu(1 + answers)
@@ -132,7 +140,8 @@ def test_decoder_and_discriminator_pull_against_each_other():
 
 
 def test_a_patch_is_judged_by_its_18_pixels_alone():
-    """By what reaches it through the convolutions; the normalisation, which sees everything, is taken out."""
+    """By what reaches it through the convolutions; the normalisation, which sees everything, is
+    taken out."""
     network = PatchDiscriminator(3, 4)
     network[3] = torch.nn.Identity()
     x = torch.randn(1, 3, 64, 64, requires_grad=True)
@@ -149,7 +158,8 @@ PREDICTIONS = ("epsilon", "sample", "v_prediction")
 @pytest.mark.parametrize("prediction_type", PREDICTIONS)
 @pytest.mark.parametrize("weighting", [*PREDICTIONS, "min_snr"])
 def test_a_weighted_loss_is_the_same_under_each_name(prediction_type, weighting):
-    """The weighted error of a wrong x0, said as epsilon or v by the scheduler's formulas, is what it is for x0."""
+    """The weighted error of a wrong x0, said as epsilon or v by the scheduler's formulas, is what
+    it is for x0."""
     scheduler = DDPMScheduler(prediction_type=prediction_type)
     generator = torch.Generator().manual_seed(0)
     x0, wrong_x0, noise = torch.randn(3, 6, 4, generator=generator, dtype=torch.float64)
@@ -175,22 +185,35 @@ def test_min_snr_weights_are_those_of_diffusers_training_script():
     clipped = torch.minimum(snr, torch.tensor(5.0))
     remaining = scheduler.alphas_cumprod
     for prediction_type, divisor in (("epsilon", snr), ("v_prediction", snr + 1), ("sample", 1.0)):
-        torch.testing.assert_close(snr_weights(remaining, prediction_type), clipped / divisor, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(
+            snr_weights(remaining, prediction_type), clipped / divisor, rtol=1e-4, atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("prediction_type", PREDICTIONS)
 def test_its_own_weighting_is_the_plain_loss(prediction_type):
     remaining = torch.linspace(0.001, 0.999, 50)
-    torch.testing.assert_close(snr_weights(remaining, prediction_type, prediction_type), torch.ones(50))
+    torch.testing.assert_close(
+        snr_weights(remaining, prediction_type, prediction_type), torch.ones(50)
+    )
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
         ((torch.tensor([1.5]), "epsilon"), r"expected alphas_cumprod in \[0, 1\], got 1.5"),
-        ((torch.tensor([0.5]), "score"), "expected a prediction_type of epsilon, sample, v_prediction, got 'score'"),
-        ((torch.tensor([0.5]), "epsilon", "snr"), "expected a weighting of epsilon, .*min_snr, got 'snr'"),
-        ((torch.tensor([0.0]), "epsilon"), "expected some signal and some noise to predict epsilon"),
+        (
+            (torch.tensor([0.5]), "score"),
+            "expected a prediction_type of epsilon, sample, v_prediction, got 'score'",
+        ),
+        (
+            (torch.tensor([0.5]), "epsilon", "snr"),
+            "expected a weighting of epsilon, .*min_snr, got 'snr'",
+        ),
+        (
+            (torch.tensor([0.0]), "epsilon"),
+            "expected some signal and some noise to predict epsilon",
+        ),
     ],
 )
 def test_weights_that_make_no_sense_are_named(arguments, message):

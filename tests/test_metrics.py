@@ -37,7 +37,10 @@ def examiner():
 def test_frechet_distance_is_that_of_scipys_matrix_square_root(count_a, count_b, dim):
     a, b = features(count_a, dim, 0), features(count_b, dim, 1, shift=0.5, scale=1.5)
     mean_a, mean_b = a.double().mean(0).numpy(), b.double().mean(0).numpy()
-    cov_a, cov_b = np.cov(a.double().numpy(), rowvar=False), np.cov(b.double().numpy(), rowvar=False)
+    cov_a, cov_b = (
+        np.cov(a.double().numpy(), rowvar=False),
+        np.cov(b.double().numpy(), rowvar=False),
+    )
     if min(count_a, count_b) > dim:
         root = scipy.linalg.sqrtm(cov_a @ cov_b)
     else:  # the product is singular, of which sqrtm makes nonsense: tr sqrt(A B) = tr sqrt(√A B √A)
@@ -68,7 +71,8 @@ def test_kernel_distance_is_that_of_a_double_loop(count_a, count_b):
         return (float(x @ y) / len(x) + 1) ** 3
 
     within = [
-        sum(k(x[i], x[j]) for i in range(len(x)) for j in range(len(x)) if i != j) / (len(x) * (len(x) - 1))
+        sum(k(x[i], x[j]) for i in range(len(x)) for j in range(len(x)) if i != j)
+        / (len(x) * (len(x) - 1))
         for x in (a, b)
     ]
     between = sum(k(x, y) for x in a for y in b) / (len(a) * len(b))
@@ -79,17 +83,21 @@ def test_kernel_distance_in_pieces_is_that_of_the_whole_table():
     a, b = features(1500, 3).double(), features(2100, 3, seed=1).double()
     kernels = [(x @ y.T / 3 + 1) ** 3 for x, y in ((a, a), (b, b), (a, b))]
     within = [(k.sum() - k.trace()) / (len(k) * (len(k) - 1)) for k in kernels[:2]]
-    assert kernel_distance(a, b) == pytest.approx(float(sum(within) - 2 * kernels[2].mean()), rel=1e-9)
+    assert kernel_distance(a, b) == pytest.approx(
+        float(sum(within) - 2 * kernels[2].mean()), rel=1e-9
+    )
 
 
 def test_kernel_distance_is_unbiased():
-    """Over many draws from one distribution its mean is 0; counting pictures with themselves would put it far above."""
+    """Over many draws from one distribution its mean is 0; counting pictures with themselves would
+    put it far above."""
     draws = torch.randn(200, 2, 12, 3, generator=torch.Generator().manual_seed(0))
     unbiased = torch.tensor([kernel_distance(a, b) for a, b in draws])
     error = unbiased.std() / 200**0.5
     assert abs(unbiased.mean()) < 3 * error
     biased = [
-        sum(s * ((x @ y.T / 3 + 1) ** 3).mean() for x, y, s in ((a, a, 1), (b, b, 1), (a, b, -2))) for a, b in draws
+        sum(s * ((x @ y.T / 3 + 1) ** 3).mean() for x, y, s in ((a, a, 1), (b, b, 1), (a, b, -2)))
+        for a, b in draws
     ]
     assert torch.stack(biased).mean() > 10 * error
 
@@ -100,14 +108,19 @@ def test_precision_and_recall_see_fidelity_and_coverage_apart():
     clusters = torch.randn(2, 50, 4, generator=generator) + torch.tensor([0.0, 100.0]).view(2, 1, 1)
     real = clusters.flatten(0, 1)
     assert precision_recall(real, real) == (1.0, 1.0)
-    assert precision_recall(real, clusters[0]) == (1.0, 0.5)  # good, but half of the real ones are missing
+    assert precision_recall(real, clusters[0]) == (
+        1.0,
+        0.5,
+    )  # good, but half of the real ones are missing
     half_wrong = torch.cat([real, torch.randn(100, 4, generator=generator) - 500])
     assert precision_recall(real, half_wrong) == (0.5, 1.0)  # all there, but half are no good
     assert precision_recall(real, clusters[0] - 500) == (0.0, 0.0)
 
 
 def test_precision_uses_the_radius_of_the_kth_neighbour():
-    real = torch.tensor([[0.0], [1.0], [2.0], [3.0], [10.0]])  # third neighbours at 3, 2, 2, 3 and 9
+    real = torch.tensor(
+        [[0.0], [1.0], [2.0], [3.0], [10.0]]
+    )  # third neighbours at 3, 2, 2, 3 and 9
     inside, outside = torch.tensor([[5.9]]), torch.tensor([[-3.1]])
     at = torch.tensor([[19.0], [19.1], [-3.0], [-3.1]])
     assert precision_recall(real, at)[0] == 0.5
@@ -117,7 +130,9 @@ def test_precision_uses_the_radius_of_the_kth_neighbour():
 
 def test_precision_recall_does_not_lose_close_neighbours_to_rounding():
     """Far from the origin, |x|² + |y|² − 2xy in float32 knows nothing of small distances."""
-    near = 0.01 * torch.randn(60, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    near = 0.01 * torch.randn(
+        60, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
     moved = near[:30] + 1e-3, near[30:]
     expected = precision_recall(*moved)
     assert precision_recall(moved[0] + 1000, moved[1] + 1000) == pytest.approx(expected)
@@ -149,7 +164,9 @@ def test_nearest_images_name_the_picture_that_a_double_loop_finds_in_every_piece
 
 @pytest.mark.parametrize("training", [torch.zeros(9, 1, 8, 8), torch.zeros(0, 1, 4, 4)])
 def test_nearest_images_are_of_one_shape_and_at_least_one(training):
-    with pytest.raises(ValueError, match=r"expected images of the training images' shape .* got \(1, 4, 4\)"):
+    with pytest.raises(
+        ValueError, match=r"expected images of the training images' shape .* got \(1, 4, 4\)"
+    ):
         nearest_images(torch.zeros(2, 1, 4, 4), training)
 
 
@@ -238,7 +255,11 @@ def test_a_classifier_learns_and_is_reproducible():
         torch.manual_seed(0)
         model = ImageClassifier(8, num_classes=2, block_out_channels=(4,), feature_dim=4)
         batches = classifier_batches("halves", images, labels, batch_size=16, seed=1)
-        results.append(Stage("halves", ClassifierTask(model), batches, learning_rate=3e-3).run(30, progress=False))
+        results.append(
+            Stage("halves", ClassifierTask(model), batches, learning_rate=3e-3).run(
+                30, progress=False
+            )
+        )
         assert not model.training and len(results[-1]) == 30
         assert extract(model, images)[1].eq(labels).float().mean() > 0.9
     assert results[0] == results[1]
@@ -254,7 +275,9 @@ def test_jitter_moves_a_picture_a_little_and_leaves_black_around_it():
     rows = ((moved + 1).sum((1, 3)) * torch.arange(28)).sum(1) / weight
     assert (rows - 13.5).abs().max() < 28 * 0.06 + 1
     torch.testing.assert_close(moved, jitter(images, torch.Generator().manual_seed(0)))
-    torch.testing.assert_close(jitter(images, torch.Generator(), rotation=0, scale=0, shift=0), images)
+    torch.testing.assert_close(
+        jitter(images, torch.Generator(), rotation=0, scale=0, shift=0), images
+    )
 
 
 def test_shift_and_mirror_cuts_a_window_out_of_the_reflected_picture_or_out_of_its_mirror_image():
@@ -282,11 +305,16 @@ def blobs(counts, seed=0):
     """Features of so many pictures of each kind, far apart."""
     generator = torch.Generator().manual_seed(seed)
     kinds = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
-    return 20 * torch.eye(len(counts))[kinds] + torch.randn(len(kinds), len(counts), generator=generator)
+    return 20 * torch.eye(len(counts))[kinds] + torch.randn(
+        len(kinds), len(counts), generator=generator
+    )
 
 
 def test_no_more_bins_differ_between_two_real_crowds_than_chance_allows():
-    found = [mode_coverage(blobs([300] * 8, s), blobs([100] * 8, s + 50), bins=40, seed=s) for s in range(6)]
+    found = [
+        mode_coverage(blobs([300] * 8, s), blobs([100] * 8, s + 50), bins=40, seed=s)
+        for s in range(6)
+    ]
     assert sum(m.different for m in found) / 6 < 0.12 and max(m.missing for m in found) <= 0.05
 
 

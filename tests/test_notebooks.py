@@ -1,4 +1,5 @@
-"""Rules that hold for every notebook. That they run, and what they assert, `make test` checks with nbval."""
+"""Rules that hold for every notebook. That they run, and what they assert, `make test` checks with
+nbval."""
 
 import ast
 import functools
@@ -26,7 +27,10 @@ def code_cells(path: Path) -> list[str]:
     """The source of each code cell, without IPython's magics and shell lines."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    return ["\n".join(line for line in source.splitlines() if line.lstrip()[:1] not in "%!") for source in sources]
+    return [
+        "\n".join(line for line in source.splitlines() if line.lstrip()[:1] not in "%!")
+        for source in sources
+    ]
 
 
 def as_committed(path: Path) -> dict:
@@ -63,7 +67,9 @@ def test_opens_with_a_title_and_runs_on_any_python3_kernel(path):
     first = notebook["cells"][0]
     assert first["cell_type"] == "markdown" and "".join(first["source"]).startswith("# ")
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"
-    assert (notebook["nbformat"], notebook["nbformat_minor"]) >= (4, 5), "cells have ids from 4.5 on"
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) >= (4, 5), (
+        "cells have ids from 4.5 on"
+    )
 
 
 @notebooks
@@ -79,8 +85,13 @@ def test_no_code_cell_is_longer_than_45_lines(path):
 
 @notebooks
 def test_figures_have_captions_and_links_between_cells_lead_somewhere(path):
-    """docs/numbering.py makes numbered figures of the first and numbered references of the second."""
-    shown = [cell["metadata"]["mystnb"] for cell in cells_of(path.name).values() if "mystnb" in cell["metadata"]]
+    """docs/numbering.py makes numbered figures of the first and numbered references of the
+    second."""
+    shown = [
+        cell["metadata"]["mystnb"]
+        for cell in cells_of(path.name).values()
+        if "mystnb" in cell["metadata"]
+    ]
     captions = [one["figure"]["caption"] for one in shown]
     assert len(captions) >= 3 and len(set(captions)) == len(captions)
     assert all(caption.endswith((".", "?")) for caption in captions)
@@ -111,15 +122,27 @@ def source_of(cell: dict) -> str:
 @pytest.mark.parametrize("chapter", sorted(DISTILS))
 def test_a_chapter_compares_what_it_built_with_the_package_and_imports_it(chapter):
     trees = [ast.parse(source) for source in code_cells(ROOT / f"{chapter}.ipynb")]
-    imports = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    attributes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    imports = [
+        node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+    ]
+    attributes = [
+        node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)
+    ]
     used = {(node.module or "", alias.name) for node in imports for alias in node.names}
-    used |= {(f"minildm.{node.value.id}", node.attr) for node in attributes if isinstance(node.value, ast.Name)}
+    used |= {
+        (f"minildm.{node.value.id}", node.attr)
+        for node in attributes
+        if isinstance(node.value, ast.Name)
+    }
     assert set(DISTILS[chapter]) <= {module_behind(*name) for name in used}
 
-    testing = [alias for node in imports if node.module == "minildm.testing" for alias in node.names]
+    testing = [
+        alias for node in imports if node.module == "minildm.testing" for alias in node.names
+    ]
     helpers = {alias.asname or alias.name for alias in testing}
-    assert helpers & {name for tree in trees for name in names_in(tree)}, "it calls nothing of minildm.testing"
+    assert helpers & {name for tree in trees for name in names_in(tree)}, (
+        "it calls nothing of minildm.testing"
+    )
 
 
 @functools.cache
@@ -141,7 +164,9 @@ def test_every_chapter_says_what_it_distils():
 def test_a_notebook_imports_from_packages_never_from_their_files(path):
     nodes = [node for source in code_cells(path) for node in ast.walk(ast.parse(source))]
     froms = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
-    imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names} | froms
+    imported = {
+        alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names
+    } | froms
     doors = {"minildm", *(f"minildm.{package}" for package in filter(None, reading_order()))}
     doors |= {f"minildm.{file}" for file in reading_order()[""]}
     assert {name for name in imported if name.partition(".")[0] == "minildm"} <= doors

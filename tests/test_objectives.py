@@ -11,7 +11,8 @@ PREDICTIONS = ("epsilon", "sample", "v_prediction")
 
 
 class Guess(nn.Module):
-    """In a U-Net's place: always the same guess at x0 (B, C, h, w), said as the prediction type wants it."""
+    """In a U-Net's place: always the same guess at x0 (B, C, h, w), said as the prediction type
+    wants it."""
 
     def __init__(self, x0, scheduler):
         super().__init__()
@@ -21,7 +22,9 @@ class Guess(nn.Module):
         alpha, sigma = self.scheduler.alpha_sigma(timestep, sample)
         noise = (sample - alpha * self.x0) / sigma
         v = self.scheduler.get_velocity(self.x0, noise, timestep)
-        return {"epsilon": noise, "sample": self.x0, "v_prediction": v}[self.scheduler.config.prediction_type]
+        return {"epsilon": noise, "sample": self.x0, "v_prediction": v}[
+            self.scheduler.config.prediction_type
+        ]
 
 
 class Mute(nn.Module):
@@ -37,7 +40,9 @@ def loss(prediction_type, weighting):
     scheduler = DDPMScheduler(prediction_type=prediction_type)
     scheduler.alphas_cumprod = scheduler.alphas_cumprod.double()
     task = DenoiserTask(Guess(guess, scheduler), Mute(), scheduler, weighting)
-    return task(latents, noise, torch.tensor([5, 250, 500, 750, 980]), torch.zeros(5, 3, dtype=torch.long))
+    return task(
+        latents, noise, torch.tensor([5, 250, 500, 750, 980]), torch.zeros(5, 3, dtype=torch.long)
+    )
 
 
 @pytest.mark.parametrize("prediction_type", PREDICTIONS)

@@ -1,4 +1,5 @@
-"""The promises of the package as a whole: cheap to import, complete, documented, layered, one version."""
+"""The promises of the package as a whole: cheap to import, complete, documented, layered, one
+version."""
 
 import ast
 import importlib
@@ -20,7 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "minildm"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SCRIPTS = [
-    path for folder in ("tests", "benchmarks", "data", "scripts") for path in sorted((ROOT / folder).glob("*.py"))
+    path
+    for folder in ("tests", "benchmarks", "data", "scripts")
+    for path in sorted((ROOT / folder).glob("*.py"))
 ]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
@@ -30,14 +33,20 @@ HEAVY = ("transformers", "matplotlib", "diffusers", "accelerate", "torchvision",
 def python(code: str) -> str:
     """What a fresh interpreter prints for this code."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
 def imported_by(code: str) -> set[str]:
     """The top-level packages that this code imports, directly or not."""
-    return set(python(f"{code}\nimport sys; print(*{{name.partition('.')[0] for name in sys.modules}})").split())
+    return set(
+        python(
+            f"{code}\nimport sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
+        ).split()
+    )
 
 
 def relative(path: Path) -> str:
@@ -114,8 +123,14 @@ def test_an_unknown_name_is_an_attribute_error():
 def test_everything_public_has_a_docstring(path):
     tree = ast.parse(path.read_text())
     definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    public = [node for node in tree.body if isinstance(node, definitions) and not node.name.startswith("_")]
-    public = [node for node in public if node.name != "main"]  # a script's docstring says what it does
+    public = [
+        node
+        for node in tree.body
+        if isinstance(node, definitions) and not node.name.startswith("_")
+    ]
+    public = [
+        node for node in public if node.name != "main"
+    ]  # a script's docstring says what it does
     assert ast.get_docstring(tree), "the module has none"
     assert [node.name for node in public if not ast.get_docstring(node)] == []
 
@@ -126,13 +141,15 @@ def test_a_module_reads_in_one_sitting(path):
 
 
 def module_of(path: Path) -> str:
-    """The name in the reading order: `models.unet`; a folder inside a package counts as one module."""
+    """The name in the reading order: `models.unet`; a folder inside a package counts as one
+    module."""
     package, *rest = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join([package, *rest[:1]])
 
 
 def minildm_imports(tree: ast.AST) -> set[str]:
-    """The modules of minildm that a file imports, inside functions too; `models` for a whole package."""
+    """The modules of minildm that a file imports, inside functions too; `models` for a whole
+    package."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -143,7 +160,9 @@ def minildm_imports(tree: ast.AST) -> set[str]:
             found |= {node.module, *names} if node.module.startswith("minildm") else set()
     within = {name.removeprefix("minildm.") for name in found if name.startswith("minildm.")}
     known = {*MODULES_IN_ORDER, *reading_order()}
-    return {".".join(name.split(".")[:2]) for name in within if ".".join(name.split(".")[:2]) in known} - {""}
+    return {
+        ".".join(name.split(".")[:2]) for name in within if ".".join(name.split(".")[:2]) in known
+    } - {""}
 
 
 MODULES_IN_ORDER = modules()
@@ -154,7 +173,9 @@ def test_the_reading_order_names_every_module_once():
     assert sorted(MODULES_IN_ORDER) == sorted(files)
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if path.stem not in {"__init__", "__main__"}], ids=relative)
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if path.stem not in {"__init__", "__main__"}], ids=relative
+)
 def test_imports_point_one_way(path):
     module = module_of(path)
     above = MODULES_IN_ORDER[: MODULES_IN_ORDER.index(module)]
@@ -185,7 +206,9 @@ def test_the_version_is_the_same_everywhere():
 def test_the_readme_fits_one_screen_and_its_links_lead_somewhere():
     readme = (ROOT / "README.md").read_text()
     assert len(readme.splitlines()) <= 50
-    links = re.findall(r"\]\((?!http)([^)#]+)", readme) + re.findall(r'src="(?!http)([^"]+)"', readme)
+    links = re.findall(r"\]\((?!http)([^)#]+)", readme) + re.findall(
+        r'src="(?!http)([^"]+)"', readme
+    )
     assert [link for link in links if not (ROOT / link).exists()] == []
     assert "make lab" in readme and "make test" in readme
 
@@ -197,7 +220,8 @@ def test_ci_runs_the_readmes_test_command_and_then_the_pages():
 
 
 def test_dependencies_stand_once():
-    """Every extra and environment.yml draw on pyproject.toml; no package is named in two of its lists."""
+    """Every extra and environment.yml draw on pyproject.toml; no package is named in two of its
+    lists."""
     project = PYPROJECT["project"]
     named = names(sum(project["optional-dependencies"].values(), start=project["dependencies"]))
     assert sorted(named) == sorted(set(named))
@@ -206,7 +230,8 @@ def test_dependencies_stand_once():
 
 
 def third_party(sources: list[str]) -> set[str]:
-    """The distributions that these sources import, beside the standard library and the project's own files."""
+    """The distributions that these sources import, beside the standard library and the project's
+    own files."""
     found = set()
     for node in (node for source in sources for node in ast.walk(ast.parse(source))):
         if isinstance(node, ast.Import):
@@ -219,7 +244,8 @@ def third_party(sources: list[str]) -> set[str]:
 
 
 def names(requirements: list[str]) -> list[str]:
-    """The distributions that a list of requirements names, without versions; the project itself left out."""
+    """The distributions that a list of requirements names, without versions; the project itself
+    left out."""
     found = [re.split(r"[\[<>=~!; ]", requirement)[0] for requirement in requirements]
     return [name for name in found if name != "minildm"]
 
@@ -227,19 +253,36 @@ def names(requirements: list[str]) -> list[str]:
 def declared(*extras: str) -> set[str]:
     """The names of the core dependencies and of these extras."""
     project = PYPROJECT["project"]
-    return {*names(project["dependencies"]), *names([x for e in extras for x in project["optional-dependencies"][e]])}
+    return {
+        *names(project["dependencies"]),
+        *names([x for e in extras for x in project["optional-dependencies"][e]]),
+    }
 
 
 def test_every_import_is_a_declared_dependency():
     figures = {*PACKAGE.glob("plots/*.py"), *PACKAGE.glob("widgets/*.py")}  # for the notebooks
     grading = set((PACKAGE / "grading").rglob("*.py"))  # for teachers
-    assert third_party([path.read_text() for path in MODULES if path not in figures | grading]) <= declared()
+    assert (
+        third_party([path.read_text() for path in MODULES if path not in figures | grading])
+        <= declared()
+    )
     assert third_party([path.read_text() for path in grading]) <= declared("grade")
     assert third_party([path.read_text() for path in figures]) <= declared("course")
-    notebooks = [json.loads(path.read_text())["cells"] for path in (ROOT / "notebooks").glob("*.ipynb")]
-    cells = ["".join(cell["source"]) for cells in notebooks for cell in cells if cell["cell_type"] == "code"]
-    assert third_party([re.sub(r"(?m)^\s*[%!].*", "", cell) for cell in cells]) <= declared("course")
-    assert third_party([path.read_text() for path in SCRIPTS]) <= declared("course", "grade", "test")
+    notebooks = [
+        json.loads(path.read_text())["cells"] for path in (ROOT / "notebooks").glob("*.ipynb")
+    ]
+    cells = [
+        "".join(cell["source"])
+        for cells in notebooks
+        for cell in cells
+        if cell["cell_type"] == "code"
+    ]
+    assert third_party([re.sub(r"(?m)^\s*[%!].*", "", cell) for cell in cells]) <= declared(
+        "course"
+    )
+    assert third_party([path.read_text() for path in SCRIPTS]) <= declared(
+        "course", "grade", "test"
+    )
     assert third_party([(ROOT / "browser" / "build.py").read_text()]) <= declared("book")
 
 

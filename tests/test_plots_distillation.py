@@ -16,8 +16,13 @@ def test_every_path_and_every_end_is_a_line():
 
 
 def test_every_point_says_its_steps():
-    figure = plot_quality_time({"base": [(1, 2.0, 30.0), (10, 20.0, 1.0)], "student": [(1, 1.0, 2.0)]}, "score", 0.5)
+    figure = plot_quality_time(
+        {"base": [(1, 2.0, 30.0), (10, 20.0, 1.0)], "student": [(1, 1.0, 2.0)]}, "score", 0.5
+    )
     ax = figure.axes[0]
     assert [text.get_text() for text in ax.texts] == ["1", "10", "1"]
-    assert list(ax.lines[0].get_xdata()) == [2.0, 20.0] and list(ax.lines[0].get_ydata()) == [30.0, 1.0]
+    assert list(ax.lines[0].get_xdata()) == [2.0, 20.0] and list(ax.lines[0].get_ydata()) == [
+        30.0,
+        1.0,
+    ]
     assert [line.get_label() for line in ax.lines] == ["base", "student", "real pictures"]

@@ -26,7 +26,10 @@ def test_progress_has_a_line_for_each_seed_its_best_as_a_dot_and_what_it_is_comp
     figure = plot_progress(runs, "seconds", "distance", floor=1.0, marks={"other": 1.5})
     lines = figure.axes[0].lines
     assert [list(line.get_ydata()) for line in lines[::2]][:2] == [[9.0, 3.0, 4.0], [8.0, 5.0, 2.0]]
-    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in lines[1:4:2]] == [(2, 3.0), (3, 2.0)]
+    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in lines[1:4:2]] == [
+        (2, 3.0),
+        (3, 2.0),
+    ]
     assert [line.get_ydata()[0] for line in lines[4:]] == [1.5, 1.0]
     assert figure.axes[0].get_yscale() == "log"
     assert [text.get_text() for text in figure.legends[0].texts] == ["gan", "other", "real digits"]

@@ -24,7 +24,11 @@ LINEAR = torch.cumprod(1 - make_betas("linear"), 0)
 
 def flat_images(*values: float, channels: int = 1, height: int = 3, width: int = 4) -> torch.Tensor:
     """(N, channels, height, width): a picture of one colour for each value."""
-    return torch.tensor(values, dtype=torch.float32).view(-1, 1, 1, 1).expand(-1, channels, height, width)
+    return (
+        torch.tensor(values, dtype=torch.float32)
+        .view(-1, 1, 1, 1)
+        .expand(-1, channels, height, width)
+    )
 
 
 def shown(figure) -> np.ndarray:
@@ -37,7 +41,9 @@ def inside(figure) -> bool:
     figure.draw_without_rendering()
     box = figure.get_tightbbox()
     width, height = figure.get_size_inches()
-    return box.x0 >= -0.01 and box.y0 >= -0.01 and box.x1 <= width + 0.01 and box.y1 <= height + 0.01
+    return (
+        box.x0 >= -0.01 and box.y0 >= -0.01 and box.x1 <= width + 0.01 and box.y1 <= height + 0.01
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +82,10 @@ def test_saved_pixels_and_lists_draw_like_tensors():
 @pytest.mark.parametrize(
     "images, message",
     [
-        (torch.zeros(2, 4, 3, 3), r"float tensor \(N, 1 or 3, h, w\) .* got torch.float32 \(2, 4, 3, 3\)"),
+        (
+            torch.zeros(2, 4, 3, 3),
+            r"float tensor \(N, 1 or 3, h, w\) .* got torch.float32 \(2, 4, 3, 3\)",
+        ),
         (torch.zeros(3, 3), r"got torch.float32 \(3, 3\)"),
         (np.zeros((2, 3, 3)), r"got float64 \(2, 3, 3\)"),
         (flat_images(float("nan")), "not finite"),
@@ -101,7 +110,9 @@ def test_save_grid_writes_the_mosaic_enlarged(tmp_path):
 
 def test_save_grid_needs_no_matplotlib(tmp_path):
     draw = f"plots.save_grid(torch.zeros(1, 1, 2, 2), {str(tmp_path / 'grid.png')!r})"
-    code = f"import sys, torch; from minildm import plots; {draw}; print('matplotlib' in sys.modules)"
+    code = (
+        f"import sys, torch; from minildm import plots; {draw}; print('matplotlib' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True)
     assert done.stdout.split() == [b"False"], done.stderr.decode()
 
@@ -134,7 +145,9 @@ def test_image_grid_wants_a_title_for_each_image():
 
 
 def test_filmstrip_labels_each_frame_below_its_middle():
-    figure = plots.plot_filmstrip(flat_images(-1, 0, 1, height=9, width=9), ["0", "10", "20"], xlabel="timestep t")
+    figure = plots.plot_filmstrip(
+        flat_images(-1, 0, 1, height=9, width=9), ["0", "10", "20"], xlabel="timestep t"
+    )
     (ax,) = figure.axes
     assert ax.get_xlabel() == "timestep t"
     assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "10", "20"]
@@ -143,7 +156,9 @@ def test_filmstrip_labels_each_frame_below_its_middle():
 
 
 def test_long_labels_of_a_full_filmstrip_do_not_touch():
-    figure = plots.plot_filmstrip(flat_images(*[0] * 10, height=9, width=9), ["airplane", "automobile"] * 5)
+    figure = plots.plot_filmstrip(
+        flat_images(*[0] * 10, height=9, width=9), ["airplane", "automobile"] * 5
+    )
     figure.canvas.draw()
     boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
     assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
@@ -181,7 +196,13 @@ def test_schedules_are_drawn_as_given_with_their_signal_to_noise_ratio():
 
 
 def test_schedule_figure_names_its_axes_and_lines():
-    names = ["linear", "scaled_linear (Stable Diffusion)", "squaredcos_cap_v2", "sigmoid", "zero-terminal-SNR"]
+    names = [
+        "linear",
+        "scaled_linear (Stable Diffusion)",
+        "squaredcos_cap_v2",
+        "sigmoid",
+        "zero-terminal-SNR",
+    ]
     figure = plots.plot_schedules(dict.fromkeys(names, LINEAR))
     left, right = figure.axes
     assert all(ax.get_title(loc="left") and "timestep" in ax.get_xlabel() for ax in figure.axes)
@@ -204,7 +225,8 @@ def test_pure_noise_and_pure_signal_leave_the_frame_instead_of_vanishing():
 
 
 @pytest.mark.parametrize(
-    "schedules", [{}, {str(i): LINEAR for i in range(8)}, {"betas": LINEAR + 1}, {"a": LINEAR[None]}]
+    "schedules",
+    [{}, {str(i): LINEAR for i in range(8)}, {"betas": LINEAR + 1}, {"a": LINEAR[None]}],
 )
 def test_what_is_no_schedule_is_refused(schedules):
     with pytest.raises(ValueError, match="expected"):
@@ -221,22 +243,32 @@ def outlines(figure) -> list:
 def test_histograms_share_their_bins_and_add_up_to_one_even_for_many_equal_values():
     many = torch.full((20_000_000,), -1.0)  # more than a float32 counts
     many[-5_000_000:] = 1.0
-    figure = plots.plot_histograms({"many": many, "few": torch.tensor([0.0, 1.0, 1.0])}, "x", bins=4)
+    figure = plots.plot_histograms(
+        {"many": many, "few": torch.tensor([0.0, 1.0, 1.0])}, "x", bins=4
+    )
     first, second = outlines(figure)
     np.testing.assert_allclose(first.values, [0.75, 0, 0, 0.25])
     np.testing.assert_allclose(second.values, [0, 0, 1 / 3, 2 / 3])
     np.testing.assert_allclose(first.edges, [-1, -0.5, 0, 0.5, 1])
     np.testing.assert_array_equal(first.edges, second.edges)
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["many", "few"] and inside(figure)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "many",
+        "few",
+    ] and inside(figure)
 
 
 def test_spectra_rise_to_one_and_the_dot_stands_where_the_share_is_reached():
-    figure = plots.plot_spectra({"steep": torch.tensor([8.0, 1.5, 0.5]), "flat": torch.ones(10)}, share=0.9)
+    figure = plots.plot_spectra(
+        {"steep": torch.tensor([8.0, 1.5, 0.5]), "flat": torch.ones(10)}, share=0.9
+    )
     steep, dot, flat, other_dot = figure.axes[0].lines[:4]
     np.testing.assert_allclose(steep.get_ydata(), [0.8, 0.95, 1.0])
     np.testing.assert_allclose(flat.get_ydata(), np.linspace(0.1, 1, 10))
     assert dot.get_xdata()[0] == 2 and other_dot.get_xdata()[0] == 9
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["steep: 2 of 3", "flat: 9 of 10"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "steep: 2 of 3",
+        "flat: 9 of 10",
+    ]
     assert inside(figure)
 
 

@@ -20,7 +20,9 @@ def no_figure_stays_open():
 
 
 def test_each_feature_map_is_stretched_over_its_own_range():
-    maps = torch.stack([torch.tensor([[0.0, 1.0], [0.0, 1.0]]), torch.tensor([[5.0, 9.0], [5.0, 9.0]])])
+    maps = torch.stack(
+        [torch.tensor([[0.0, 1.0], [0.0, 1.0]]), torch.tensor([[5.0, 9.0], [5.0, 9.0]])]
+    )
     (image,) = plot_feature_maps({"a": maps}, count=2, size=2).axes[0].get_images()
     sheet = np.asarray(image.get_array())
     np.testing.assert_array_equal(sheet[:, :2], [[0, 255], [0, 255]])

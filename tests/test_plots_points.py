@@ -17,17 +17,25 @@ def test_arrows_stand_where_the_field_says_and_point_where_it_points():
     field = torch.stack(torch.meshgrid(places, places, indexing="xy"), dim=-1) + 3  # (x + 3, y + 3)
     (ax,) = plot_fields([field], ["away"], extent=1.0).axes
     (arrows,) = ax.collections
-    torch.testing.assert_close(torch.tensor(arrows.U * (arrows.Y + 3)), torch.tensor(arrows.V * (arrows.X + 3)))
-    torch.testing.assert_close(torch.tensor(arrows.get_array()), field.norm(dim=-1).flatten(), check_dtype=False)
+    torch.testing.assert_close(
+        torch.tensor(arrows.U * (arrows.Y + 3)), torch.tensor(arrows.V * (arrows.X + 3))
+    )
+    torch.testing.assert_close(
+        torch.tensor(arrows.get_array()), field.norm(dim=-1).flatten(), check_dtype=False
+    )
 
 
 def test_noise_grows_to_the_right():
-    figure = plot_levels({"one": torch.ones(5), "two": torch.ones(5)}, torch.linspace(5, -5, 5), "error")
+    figure = plot_levels(
+        {"one": torch.ones(5), "two": torch.ones(5)}, torch.linspace(5, -5, 5), "error"
+    )
     left, right = figure.axes[0].get_xlim()
     assert left > right and len(figure.axes[0].lines) == 2
 
 
-@pytest.mark.parametrize("draw", [lambda: plot_points({}), lambda: plot_levels({}, torch.ones(1), "")])
+@pytest.mark.parametrize(
+    "draw", [lambda: plot_points({}), lambda: plot_levels({}, torch.ones(1), "")]
+)
 def test_nothing_to_draw_is_an_error(draw):
     with pytest.raises(ValueError, match="expected"):
         draw()

@@ -15,7 +15,10 @@ def lines(ax):
 
 
 def test_paths_run_from_noise_on_the_left_to_data_on_the_right():
-    sigmas, x = torch.linspace(3, 0, 20), torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
+    sigmas, x = (
+        torch.linspace(3, 0, 20),
+        torch.randn(20, 4, generator=torch.Generator().manual_seed(0)),
+    )
     figure = plot_paths({"one": (sigmas, x), "two": (sigmas, -x)}, xlabel="sigma", ylabel="x")
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["one", "two"]
     for ax, sign in zip(figure.axes, (1, -1), strict=True):
@@ -34,7 +37,10 @@ def test_convergence_is_drawn_on_log_log_axes_with_the_slopes_in_the_legend():
         np.testing.assert_allclose(line.get_ydata(), error)
         assert line.get_label().startswith(name)
     guides = [line for line in ax.get_lines() if len(line.get_xdata()) == 2]
-    slopes = [np.diff(np.log(line.get_ydata()))[0] / np.diff(np.log(line.get_xdata()))[0] for line in guides]
+    slopes = [
+        np.diff(np.log(line.get_ydata()))[0] / np.diff(np.log(line.get_xdata()))[0]
+        for line in guides
+    ]
     np.testing.assert_allclose(slopes, [-1, -2])
 
 
@@ -43,5 +49,7 @@ def test_quality_has_a_panel_for_each_cost_and_the_floor_in_each():
     figure = plot_quality({"questions": curves, "ms": curves}, "distance", floor=1.7)
     assert [ax.get_xlabel() for ax in figure.axes] == ["questions", "ms"]
     for ax in figure.axes:
-        np.testing.assert_allclose([line.get_ydata() for line in lines(ax)], [row for _, row in curves.values()])
+        np.testing.assert_allclose(
+            [line.get_ydata() for line in lines(ax)], [row for _, row in curves.values()]
+        )
         assert any(list(line.get_ydata()) == [1.7, 1.7] for line in ax.get_lines())

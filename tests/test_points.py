@@ -31,14 +31,20 @@ def test_the_checkerboard_fills_its_dark_squares_alike_and_leaves_the_light_ones
 
 
 def test_energy_distance_in_one_dimension_is_that_of_the_distribution_functions():
-    """scipy's is √(2∫(F - G)²), of the samples as they are; ours leaves out the pairs of a point with itself."""
-    a, b = torch.randn(3000, 1, generator=generator()), 0.7 * torch.randn(3000, 1, generator=generator(1)) + 0.5
+    """scipy's is √(2∫(F - G)²), of the samples as they are; ours leaves out the pairs of a point
+    with itself."""
+    a, b = (
+        torch.randn(3000, 1, generator=generator()),
+        0.7 * torch.randn(3000, 1, generator=generator(1)) + 0.5,
+    )
     assert energy_distance(a, b) == pytest.approx(theirs(a[:, 0], b[:, 0]) ** 2, abs=2e-3)
     assert energy_distance(a, b) > 0.1
 
 
 def test_energy_distance_of_one_distribution_is_zero_on_average():
-    values = torch.tensor([energy_distance(*torch.randn(2, 50, 2, generator=generator(seed))) for seed in range(400)])
+    values = torch.tensor(
+        [energy_distance(*torch.randn(2, 50, 2, generator=generator(seed))) for seed in range(400)]
+    )
     assert values.mean().abs() < 4 * values.std() / 400**0.5 and values.std() < 0.1
 
 

@@ -1,4 +1,5 @@
-"""benchmarks/results.py: it trains what the course trains, keeps its work, and its result belongs to the script."""
+"""benchmarks/results.py: it trains what the course trains, keeps its work, and its result belongs
+to the script."""
 
 import json
 from types import SimpleNamespace
@@ -41,13 +42,22 @@ def test_pixels_take_the_place_of_latents(script, tiny):
     assert pipeline("seven", num_inference_steps=1, progress=False).shape == (1, 1, 32, 32)
 
 
-def test_every_cell_is_measured_once_and_the_result_comes_with_the_last(script, monkeypatch, tmp_path):
+def test_every_cell_is_measured_once_and_the_result_comes_with_the_last(
+    script, monkeypatch, tmp_path
+):
     made = []
 
     def measure(dataset, arm, seed):
         made.append((dataset, arm, seed))
         row = {"milliseconds": 1.0, "accuracy": 0.5, "frechet": 2.0}
-        return {"dataset": dataset, "arm": arm, "seed": seed, "seconds": 1.0, "parameters": 1, "rows": [row]}
+        return {
+            "dataset": dataset,
+            "arm": arm,
+            "seed": seed,
+            "seconds": 1.0,
+            "parameters": 1,
+            "rows": [row],
+        }
 
     monkeypatch.setattr(script, "measure", measure)
     monkeypatch.setattr(script, "floor", lambda dataset: {"frechet": 1.0})
@@ -69,4 +79,6 @@ def test_an_unknown_cell_is_named(script, monkeypatch, tmp_path, capsys):
 def test_the_result_beside_the_script_has_been_made_with_its_settings_and_is_whole(script):
     result = json.loads((FOLDER / "results.json").read_text(encoding="utf-8"))
     assert result["settings"] == script.SETTINGS
-    assert [(c["dataset"], c["arm"], c["seed"]) for c in result["cells"]] == list(script.all_cells().values())
+    assert [(c["dataset"], c["arm"], c["seed"]) for c in result["cells"]] == list(
+        script.all_cells().values()
+    )

@@ -1,4 +1,5 @@
-"""Every sampler against what is known exactly: data from one Gaussian, whose denoiser, marginals and ODE are known."""
+"""Every sampler against what is known exactly: data from one Gaussian, whose denoiser, marginals
+and ODE are known."""
 
 import math
 
@@ -11,10 +12,15 @@ from minildm.schedulers import SAMPLERS, FlowMatchEulerDiscreteScheduler, SigmaS
 MEAN, VARIANCE = 0.3, 0.25
 BELL = GaussianDenoiser(torch.tensor(MEAN).double(), torch.tensor(VARIANCE).double())
 STOCHASTIC = {"ddpm": {}, "ddim": {"eta": 1.0}, "euler_a": {}}
-NETWORK_SEES_UNDIMMED = ("euler", "euler_a", "heun")  # the schedulers whose sample is x0 + sigma * noise
+NETWORK_SEES_UNDIMMED = (
+    "euler",
+    "euler_a",
+    "heun",
+)  # the schedulers whose sample is x0 + sigma * noise
 
-# How each is set up so that nothing but its order shows: the timesteps evenly spaced from end to end, stopping at
-# timestep 0 where the last step to sigma = 0 is of first order whatever the method.
+# How each is set up so that nothing but its order shows: the timesteps evenly spaced from end to
+# end, stopping at timestep 0 where the last step to sigma = 0 is of first order whatever the
+# method.
 CONFIG = {
     "ddpm": {"timestep_spacing": "trailing", "clip_sample": False},
     "ddim": {"timestep_spacing": "trailing", "clip_sample": False},
@@ -37,7 +43,11 @@ ORDERS = {
 
 
 def scheduler_for(name, steps, **config):
-    own = {} if name == "flow_euler" else {"beta_start": 1e-4, "beta_end": 0.02, "prediction_type": "sample"}
+    own = (
+        {}
+        if name == "flow_euler"
+        else {"beta_start": 1e-4, "beta_end": 0.02, "prediction_type": "sample"}
+    )
     scheduler = SAMPLERS[name](**{**own, **CONFIG[name], **config})
     scheduler.set_timesteps(steps)
     return scheduler
@@ -56,15 +66,21 @@ def kept_at(scheduler, i):
 
 
 def size_at(scheduler, i, name):
-    """What a dimmed x_t, of alphas_cumprod's size, is multiplied by to be the scheduler's sample there."""
+    """What a dimmed x_t, of alphas_cumprod's size, is multiplied by to be the scheduler's sample
+    there."""
     if name == "flow_euler":
         sigma = scheduler.sigmas[i].double()
         return ((1 - sigma) ** 2 + sigma**2).sqrt()
-    return 1 / kept_at(scheduler, i).sqrt() if name in NETWORK_SEES_UNDIMMED else torch.tensor(1.0).double()
+    return (
+        1 / kept_at(scheduler, i).sqrt()
+        if name in NETWORK_SEES_UNDIMMED
+        else torch.tensor(1.0).double()
+    )
 
 
 def sample(name, scheduler, xt, stop_before_zero=False, **options):
-    """The whole loop with the exact denoiser, from a dimmed x_t to a dimmed one, and alphas_cumprod where it ends."""
+    """The whole loop with the exact denoiser, from a dimmed x_t to a dimmed one, and alphas_cumprod
+    where it ends."""
     x = xt * size_at(scheduler, 0, name)
     for i, t in enumerate(scheduler.timesteps):
         kept, size = kept_at(scheduler, i), size_at(scheduler, i, name)
@@ -72,7 +88,9 @@ def sample(name, scheduler, xt, stop_before_zero=False, **options):
             return x / size, kept
         x0 = BELL.predict_x0(x / size, kept)
         if name == "flow_euler":
-            said = (x - x0) / scheduler.sigmas[i].double()  # noise - x0, since x = (1 - sigma) x0 + sigma noise
+            said = (x - x0) / scheduler.sigmas[
+                i
+            ].double()  # noise - x0, since x = (1 - sigma) x0 + sigma noise
         else:
             said = BELL.predict_epsilon(x, kept) if name == "pndm" else x0
         x = scheduler.step(said, t, x, **options)
@@ -94,7 +112,9 @@ def crowd(kept, n=40_000, seed=0):
 
 
 def test_every_sampler_is_tested_here():
-    assert set(CONFIG) == set(SAMPLERS) - {"lcm"} == {*ORDERS, *STOCHASTIC}  # lcm's network says another thing
+    assert (
+        set(CONFIG) == set(SAMPLERS) - {"lcm"} == {*ORDERS, *STOCHASTIC}
+    )  # lcm's network says another thing
 
 
 @pytest.mark.parametrize("name", sorted(ORDERS))
@@ -110,20 +130,28 @@ def test_a_deterministic_sampler_converges_to_the_exact_solution_with_its_order(
 def test_a_stochastic_sampler_ends_with_the_datas_mean_and_variance(name):
     scheduler = scheduler_for(name, 1000)
     generator = torch.Generator().manual_seed(1)
-    x, _ = sample(name, scheduler, crowd(kept_at(scheduler, 0)), generator=generator, **STOCHASTIC[name])
+    x, _ = sample(
+        name, scheduler, crowd(kept_at(scheduler, 0)), generator=generator, **STOCHASTIC[name]
+    )
     standard_error = VARIANCE * (2 / len(x)) ** 0.5
     assert abs(x.mean() - MEAN) < 4 * (VARIANCE / len(x)) ** 0.5
-    # a thousand steps are not infinitely many: what they lose of the variance is in the recursion below
+    # a thousand steps are not infinitely many: what they lose of the variance is in the recursion
+    # below
     assert abs(x.var() - chain_variance(scheduler)) < 4 * standard_error
     assert abs(chain_variance(scheduler) - VARIANCE) < 0.02 * VARIANCE
 
 
 def chain_variance(scheduler):
-    """The exact variance of x_0 after all steps of DDPM with this denoiser: every step is linear and adds noise."""
-    kept = [kept_at(scheduler, i) for i in range(len(scheduler.timesteps))] + [torch.tensor(1.0).double()]
+    """The exact variance of x_0 after all steps of DDPM with this denoiser: every step is linear
+    and adds noise."""
+    kept = [kept_at(scheduler, i) for i in range(len(scheduler.timesteps))] + [
+        torch.tensor(1.0).double()
+    ]
     variance = kept[0] * VARIANCE + 1 - kept[0]
     for now, then in zip(kept, kept[1:], strict=False):
-        shrink = then / now * ((1 - then) / then / ((1 - now) / now)) ** 2  # (sigma'/sigma)^2 of x, dimmed again
+        shrink = (
+            then / now * ((1 - then) / then / ((1 - now) / now)) ** 2
+        )  # (sigma'/sigma)^2 of x, dimmed again
         gain = now.sqrt() * VARIANCE / (now * VARIANCE + 1 - now)  # of x0 with x_t
         slope = shrink.sqrt() + (then.sqrt() - shrink.sqrt() * now.sqrt()) * gain
         fresh = (1 - then) / (1 - now) * (1 - now / then)
@@ -165,7 +193,9 @@ def test_add_noise_posterior_and_score_are_those_of_the_bell(timestep):
     x = torch.linspace(-2, 2, 9).double().requires_grad_()
     torch.distributions.Normal(kept.sqrt() * MEAN, variance.sqrt()).log_prob(x).sum().backward()
     torch.testing.assert_close(BELL.score(x.detach(), kept), x.grad)
-    torch.testing.assert_close(BELL.predict_epsilon(x.detach(), kept), -((1 - kept).sqrt()) * x.grad)
+    torch.testing.assert_close(
+        BELL.predict_epsilon(x.detach(), kept), -((1 - kept).sqrt()) * x.grad
+    )
 
 
 def test_the_exact_solution_carries_one_marginal_to_the_other():

@@ -1,4 +1,5 @@
-"""The score of a model of scenes: full marks for real scenes, and each fault found under its own name."""
+"""The score of a model of scenes: full marks for real scenes, and each fault found under its own
+name."""
 
 import pytest
 import torch
@@ -11,9 +12,15 @@ from minildm.schedulers import DPMSolverMultistepScheduler
 
 
 class Painter:
-    """Stands in for a pipeline: paints what the captions say, with real digits; `change` makes it err."""
+    """Stands in for a pipeline: paints what the captions say, with real digits; `change` makes it
+    err."""
 
-    card = {"dataset": "scenes", "num_inference_steps": 7, "guidance_scale": 3.0, "guidance_start": 0.2}
+    card = {
+        "dataset": "scenes",
+        "num_inference_steps": 7,
+        "guidance_scale": 3.0,
+        "guidance_start": 0.2,
+    }
     scheduler, device = DPMSolverMultistepScheduler(), torch.device("cpu")
     unet = vae = text_encoder = torch.nn.Linear(2, 1)
 
@@ -25,7 +32,9 @@ class Painter:
 
     guidance = StableDiffusionPipeline.guidance
 
-    def __call__(self, prompts, num_inference_steps, guidance_scale, generator, progress, guidance_start):
+    def __call__(
+        self, prompts, num_inference_steps, guidance_scale, generator, progress, guidance_start
+    ):
         self.asked.append((num_inference_steps, guidance_scale, guidance_start))
         return self.scenes.draw(self.change(parse(prompts)), generator).images
 
@@ -64,7 +73,10 @@ def test_each_kind_asks_for_what_its_name_says(kind):
 def test_evaluate_scores_scenes_with_the_cards_defaults(examiner):
     painter = Painter()
     result = evaluate(painter, 25, progress=False)
-    assert set(painter.asked) == {(7, 3.0, 0.2)} and (result.guidance_scale, result.guidance_start) == (3.0, 0.2)
+    assert set(painter.asked) == {(7, 3.0, 0.2)} and (
+        result.guidance_scale,
+        result.guidance_start,
+    ) == (3.0, 0.2)
     for words in (
         "guidance 3 from 20% of the steps on",
         "two digits, new colour",

@@ -1,4 +1,5 @@
-"""Scenes: what the caption says is what the picture shows; their reader finds what is wrong, and only that."""
+"""Scenes: what the caption says is what the picture shows; their reader finds what is wrong, and
+only that."""
 
 import pytest
 import torch
@@ -53,7 +54,9 @@ def row(digits, colours, sizes, places, ground):
     return Attributes(*(torch.tensor([x]) for x in (digits, colours, sizes, places, ground)))
 
 
-ABOVE = row([3, 7], [0, 2], [0, 1], [2, 3], 1)  # a small red three above a large blue seven on white
+ABOVE = row(
+    [3, 7], [0, 2], [0, 1], [2, 3], 1
+)  # a small red three above a large blue seven on white
 
 
 # Captions
@@ -75,7 +78,9 @@ def test_the_plain_caption_is_the_first_phrasing():
 
 
 def test_every_phrasing_of_two_digits_means_the_same():
-    captions = set(write(Attributes(*(x.repeat_interleave(2000, 0) for x in ABOVE)), seeded_generator()))
+    captions = set(
+        write(Attributes(*(x.repeat_interleave(2000, 0) for x in ABOVE)), seeded_generator())
+    )
     assert len(captions) == 4 * 2 * 2  # templates, words for small, words for large
     assert {tuple(map(str, parse([caption]))) for caption in captions} == {tuple(map(str, ABOVE))}
     assert "a big blue seven below a little red three on a white background" in captions
@@ -87,7 +92,9 @@ def test_the_words_of_the_grammar_are_all_the_words_of_its_captions():
     assert used == set(words()) and words() == sorted(used)
 
 
-@pytest.mark.parametrize("caption", ["", "a red three", "a small red three above on a white background", "two cats"])
+@pytest.mark.parametrize(
+    "caption", ["", "a red three", "a small red three above on a white background", "two cats"]
+)
 def test_a_caption_outside_the_grammar_is_refused(caption):
     with pytest.raises(ValueError, match="expected a caption like"):
         parse([caption])
@@ -148,14 +155,20 @@ def test_unknown_arguments_are_refused(arguments):
 
 def test_scenes_are_the_same_from_the_same_seed_and_others_from_another(digit_scenes):
     a, b, c = (digit_scenes.sample(8, seeded_generator(seed)) for seed in (3, 3, 4))
-    assert torch.equal(a.images, b.images) and torch.equal(a.maps, b.maps) and a.captions == b.captions
+    assert (
+        torch.equal(a.images, b.images) and torch.equal(a.maps, b.maps) and a.captions == b.captions
+    )
     assert not torch.equal(a.images, c.images) and a.captions != c.captions
 
 
 def test_pictures_and_maps_have_the_shapes_and_ranges_of_the_package(scenes):
     assert scenes.images.shape == (400, 3, 32, 32) and scenes.images.dtype == torch.float32
     assert scenes.images.min() >= -1 and scenes.images.max() <= 1
-    assert scenes.maps.shape == (400, 32, 32) and scenes.maps.dtype == torch.int64 and len(scenes.captions) == 400
+    assert (
+        scenes.maps.shape == (400, 32, 32)
+        and scenes.maps.dtype == torch.int64
+        and len(scenes.captions) == 400
+    )
 
 
 def test_the_map_shows_the_digits_of_the_caption_on_the_ground(scenes):
@@ -164,7 +177,8 @@ def test_the_map_shows_the_digits_of_the_caption_on_the_ground(scenes):
 
 
 def test_pixels_have_the_colour_of_what_the_map_says(digit_scenes):
-    """Where the map says ground the picture is nearer to the ground than to the ink, and the reverse."""
+    """Where the map says ground the picture is nearer to the ground than to the ink, and the
+    reverse."""
     scenes = digit_scenes.sample(100, seeded_generator(), count=1)
     ground = palette(GROUNDS)[scenes.attributes.ground][:, :, None, None]
     ink = palette(COLOURS)[scenes.attributes.colours[:, 0]][:, :, None, None]
@@ -176,7 +190,9 @@ def test_two_digits_lie_on_their_own_sides_with_a_gap_between(digit_scenes):
     scenes = digit_scenes.sample(500, seeded_generator(), count=2)
     ground = palette(GROUNDS)[scenes.attributes.ground][:, :, None, None]
     ink = (scenes.images != ground).any(1)
-    across = torch.where((scenes.attributes.places[:, 0] == PAIRS[0][0])[:, None, None], ink.mT, ink)
+    across = torch.where(
+        (scenes.attributes.places[:, 0] == PAIRS[0][0])[:, None, None], ink.mT, ink
+    )
     assert not across[:, 16 - GAP // 2 : 16 + GAP // 2].any()
     assert across[:, :15].any((1, 2)).all() and across[:, 17:].any((1, 2)).all()
 
@@ -212,25 +228,40 @@ def test_wrong_captions_get_what_chance_gives(scenes, examiner):
     other = Attributes(*(x.roll(1, 0) for x in scenes.attributes))
     scores = score_scenes(examiner, scenes.images, other, scenes.maps.roll(1, 0))
     assert scores.all_right <= 0.01 and scores.digits <= 0.1 and scores.colours <= 0.15
-    assert scores.ground == pytest.approx(1 / len(GROUNDS), abs=0.07) and scores.count == pytest.approx(0.5, abs=0.1)
+    assert scores.ground == pytest.approx(
+        1 / len(GROUNDS), abs=0.07
+    ) and scores.count == pytest.approx(0.5, abs=0.1)
     assert scores.map_iou < 0.2
 
 
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("name", ["digits", "colours", "sizes", "places", "ground"])
 def test_one_wrong_attribute_is_found_and_nothing_else(digit_scenes, examiner, name, count):
-    """Pictures are drawn with one attribute other than the caption's; of two digits, in the first one alone."""
+    """Pictures are drawn with one attribute other than the caption's; of two digits, in the first
+    one alone."""
     asked = sample_attributes(150, seeded_generator(5), count=count)
     changed = getattr(asked, name).clone()
-    number = {"digits": 10, "colours": len(COLOURS), "sizes": 2, "places": len(PLACES), "ground": len(GROUNDS)}[name]
+    number = {
+        "digits": 10,
+        "colours": len(COLOURS),
+        "sizes": 2,
+        "places": len(PLACES),
+        "ground": len(GROUNDS),
+    }[name]
     if name == "places" and count == 2:
-        changed = torch.where(changed < 2, changed + 2, changed - 2)  # side by side, not one above the other
+        changed = torch.where(
+            changed < 2, changed + 2, changed - 2
+        )  # side by side, not one above the other
     else:
         first = changed if name == "ground" else changed[:, 0]
         first.copy_((first + 1) % number)
     drawn = digit_scenes.draw(asked._replace(**{name: changed}), seeded_generator(6))
     scores = score_scenes(examiner, drawn.images, asked)._asdict()
-    assert scores.pop("all_right") <= 0.03 and scores.pop(name) <= 0.03 and scores.pop("map_iou") is None
+    assert (
+        scores.pop("all_right") <= 0.03
+        and scores.pop(name) <= 0.03
+        and scores.pop("map_iou") is None
+    )
     assert min(scores.values()) >= 0.95
 
 
@@ -247,17 +278,23 @@ def test_colours_in_each_others_place_are_wrong_in_colour_only():
 
 
 def test_a_missing_digit_and_one_too_many_are_found():
-    one = Attributes(*(torch.stack([x[:, 0], torch.tensor([ABSENT])], 1) for x in ABOVE[:4]), ABOVE.ground)
+    one = Attributes(
+        *(torch.stack([x[:, 0], torch.tensor([ABSENT])], 1) for x in ABOVE[:4]), ABOVE.ground
+    )
     for read, asked in ((one, ABOVE), (ABOVE, one)):
         verdict = judge(read, asked)
-        assert verdict.ground and not any((verdict.count, verdict.digits, verdict.places, verdict.all_right))
+        assert verdict.ground and not any(
+            (verdict.count, verdict.digits, verdict.places, verdict.all_right)
+        )
 
 
 def test_an_empty_picture_has_no_digit(examiner):
     reading = read_scenes(examiner, palette(GROUNDS)[:, :, None, None].expand(-1, -1, 32, 32))
     assert (reading.attributes.digits == ABSENT).all() and (reading.maps == GROUND).all()
     assert reading.attributes.ground.tolist() == [0, 1, 2, 3]
-    assert not judge(reading.attributes, Attributes(*(x.repeat_interleave(4, 0) for x in ABOVE))).all_right.any()
+    assert not judge(
+        reading.attributes, Attributes(*(x.repeat_interleave(4, 0) for x in ABOVE))
+    ).all_right.any()
 
 
 def test_the_reader_bears_a_little_noise(scenes, examiner):
@@ -267,13 +304,17 @@ def test_the_reader_bears_a_little_noise(scenes, examiner):
 
 def test_map_iou_is_that_of_sets_of_pixels():
     maps, asked = torch.randint(0, 4, (2, 5, 32, 32), generator=seeded_generator())
-    expected = [((maps == c) & (asked == c)).sum() / ((maps == c) | (asked == c)).sum() for c in range(4)]
+    expected = [
+        ((maps == c) & (asked == c)).sum() / ((maps == c) | (asked == c)).sum() for c in range(4)
+    ]
     assert map_iou(maps, asked) == pytest.approx(torch.stack(expected).mean().item(), rel=1e-5)
     assert map_iou(asked, asked) == 1
 
 
 def test_the_reader_says_what_it_expects(scenes, examiner):
-    with pytest.raises(ValueError, match=r"expected images \(N, 3, 32, 32\), got \(400, 3, 28, 28\)"):
+    with pytest.raises(
+        ValueError, match=r"expected images \(N, 3, 32, 32\), got \(400, 3, 28, 28\)"
+    ):
         read_scenes(examiner, scenes.images[..., 2:-2, 2:-2])
     with pytest.raises(ValueError, match="evaluation mode"):
         read_scenes(ImageClassifier(), scenes.images)

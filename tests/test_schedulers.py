@@ -6,7 +6,14 @@ import torch
 
 import minildm
 from minildm.diffusion import BETA_SCHEDULES
-from minildm.schedulers import SAMPLERS, SPACINGS, Scheduler, boundary_scalings, exponential_sigmas, karras_sigmas
+from minildm.schedulers import (
+    SAMPLERS,
+    SPACINGS,
+    Scheduler,
+    boundary_scalings,
+    exponential_sigmas,
+    karras_sigmas,
+)
 
 NAMES = [sampler.__name__ for sampler in SAMPLERS.values()]
 DIFFUSION = [name for name in NAMES if not name.startswith("Flow")]
@@ -28,11 +35,15 @@ def sample(scheduler, steps, seed=0):
     generator = torch.Generator().manual_seed(seed)
     scheduler.set_timesteps(steps)
     if getattr(scheduler, "begin_index", 0) is None:
-        scheduler.set_begin_index(0)  # else diffusers takes the second of equal timesteps for the first
+        scheduler.set_begin_index(
+            0
+        )  # else diffusers takes the second of equal timesteps for the first
     x = torch.randn(2, 3, 5, 4, generator=generator) * scheduler.init_noise_sigma
     xs = [x]
     theirs = not isinstance(scheduler, Scheduler)
-    stochastic = {"generator": generator} if not theirs or type(scheduler).__name__ in STOCHASTIC else {}
+    stochastic = (
+        {"generator": generator} if not theirs or type(scheduler).__name__ in STOCHASTIC else {}
+    )
     for t in scheduler.timesteps:
         shown = scheduler.scale_model_input(x, t)
         x = scheduler.step(network(shown, t), t, x, **stochastic)
@@ -49,9 +60,15 @@ def combinations():
             continue
         if zero_snr and (prediction == "epsilon" or name in NO_ZERO_SNR):
             continue
-        if prediction not in getattr(minildm, name).prediction_types or (prediction == "sample" and name in NO_SAMPLE):
+        if prediction not in getattr(minildm, name).prediction_types or (
+            prediction == "sample" and name in NO_SAMPLE
+        ):
             continue
-        config = {"beta_schedule": beta_schedule, "prediction_type": prediction, "timestep_spacing": spacing}
+        config = {
+            "beta_schedule": beta_schedule,
+            "prediction_type": prediction,
+            "timestep_spacing": spacing,
+        }
         if beta_schedule == "scaled_linear":
             config |= {"beta_start": 0.00085, "beta_end": 0.012}
         if spacing == "leading":
@@ -60,7 +77,9 @@ def combinations():
             config["rescale_betas_zero_snr"] = True
         if name == "PNDMScheduler":
             config["skip_prk_steps"] = True
-        yield pytest.param(name, config, id=f"{name}-{beta_schedule}-{spacing}-{prediction}{'-zero' * zero_snr}")
+        yield pytest.param(
+            name, config, id=f"{name}-{beta_schedule}-{spacing}-{prediction}{'-zero' * zero_snr}"
+        )
 
 
 @pytest.mark.parametrize("name, config", list(combinations()))
@@ -78,7 +97,10 @@ def test_sampling_loops_are_those_of_diffusers(name, config):
     [
         ("DDPMScheduler", {"variance_type": "fixed_large"}),
         ("DDPMScheduler", {"clip_sample": False, "num_train_timesteps": 200}),
-        ("DDPMScheduler", {"trained_betas": [0.001 * i for i in range(1, 101)], "num_train_timesteps": 100}),
+        (
+            "DDPMScheduler",
+            {"trained_betas": [0.001 * i for i in range(1, 101)], "num_train_timesteps": 100},
+        ),
         ("DDIMScheduler", {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}),
         ("DDIMScheduler", {"clip_sample_range": 0.5}),
         ("PNDMScheduler", {}),  # with Runge-Kutta's beginning
@@ -86,14 +108,23 @@ def test_sampling_loops_are_those_of_diffusers(name, config):
         ("EulerDiscreteScheduler", {"final_sigmas_type": "sigma_min"}),
         ("HeunDiscreteScheduler", {"clip_sample": True}),
         ("LCMScheduler", {"original_inference_steps": 100, "timestep_scaling": 1.0}),
-        ("LCMScheduler", {"clip_sample": True, "num_train_timesteps": 300, "original_inference_steps": 40}),
+        (
+            "LCMScheduler",
+            {"clip_sample": True, "num_train_timesteps": 300, "original_inference_steps": 40},
+        ),
         ("EulerDiscreteScheduler", {"use_karras_sigmas": True, "final_sigmas_type": "sigma_min"}),
-        ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True, "final_sigmas_type": "sigma_min"}),
+        (
+            "DPMSolverMultistepScheduler",
+            {"use_karras_sigmas": True, "final_sigmas_type": "sigma_min"},
+        ),
         ("DPMSolverMultistepScheduler", {"solver_order": 1}),
         ("DPMSolverMultistepScheduler", {"lower_order_final": False}),
         ("DPMSolverMultistepScheduler", {"final_sigmas_type": "sigma_min"}),
         ("DPMSolverMultistepScheduler", {"final_sigmas_type": "sigma_min", "euler_at_final": True}),
-        ("DPMSolverMultistepScheduler", {"prediction_type": "flow_prediction", "use_flow_sigmas": True}),
+        (
+            "DPMSolverMultistepScheduler",
+            {"prediction_type": "flow_prediction", "use_flow_sigmas": True},
+        ),
         (
             "DPMSolverMultistepScheduler",
             {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0},
@@ -109,7 +140,9 @@ def test_other_options_are_those_of_diffusers(name, config):
     for steps in (4, 10, 25):
         expected, got = sample(theirs, steps), sample(ours, steps)
         torch.testing.assert_close(ours.timesteps, theirs.timesteps)
-        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5 * expected.abs().amax().item())
+        torch.testing.assert_close(
+            got, expected, rtol=1e-5, atol=1e-5 * expected.abs().amax().item()
+        )
 
 
 @pytest.mark.parametrize("name, beta_schedule, spacing, rule, prediction", [
@@ -119,14 +152,25 @@ def test_other_options_are_those_of_diffusers(name, config):
     )
 ])  # fmt: skip
 def test_spaced_sigmas_are_those_of_diffusers(name, beta_schedule, spacing, rule, prediction):
-    config = {"beta_schedule": beta_schedule, "timestep_spacing": spacing, "prediction_type": prediction}
-    config |= {f"use_{rule}_sigmas": True, "steps_offset": 1, "beta_start": 0.00085, "beta_end": 0.012}
+    config = {
+        "beta_schedule": beta_schedule,
+        "timestep_spacing": spacing,
+        "prediction_type": prediction,
+    }
+    config |= {
+        f"use_{rule}_sigmas": True,
+        "steps_offset": 1,
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+    }
     ours, theirs = getattr(minildm, name)(**config), getattr(diffusers, name)(**config)
     for steps in (1, 2, 5, 20):
         expected, got = sample(theirs, steps), sample(ours, steps)
         torch.testing.assert_close(ours.sigmas, theirs.sigmas, rtol=1e-6, atol=0)
         torch.testing.assert_close(ours.timesteps, theirs.timesteps, rtol=1e-6, atol=1e-6)
-        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5 * expected.abs().amax().item())
+        torch.testing.assert_close(
+            got, expected, rtol=1e-5, atol=1e-5 * expected.abs().amax().item()
+        )
 
 
 def test_karras_sigmas_take_short_steps_at_the_end_and_exponential_ones_equal_ratios():
@@ -150,10 +194,17 @@ def test_two_spacings_of_sigmas_at_once_are_refused(name):
 
 @pytest.mark.parametrize("schedule", ["scaled_linear", "squaredcos_cap_v2"])
 def test_a_loop_begun_in_the_middle_is_the_rest_of_the_whole_one(schedule):
-    """By Karras's rule the cosine schedule's first timestep comes several times: one has to say which is meant."""
-    config = {"use_karras_sigmas": True, "beta_schedule": schedule, "prediction_type": "v_prediction"}
+    """By Karras's rule the cosine schedule's first timestep comes several times: one has to say
+    which is meant."""
+    config = {
+        "use_karras_sigmas": True,
+        "beta_schedule": schedule,
+        "prediction_type": "v_prediction",
+    }
     for name in SPACE_SIGMAS:
-        scheduler = getattr(minildm, name)(**config, **({"solver_order": 1} if "DPM" in name else {}))
+        scheduler = getattr(minildm, name)(
+            **config, **({"solver_order": 1} if "DPM" in name else {})
+        )
         expected = sample(scheduler, 8)
         for begin in (0, scheduler.order, 3 * scheduler.order):
             scheduler.set_timesteps(8)
@@ -165,12 +216,19 @@ def test_a_loop_begun_in_the_middle_is_the_rest_of_the_whole_one(schedule):
 
 
 def test_ancestral_euler_is_ddpm_on_another_scale():
-    """The same posterior (DDPM eq. 7), written in sigmas: from the same noise the same pictures, step by step."""
-    config = {"timestep_spacing": "leading", "prediction_type": "v_prediction", "num_train_timesteps": 100}
+    """The same posterior (DDPM eq. 7), written in sigmas: from the same noise the same pictures,
+    step by step."""
+    config = {
+        "timestep_spacing": "leading",
+        "prediction_type": "v_prediction",
+        "num_train_timesteps": 100,
+    }
     ddpm, ancestral = minildm.DDPMScheduler(**config, clip_sample=False), Ancestral(**config)
     expected, got = sample(ddpm, 10), sample(ancestral, 10)
     kept = 1 / (1 + ancestral.sigmas**2)
-    torch.testing.assert_close(got[1:] * kept[1:, None, None, None, None].sqrt(), expected[1:], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        got[1:] * kept[1:, None, None, None, None].sqrt(), expected[1:], rtol=1e-4, atol=1e-4
+    )
 
 
 def test_a_consistency_function_is_the_identity_at_time_0():
@@ -185,13 +243,20 @@ def test_the_last_step_of_lcm_is_the_networks_x0_and_the_others_noise_it_again()
     assert scheduler.timesteps.tolist() == [999, 759, 499, 259]  # of 999, 979, ... , 19
     x, x0 = torch.randn(2, 1, 4, 64, 64, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(scheduler.step(x0, 259, x), x0, rtol=0, atol=1e-5)
-    left = scheduler.step(x0, 999, x, torch.Generator().manual_seed(1)) - scheduler.alphas_cumprod[759].sqrt() * x0
-    assert left.std().item() == pytest.approx((1 - scheduler.alphas_cumprod[759]).sqrt().item(), rel=0.02)
+    left = (
+        scheduler.step(x0, 999, x, torch.Generator().manual_seed(1))
+        - scheduler.alphas_cumprod[759].sqrt() * x0
+    )
+    assert left.std().item() == pytest.approx(
+        (1 - scheduler.alphas_cumprod[759]).sqrt().item(), rel=0.02
+    )
 
 
 @pytest.mark.parametrize("steps", [0, 1001])
 def test_lcm_refuses_to_be_distilled_on_an_impossible_number_of_timesteps(steps):
-    with pytest.raises(ValueError, match=f"expected original_inference_steps from 1 to 1000, got {steps}"):
+    with pytest.raises(
+        ValueError, match=f"expected original_inference_steps from 1 to 1000, got {steps}"
+    ):
         minildm.LCMScheduler(original_inference_steps=steps)
 
 
@@ -202,7 +267,9 @@ def test_ddim_with_noise_is_that_of_diffusers(eta):
     for scheduler in (ours, theirs):
         scheduler.set_timesteps(10)
     for t in theirs.timesteps:
-        expected = theirs.step(output, t, x, eta=eta, generator=torch.Generator().manual_seed(1)).prev_sample
+        expected = theirs.step(
+            output, t, x, eta=eta, generator=torch.Generator().manual_seed(1)
+        ).prev_sample
         got = ours.step(output, t, x, eta=eta, generator=torch.Generator().manual_seed(1))
         torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
 
@@ -212,8 +279,12 @@ def test_the_forward_process_is_that_of_diffusers(name):
     if name == "PNDMScheduler":  # diffusers' has no get_velocity
         ours, theirs = minildm.PNDMScheduler(), diffusers.DDPMScheduler()
     elif name in (*SPACE_SIGMAS, "EulerAncestralDiscreteScheduler", "LCMScheduler"):
-        # Diffusers' sigma schedulers add noise on the scale of the sigmas they sample at; ours always as in training.
-        ours, theirs = getattr(minildm, name)(), diffusers.DDPMScheduler(**_betas(getattr(minildm, name)()))
+        # Diffusers' sigma schedulers add noise on the scale of the sigmas they sample at; ours
+        # always as in training.
+        ours, theirs = (
+            getattr(minildm, name)(),
+            diffusers.DDPMScheduler(**_betas(getattr(minildm, name)())),
+        )
     else:
         ours, theirs = getattr(minildm, name)(), getattr(diffusers, name)()
     x0, noise = torch.randn(2, 4, 3, 5, 5, generator=torch.Generator().manual_seed(0))
@@ -227,25 +298,40 @@ def _betas(scheduler):
 
 
 def test_epsilon_x0_and_v_are_one_quantity():
-    x0, noise = torch.randn(2, 4, 3, 5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x0, noise = torch.randn(
+        2, 4, 3, 5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     t = torch.tensor([1, 10, 500, 900])
-    outputs = {"epsilon": noise, "sample": x0, "v_prediction": minildm.DDPMScheduler().get_velocity(x0, noise, t)}
+    outputs = {
+        "epsilon": noise,
+        "sample": x0,
+        "v_prediction": minildm.DDPMScheduler().get_velocity(x0, noise, t),
+    }
     for prediction_type, output in outputs.items():
         scheduler = minildm.DDPMScheduler(prediction_type=prediction_type)
         xt = scheduler.add_noise(x0, noise, t)
         torch.testing.assert_close(scheduler.predict_x0(output, t, xt), x0, rtol=0, atol=1e-6)
-        torch.testing.assert_close(scheduler.predict_epsilon(output, t, xt), noise, rtol=0, atol=1e-6)
+        torch.testing.assert_close(
+            scheduler.predict_epsilon(output, t, xt), noise, rtol=0, atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_x0_of_the_true_output_for_noised_x0_is_x0_all_along_the_way(name):
     scheduler = getattr(minildm, name)()
     scheduler.set_timesteps(10)
-    x0, noise = torch.randn(2, 2, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x0, noise = torch.randn(
+        2, 2, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     for t in scheduler.timesteps[[0, 3, -1]]:
-        xt, output = scheduler.noised(x0, noise, t), noise - x0 if isinstance(scheduler, Flow) else noise
+        xt, output = (
+            scheduler.noised(x0, noise, t),
+            noise - x0 if isinstance(scheduler, Flow) else noise,
+        )
         torch.testing.assert_close(scheduler.predict_x0(output, t, xt), x0, rtol=0, atol=1e-4)
-        torch.testing.assert_close(scheduler.predict_epsilon(output, t, xt), noise, rtol=0, atol=1e-4)
+        torch.testing.assert_close(
+            scheduler.predict_epsilon(output, t, xt), noise, rtol=0, atol=1e-4
+        )
 
 
 Flow, Ancestral = minildm.FlowMatchEulerDiscreteScheduler, minildm.EulerAncestralDiscreteScheduler
@@ -255,9 +341,15 @@ S = 0.5
 
 
 def gaussian_error(name, steps):
-    """How far a sampler ends from the exact solution of the probability-flow ODE, from the same noise."""
+    """How far a sampler ends from the exact solution of the probability-flow ODE, from the same
+    noise."""
     config = {"prediction_type": "epsilon", "beta_schedule": "scaled_linear", "clip_sample": False}
-    config |= {"timestep_spacing": "trailing", "final_sigmas_type": "sigma_min", "beta_start": 1e-4, "beta_end": 0.02}
+    config |= {
+        "timestep_spacing": "trailing",
+        "final_sigmas_type": "sigma_min",
+        "beta_start": 1e-4,
+        "beta_end": 0.02,
+    }
     scheduler = getattr(minildm, name).from_config(config)
     scheduler.set_timesteps(steps)
     remaining = scheduler.alphas_cumprod.double()
@@ -269,16 +361,24 @@ def gaussian_error(name, steps):
         epsilon = (1 - left).sqrt() * shown / (left * S**2 + 1 - left)  # E[noise | x_t]
         x = scheduler.step(epsilon, t, x)
     start = remaining[int(scheduler.timesteps[0])]
-    deviation = (start * S**2 + 1 - start).sqrt()  # of x_t there; the ODE keeps every x at its quantile
+    deviation = (
+        start * S**2 + 1 - start
+    ).sqrt()  # of x_t there; the ODE keeps every x at its quantile
     if "Euler" in name:
         x0_scale = (S**2 + (1 - remaining[0]) / remaining[0]).sqrt()
-        return (x / x0_scale - noise * scheduler.init_noise_sigma * start.sqrt() / deviation).abs().max().item()
+        return (
+            (x / x0_scale - noise * scheduler.init_noise_sigma * start.sqrt() / deviation)
+            .abs()
+            .max()
+            .item()
+        )
     end = remaining[0] if "DPM" in name else torch.tensor(1.0)
     return (x / (end * S**2 + 1 - end).sqrt() - noise / deviation).abs().max().item()
 
 
 @pytest.mark.parametrize(
-    "name, order", [("DDIMScheduler", 1), ("EulerDiscreteScheduler", 1), ("DPMSolverMultistepScheduler", 2)]
+    "name, order",
+    [("DDIMScheduler", 1), ("EulerDiscreteScheduler", 1), ("DPMSolverMultistepScheduler", 2)],
 )
 def test_the_error_falls_with_the_order_of_the_method(name, order):
     coarse, fine = gaussian_error(name, 25), gaussian_error(name, 100)
@@ -304,7 +404,11 @@ def test_ddpm_posterior_is_that_of_gaussians():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_configurations_are_read_by_diffusers_and_read_from_it(name, tmp_path):
-    config = {} if name.startswith("Flow") else {"beta_schedule": "squaredcos_cap_v2", "num_train_timesteps": 500}
+    config = (
+        {}
+        if name.startswith("Flow")
+        else {"beta_schedule": "squaredcos_cap_v2", "num_train_timesteps": 500}
+    )
     ours, theirs = getattr(minildm, name), getattr(diffusers, name)
     ours(**config).save_pretrained(tmp_path / "ours")
     theirs(**config).save_pretrained(tmp_path / "theirs")
@@ -340,7 +444,9 @@ def test_zero_terminal_snr_with_epsilon_is_refused(name):
 @pytest.mark.parametrize("steps", [0, -3, 1001, 1.5, "5"])
 def test_impossible_numbers_of_steps_are_refused(name, steps):
     most = 50 if name == "LCMScheduler" else 1000
-    with pytest.raises(ValueError, match=f"expected num_inference_steps from 1 to {most}, got {steps!r}"):
+    with pytest.raises(
+        ValueError, match=f"expected num_inference_steps from 1 to {most}, got {steps!r}"
+    ):
         getattr(minildm, name)().set_timesteps(steps)
 
 
@@ -360,13 +466,28 @@ def test_set_timesteps_forgets_the_steps_before(name):
 @pytest.mark.parametrize(
     "config, message",
     [
-        ({"prediction_type": "noise"}, "expected a prediction_type of epsilon, sample, v_prediction, got 'noise'"),
-        ({"timestep_spacing": "even"}, "expected a timestep_spacing of leading, trailing, linspace, got 'even'"),
+        (
+            {"prediction_type": "noise"},
+            "expected a prediction_type of epsilon, sample, v_prediction, got 'noise'",
+        ),
+        (
+            {"timestep_spacing": "even"},
+            "expected a timestep_spacing of leading, trailing, linspace, got 'even'",
+        ),
         ({"beta_schedule": "flat"}, "expected a beta_schedule of linear, .*, got 'flat'"),
-        ({"beta_start": 0.5, "beta_end": 0.1}, "expected 0 < beta_start <= beta_end < 1, got 0.5 and 0.1"),
-        ({"trained_betas": (0.1, 2.0)}, r"expected trained_betas in \(0, 1\], at least one, got \(0.1, 2.0\)"),
+        (
+            {"beta_start": 0.5, "beta_end": 0.1},
+            "expected 0 < beta_start <= beta_end < 1, got 0.5 and 0.1",
+        ),
+        (
+            {"trained_betas": (0.1, 2.0)},
+            r"expected trained_betas in \(0, 1\], at least one, got \(0.1, 2.0\)",
+        ),
         ({"trained_betas": ()}, r"expected trained_betas in \(0, 1\], at least one, got \(\)"),
-        ({"variance_type": "learned"}, "expected a variance_type of fixed_small, fixed_large, got 'learned'"),
+        (
+            {"variance_type": "learned"},
+            "expected a variance_type of fixed_small, fixed_large, got 'learned'",
+        ),
     ],
 )
 def test_bad_configurations_are_named(config, message):
@@ -388,7 +509,9 @@ def test_shapes_that_would_multiply_into_larger_ones_are_refused(name):
             add(x, x[:, :1], torch.tensor([1, 2]))
         with pytest.raises(ValueError, match=r"one per sample \(2\), got \(3,\)"):
             add(x, x, torch.tensor([1, 2, 3]))
-        torch.testing.assert_close(add(x, x, torch.tensor([5])), add(x, x, torch.tensor([5, 5])), rtol=0, atol=0)
+        torch.testing.assert_close(
+            add(x, x, torch.tensor([5])), add(x, x, torch.tensor([5, 5])), rtol=0, atol=0
+        )
     scheduler.set_timesteps(5)
     with pytest.raises(ValueError, match="expected a model_output of the sample's shape"):
         scheduler.step(x[:, :1], scheduler.timesteps[0], x)
@@ -417,11 +540,15 @@ def test_a_timestep_between_two_is_refused_where_there_is_none():
 )
 def test_what_the_network_is_trained_to_say_leads_back_to_x0_and_noise(name, prediction_type):
     scheduler = SAMPLERS[name](**({"prediction_type": prediction_type} if prediction_type else {}))
-    x0, noise = torch.randn(2, 3, 2, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x0, noise = torch.randn(
+        2, 3, 2, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     scheduler.set_timesteps(10)
     for t in scheduler.timesteps[2:]:
         timesteps = t.expand(len(x0))
         target = scheduler.training_target(x0, noise, timesteps)
         xt = scheduler.add_noise(x0, noise, timesteps)
         torch.testing.assert_close(scheduler.predict_x0(target, t, xt), x0, rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(scheduler.predict_epsilon(target, t, xt), noise, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            scheduler.predict_epsilon(target, t, xt), noise, rtol=1e-4, atol=1e-4
+        )

@@ -29,7 +29,10 @@ def test_cosine_is_that_of_the_paper():
     betas = cosine_betas(1000)
     torch.testing.assert_close(betas, betas_for_alpha_bar(1000), rtol=0, atol=0)
     t = torch.arange(1, 900, dtype=torch.float64)
-    f = torch.cos((t / 1000 + 0.008) / 1.008 * math.pi / 2) ** 2 / math.cos(0.008 / 1.008 * math.pi / 2) ** 2
+    f = (
+        torch.cos((t / 1000 + 0.008) / 1.008 * math.pi / 2) ** 2
+        / math.cos(0.008 / 1.008 * math.pi / 2) ** 2
+    )
     torch.testing.assert_close(alphas_cumprod(betas.double())[:899], f, rtol=1e-4, atol=1e-6)
 
 
@@ -50,7 +53,9 @@ def test_rescaled_nothing_is_left_at_the_end_and_the_beginning_stays(name):
 
 def test_twice_as_wide_lowers_log_snr_by_the_logarithm_of_four():
     remaining = alphas_cumprod(make_betas("linear").double())
-    torch.testing.assert_close(log_snr(shift_resolution(remaining, 64, 32)), log_snr(remaining) - math.log(4))
+    torch.testing.assert_close(
+        log_snr(shift_resolution(remaining, 64, 32)), log_snr(remaining) - math.log(4)
+    )
 
 
 @pytest.mark.parametrize(
@@ -58,8 +63,14 @@ def test_twice_as_wide_lowers_log_snr_by_the_logarithm_of_four():
     [
         (lambda: make_betas("flat"), "expected a beta_schedule of linear, .*, got 'flat'"),
         (lambda: make_betas("linear", 0), "expected num_train_timesteps of 1 or more, got 0"),
-        (lambda: make_betas("linear", 10, 0.3, 0.2), "expected 0 < beta_start <= beta_end < 1, got 0.3 and 0.2"),
-        (lambda: shift_resolution(torch.ones(3), 0, 32), "expected sizes of 1 or more, got 0 and 32"),
+        (
+            lambda: make_betas("linear", 10, 0.3, 0.2),
+            "expected 0 < beta_start <= beta_end < 1, got 0.3 and 0.2",
+        ),
+        (
+            lambda: shift_resolution(torch.ones(3), 0, 32),
+            "expected sizes of 1 or more, got 0 and 32",
+        ),
     ],
 )
 def test_bad_arguments_are_named(call, message):

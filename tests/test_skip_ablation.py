@@ -1,4 +1,5 @@
-"""benchmarks/skip_ablation.py: fair variants, work that is kept, and a result that belongs to the script."""
+"""benchmarks/skip_ablation.py: fair variants, work that is kept, and a result that belongs to the
+script."""
 
 import json
 
@@ -21,10 +22,19 @@ def without_training(script, monkeypatch):
 
     def measure(variant, seed, *data):
         made.append((variant, seed))
-        return {"variant": variant, "seed": seed, "errors": [0.1, 0.3], "frechet": 2.0, "confident": 1, "seconds": 9}
+        return {
+            "variant": variant,
+            "seed": seed,
+            "errors": [0.1, 0.3],
+            "frechet": 2.0,
+            "confident": 1,
+            "seconds": 9,
+        }
 
     monkeypatch.setattr(script, "measure", measure)
-    monkeypatch.setattr(script, "mnist", lambda split: type("Data", (), {"images": torch.zeros(2, 1, 28, 28)}))
+    monkeypatch.setattr(
+        script, "mnist", lambda split: type("Data", (), {"images": torch.zeros(2, 1, 28, 28)})
+    )
     monkeypatch.setattr(script, "floor", lambda *data: {"frechet": 1.0})
     return made
 
@@ -32,12 +42,18 @@ def without_training(script, monkeypatch):
 def test_every_variant_has_the_parameters_of_the_intact_network(script):
     counts = set()
     for variant in script.VARIANTS.values():
-        counts.add(sum(p.numel() for p in variant(UNet2DModel(**script.SETTINGS["unet"])).parameters()))
+        counts.add(
+            sum(p.numel() for p in variant(UNet2DModel(**script.SETTINGS["unet"])).parameters())
+        )
     assert len(counts) == 1
 
 
-def test_finished_cells_are_kept_and_the_result_comes_with_the_last(script, without_training, monkeypatch, tmp_path):
-    everything = [(variant, seed) for seed in script.SETTINGS["seeds"] for variant in script.VARIANTS]
+def test_finished_cells_are_kept_and_the_result_comes_with_the_last(
+    script, without_training, monkeypatch, tmp_path
+):
+    everything = [
+        (variant, seed) for seed in script.SETTINGS["seeds"] for variant in script.VARIANTS
+    ]
     run(script, monkeypatch, tmp_path, "--seeds", "0")
     assert without_training == [cell for cell in everything if cell[1] == 0]
     assert not (tmp_path / "out.json").exists()

@@ -32,11 +32,13 @@ def starting_noise(count=2, seed=0):
 
 
 def difference(ours, theirs):
-    """The largest one of [0, 1]: images (N, C, H, W) in [-1, 1] against diffusers' (N, H, W, C) in [0, 1]."""
+    """The largest one of [0, 1]: images (N, C, H, W) in [-1, 1] against diffusers' (N, H, W, C) in
+    [0, 1]."""
     return float((ours / 2 + 0.5 - torch.from_numpy(theirs).permute(0, 3, 1, 2)).abs().max())
 
 
-# ---------------------------------------------------------------------------------------------- against diffusers
+# ----------------------------------------------------------------------------------------------
+# against diffusers
 
 
 @pytest.mark.parametrize("guidance", [1.0, 4.0])
@@ -61,7 +63,9 @@ def test_diffusers_draws_the_same_from_the_same_noise_on_the_way(tiny, tmp_path,
     theirs = diffusers.StableDiffusionPipeline.from_pretrained(tmp_path)
     theirs.set_progress_bar_config(disable=True)
     options = {"num_inference_steps": 5, "guidance_scale": 2.0, "latents": starting_noise()}
-    expected = theirs(PROMPTS, generator=torch.Generator().manual_seed(3), output_type="np", **options).images
+    expected = theirs(
+        PROMPTS, generator=torch.Generator().manual_seed(3), output_type="np", **options
+    ).images
     got = tiny(PROMPTS, generator=torch.Generator().manual_seed(3), progress=False, **options)
     assert difference(got, expected) < 1e-4
 
@@ -109,9 +113,14 @@ def test_we_draw_the_same_from_diffusers_folder(tiny_folder, tmp_path, sampler):
     theirs.save_pretrained(tmp_path)
     theirs.set_progress_bar_config(disable=True)
     latents = torch.randn(2, 4, 16, 16, generator=generator)
-    expected = theirs(PROMPTS, num_inference_steps=4, guidance_scale=3.0, latents=latents, output_type="np").images
+    expected = theirs(
+        PROMPTS, num_inference_steps=4, guidance_scale=3.0, latents=latents, output_type="np"
+    ).images
     ours = StableDiffusionPipeline.from_pretrained(tmp_path)
-    assert ours.card == {} and (ours.default("num_inference_steps"), ours.default("guidance_scale")) == (50, 7.5)
+    assert ours.card == {} and (
+        ours.default("num_inference_steps"),
+        ours.default("guidance_scale"),
+    ) == (50, 7.5)
     got = ours(PROMPTS, num_inference_steps=4, guidance_scale=3.0, latents=latents, progress=False)
     assert got.shape == (2, 3, 32, 32)
     assert difference(got, expected) < 1e-4
@@ -128,7 +137,9 @@ def test_every_default_scheduler_of_diffusers_follows_its_pipelines_conventions(
             requires_safety_checker=False,
         )  # fmt: skip
         theirs.set_progress_bar_config(disable=True)
-        ours = StableDiffusionPipeline(tiny.vae, tiny.text_encoder, tiny.tokenizer, tiny.unet, class_())
+        ours = StableDiffusionPipeline(
+            tiny.vae, tiny.text_encoder, tiny.tokenizer, tiny.unet, class_()
+        )
         options = {"num_inference_steps": 4, "guidance_scale": 2.0, "latents": starting_noise(1)}
         expected = theirs(PROMPTS[0], output_type="np", **options).images
         assert difference(ours(PROMPTS[0], progress=False, **options), expected) < 1e-4
@@ -168,7 +179,8 @@ def test_images_are_between_minus_one_and_one(tiny):
 
 
 def test_guidance_is_the_papers_formula(tiny):
-    """ε = ε(∅) + w (ε(c) − ε(∅)); at w = 1 the negative prompt has no say, and no second pass is made."""
+    """ε = ε(∅) + w (ε(c) − ε(∅)); at w = 1 the negative prompt has no say, and no second pass is
+    made."""
     x = starting_noise(1)
     tiny.scheduler.set_timesteps(3)
     t = tiny.scheduler.timesteps[0]
@@ -176,14 +188,18 @@ def test_guidance_is_the_papers_formula(tiny):
     scaled = tiny.scheduler.scale_model_input(x, t)
     alone = [tiny.unet(scaled, t, part).detach() for part in context]
     expected = alone[0] + 3.0 * (alone[1] - alone[0])
-    torch.testing.assert_close(tiny.predict(x, t, context, 3.0).detach(), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        tiny.predict(x, t, context, 3.0).detach(), expected, atol=1e-5, rtol=1e-4
+    )
     torch.testing.assert_close(tiny.predict(x, t, context[1:], 3.0).detach(), alone[1])
 
 
 def test_guidance_of_one_or_less_makes_one_pass_and_ignores_the_negative_prompt(tiny):
     sizes = []
     tiny.unet.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
-    assert torch.equal(draw(tiny, guidance_scale=1.0), draw(tiny, guidance_scale=0.0, negative_prompt="three"))
+    assert torch.equal(
+        draw(tiny, guidance_scale=1.0), draw(tiny, guidance_scale=0.0, negative_prompt="three")
+    )
     assert set(sizes) == {1}
     sizes.clear()
     draw(tiny, guidance_scale=1.01)
@@ -198,12 +214,19 @@ def test_guidance_starts_at_the_step_that_diffusers_guider_says(tiny, start):
     x, passes = noise * tiny.scheduler.init_noise_sigma, []
     for i, t in enumerate(tiny.scheduler.timesteps):
         guider.set_state(i, steps, t)
-        alone = [tiny.unet(tiny.scheduler.scale_model_input(x, t), t, part).detach() for part in context]
+        alone = [
+            tiny.unet(tiny.scheduler.scale_model_input(x, t), t, part).detach() for part in context
+        ]
         passes.append(guider.num_conditions)
         x = tiny.scheduler.step(guider.forward(alone[1], alone[0]).pred, t, x)
     sizes = []
     tiny.unet.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
-    options = {"num_inference_steps": steps, "guidance_scale": 3.0, "guidance_start": start, "progress": False}
+    options = {
+        "num_inference_steps": steps,
+        "guidance_scale": 3.0,
+        "guidance_start": start,
+        "progress": False,
+    }
     got = tiny("seven", negative_prompt="three", latents=noise, **options)
     torch.testing.assert_close(got, tiny.decode(x).detach(), atol=1e-5, rtol=1e-4)
     assert sizes == passes and sizes.count(1) == int(start * steps)  # no pass is made in vain
@@ -211,7 +234,9 @@ def test_guidance_starts_at_the_step_that_diffusers_guider_says(tiny, start):
 
 def test_a_scale_that_is_given_holds_for_all_steps_as_in_diffusers(tiny):
     tiny.card |= {"guidance_scale": 3.0, "guidance_start": 0.4}
-    everywhere, late = (draw(tiny, guidance_scale=3.0, guidance_start=start) for start in (0.0, 0.4))
+    everywhere, late = (
+        draw(tiny, guidance_scale=3.0, guidance_start=start) for start in (0.0, 0.4)
+    )
     assert not torch.equal(everywhere, late)
     assert torch.equal(draw(tiny, guidance_scale=3.0), everywhere)
     assert torch.equal(draw(tiny), late) and torch.equal(draw(tiny, guidance_start=0.4), late)
@@ -221,7 +246,12 @@ def test_an_image_to_begin_from_leaves_out_steps_not_moments(tiny):
     """Guidance begins at the same noise, however many of the steps before it are left out."""
     sizes = []
     tiny.unet.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
-    options = {"num_inference_steps": 10, "guidance_scale": 3.0, "guidance_start": 0.4, "image": picture()}
+    options = {
+        "num_inference_steps": 10,
+        "guidance_scale": 3.0,
+        "guidance_start": 0.4,
+        "image": picture(),
+    }
     for strength, expected in ((1.0, 4 * [1] + 6 * [2]), (0.8, 2 * [1] + 6 * [2]), (0.5, 5 * [2])):
         sizes.clear()
         draw(tiny, strength=strength, **options)
@@ -263,7 +293,10 @@ def test_drawing_in_batches_changes_nothing(tiny, sampler, batch_size):
     tiny.use_sampler(sampler)
     prompts = ["seven", "three", "one", "two", "five"]
     torch.testing.assert_close(
-        draw(tiny, prompts, batch_size=batch_size), draw(tiny, prompts, batch_size=250), atol=1e-4, rtol=0
+        draw(tiny, prompts, batch_size=batch_size),
+        draw(tiny, prompts, batch_size=250),
+        atol=1e-4,
+        rtol=0,
     )
 
 
@@ -309,7 +342,11 @@ def test_a_prompt_longer_than_the_context_draws_with_a_warning_that_quotes_what_
 def test_attention_in_slices_draws_the_same_and_can_be_undone(tiny):
     expected = draw(tiny)
     layers = [layer for layer in tiny.unet.modules() if isinstance(layer, Attention)]
-    for slice_size, sizes in (("auto", {max(1, layer.heads // 2) for layer in layers}), ("max", {1}), (None, {None})):
+    for slice_size, sizes in (
+        ("auto", {max(1, layer.heads // 2) for layer in layers}),
+        ("max", {1}),
+        (None, {None}),
+    ):
         tiny.enable_attention_slicing(slice_size)
         assert {layer.slice_size for layer in layers} == sizes
         torch.testing.assert_close(draw(tiny), expected, rtol=0, atol=1e-5)
@@ -321,7 +358,8 @@ def test_drawing_leaves_no_graph_and_ordinary_tensors(tiny):
 
 
 def test_flow_samplers_stand_in_for_each_other(tiny):
-    """Trained by flow matching: both know the velocity and the shift, and with many steps near one picture."""
+    """Trained by flow matching: both know the velocity and the shift, and with many steps near one
+    picture."""
     tiny.scheduler = SAMPLERS["flow_euler"](shift=2.0)
     options = {"num_inference_steps": 60, "guidance_scale": 1.0}
     euler = draw(tiny, **options)
@@ -342,7 +380,10 @@ def test_a_sampler_keeps_the_noise_schedule_of_the_model(tiny):
 def test_a_samplers_name_says_how_its_sigmas_are_spaced(tiny):
     for name, (plain, rule) in SPACED_SAMPLERS.items():
         config = tiny.use_sampler(name).scheduler.config
-        assert [config.use_karras_sigmas, config.use_exponential_sigmas] == [rule == "karras", rule == "exponential"]
+        assert [config.use_karras_sigmas, config.use_exponential_sigmas] == [
+            rule == "karras",
+            rule == "exponential",
+        ]
         assert sampler_name(tiny.scheduler) == name
         assert sampler_name(tiny.use_sampler(plain).scheduler) == plain
 
@@ -360,9 +401,18 @@ def test_a_samplers_name_says_how_its_sigmas_are_spaced(tiny):
         ({"width": 33}, "multiples of 4, got 32 x 33"),
         ({"height": 0}, "multiples of 4, got 0 x 32"),
         ({"width": -4}, "multiples of 4, got 32 x -4"),
-        ({"latents": torch.zeros(2, 4, 8, 8)}, r"latents of shape \(1, 4, 8, 8\), got \(2, 4, 8, 8\)"),
-        ({"latents": torch.zeros(1, 3, 8, 8)}, r"latents of shape \(1, 4, 8, 8\), got \(1, 3, 8, 8\)"),
-        ({"latents": torch.zeros(1, 4, 8, 8), "height": 40}, r"latents of shape \(1, 4, 10, 8\), got \(1, 4, 8, 8\)"),
+        (
+            {"latents": torch.zeros(2, 4, 8, 8)},
+            r"latents of shape \(1, 4, 8, 8\), got \(2, 4, 8, 8\)",
+        ),
+        (
+            {"latents": torch.zeros(1, 3, 8, 8)},
+            r"latents of shape \(1, 4, 8, 8\), got \(1, 3, 8, 8\)",
+        ),
+        (
+            {"latents": torch.zeros(1, 4, 8, 8), "height": 40},
+            r"latents of shape \(1, 4, 10, 8\), got \(1, 4, 8, 8\)",
+        ),
         ({"latents": torch.zeros(4, 8, 8)}, r"latents of shape \(1, 4, 8, 8\), got \(4, 8, 8\)"),
         ({"negative_prompt": ["one", "two"]}, "as many negative ones, got 1 and 2"),
         ({"batch_size": 0}, "batch_size of 1 or more, got 0"),
@@ -391,7 +441,8 @@ def test_bad_arguments_are_refused_with_what_was_expected_and_what_came(tiny, op
 
 def test_unknown_sampler_is_refused_with_the_known_ones(tiny):
     with pytest.raises(
-        ValueError, match="ddpm, ddim, pndm, euler, .*, flow_euler, .*dpmpp_2m_exponential, got 'magic'"
+        ValueError,
+        match="ddpm, ddim, pndm, euler, .*, flow_euler, .*dpmpp_2m_exponential, got 'magic'",
     ):
         tiny.use_sampler("magic")
 
@@ -404,7 +455,9 @@ def test_a_sampler_that_does_not_fit_the_models_training_is_refused(tiny):
     with pytest.raises(ValueError, match="one of dpmpp_2m, flow_euler, got 'ddim'"):
         tiny.use_sampler("ddim")
     tiny.scheduler = SAMPLERS["ddim"](prediction_type="v_prediction", rescale_betas_zero_snr=True)
-    with pytest.raises(ValueError, match="one of ddpm, ddim, euler, euler_a, dpmpp_2m, lcm, got 'heun'"):
+    with pytest.raises(
+        ValueError, match="one of ddpm, ddim, euler, euler_a, dpmpp_2m, lcm, got 'heun'"
+    ):
         tiny.use_sampler("heun")
 
 
@@ -416,7 +469,10 @@ def test_parts_of_different_models_are_refused(tiny):
         ("vae", {"shift_factor": 0.1}, "vae.shift_factor = 0, got 0.1"),
         ("text_encoder", {"vocab_size": 99}, r"\(16, 99\) of the tokenizer, got \(16, \d+\)"),
     ):
-        parts = {part: getattr(tiny, part) for part in ("vae", "text_encoder", "tokenizer", "unet", "scheduler")}
+        parts = {
+            part: getattr(tiny, part)
+            for part in ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
+        }
         parts[name] = type(parts[name]).from_config(parts[name].config, **options)
         with pytest.raises(ValueError, match=message):
             StableDiffusionPipeline(**parts)
@@ -441,11 +497,20 @@ def one_line(error, *words):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"_class_name": "FluxPipeline"}, ["expected _class_name 'StableDiffusionPipeline'", "'FluxPipeline'"]),
+        (
+            {"_class_name": "FluxPipeline"},
+            ["expected _class_name 'StableDiffusionPipeline'", "'FluxPipeline'"],
+        ),
         ({"vae": ["diffusers", "VQModel"]}, ["expected vae to be AutoencoderKL", "'VQModel'"]),
-        ({"scheduler": ["diffusers", "LCMAncestral"]}, ["DPMSolverMultistepScheduler", "'LCMAncestral'"]),
+        (
+            {"scheduler": ["diffusers", "LCMAncestral"]},
+            ["DPMSolverMultistepScheduler", "'LCMAncestral'"],
+        ),
         ({"unet": [None, None]}, ["expected unet to be UNet2DConditionModel", "None"]),
-        ({"controlnet": ["diffusers", "ControlNetModel"]}, ["expected controlnet to be absent", "'ControlNetModel'"]),
+        (
+            {"controlnet": ["diffusers", "ControlNetModel"]},
+            ["expected controlnet to be absent", "'ControlNetModel'"],
+        ),
     ],
 )
 def test_foreign_classes_are_refused_by_name(broken, changes, words):
@@ -461,7 +526,9 @@ def test_safety_checker_and_feature_extractor_are_passed_over_with_a_notice(brok
         safety_checker=["stable_diffusion", "StableDiffusionSafetyChecker"],
         feature_extractor=["transformers", "CLIPImageProcessor"],
     )
-    with pytest.warns(UserWarning, match="passes over safety_checker and feature_extractor") as caught:
+    with pytest.warns(
+        UserWarning, match="passes over safety_checker and feature_extractor"
+    ) as caught:
         pipeline = StableDiffusionPipeline.from_pretrained(broken)
     assert caught[0].filename == __file__  # it points to the caller
     assert draw(pipeline).shape == (1, 1, 32, 32)
@@ -479,23 +546,67 @@ def test_safety_checker_and_feature_extractor_are_passed_over_with_a_notice(brok
             b'{"guidance_scale": "strong"}',
             ["minildm.json", "expected a guidance_scale of 0 or more, got 'strong'"],
         ),
-        ("minildm.json", b'{"guidance_start": 1}', ["minildm.json", "expected a guidance_start in [0, 1)", "got 1"]),
-        ("minildm.json", b'{"num_inference_steps": [9]}', ["minildm.json", "whole num_inference_steps", "got [9]"]),
-        ("minildm.json", b'{"image_size": 0}', ["minildm.json", "whole image_size of 1 or more, got 0"]),
-        ("vae/config.json", b'{"in_channels": "one"}', ["vae/config.json", "in_channels", "got 'one'"]),
-        ("vae/config.json", b'{"norm_num_groups": 0}', ["vae/config.json", "expected numbers that make an Auto"]),
-        ("unet/config.json", b'{"block_out_channels": []}', ["unet/config.json", "expected numbers that make"]),
-        ("unet/config.json", b'{"norm_num_groups": -1}', ["unet/config.json", "norm_num_groups", "got -1"]),
-        ("unet/config.json", b'{"dropout": NaN}', ["unet/config.json", "dropout to be a number, got nan"]),
-        ("text_encoder/config.json", b'{"num_attention_heads": 0}', ["text_encoder/config.json", "zero"]),
-        ("scheduler/scheduler_config.json", b'{"steps_offset": "x"}', ["scheduler_config.json", "steps_offset"]),
+        (
+            "minildm.json",
+            b'{"guidance_start": 1}',
+            ["minildm.json", "expected a guidance_start in [0, 1)", "got 1"],
+        ),
+        (
+            "minildm.json",
+            b'{"num_inference_steps": [9]}',
+            ["minildm.json", "whole num_inference_steps", "got [9]"],
+        ),
+        (
+            "minildm.json",
+            b'{"image_size": 0}',
+            ["minildm.json", "whole image_size of 1 or more, got 0"],
+        ),
+        (
+            "vae/config.json",
+            b'{"in_channels": "one"}',
+            ["vae/config.json", "in_channels", "got 'one'"],
+        ),
+        (
+            "vae/config.json",
+            b'{"norm_num_groups": 0}',
+            ["vae/config.json", "expected numbers that make an Auto"],
+        ),
+        (
+            "unet/config.json",
+            b'{"block_out_channels": []}',
+            ["unet/config.json", "expected numbers that make"],
+        ),
+        (
+            "unet/config.json",
+            b'{"norm_num_groups": -1}',
+            ["unet/config.json", "norm_num_groups", "got -1"],
+        ),
+        (
+            "unet/config.json",
+            b'{"dropout": NaN}',
+            ["unet/config.json", "dropout to be a number, got nan"],
+        ),
+        (
+            "text_encoder/config.json",
+            b'{"num_attention_heads": 0}',
+            ["text_encoder/config.json", "zero"],
+        ),
+        (
+            "scheduler/scheduler_config.json",
+            b'{"steps_offset": "x"}',
+            ["scheduler_config.json", "steps_offset"],
+        ),
         ("tokenizer/vocab.json", b"[" * 100_000, ["vocab.json", "as JSON"]),
         ("tokenizer/merges.txt", b"[" * 100_000, ["tokenizer", "merges of two tokens"]),
         ("unet", None, ["unet", "no such folder"]),
         ("vae/config.json", None, ["config.json", "no such file"]),
         ("unet/diffusion_pytorch_model.safetensors", None, ["unet", "no such file"]),
         ("unet/diffusion_pytorch_model.safetensors", b"not a checkpoint", ["unet", "safetensors"]),
-        ("scheduler/scheduler_config.json", b'{"_class_name": "LMSDiscreteScheduler"}', ["LMSDiscreteScheduler"]),
+        (
+            "scheduler/scheduler_config.json",
+            b'{"_class_name": "LMSDiscreteScheduler"}',
+            ["LMSDiscreteScheduler"],
+        ),
         ("tokenizer/vocab.json", None, ["vocab.json", "no such file"]),
     ],
 )
@@ -531,7 +642,8 @@ def test_a_pickle_is_never_read(broken):
         StableDiffusionPipeline.from_pretrained(broken)
 
 
-# -------------------------------------------------------------------------------------------------- the shipped models
+# --------------------------------------------------------------------------------------------------
+# the shipped models
 
 
 def test_a_shipped_model_opens_by_name(weights, tiny_folder):
@@ -554,7 +666,13 @@ def test_a_damaged_shipped_model_is_refused_with_the_command_that_mends_it(weigh
     file.unlink() if damage == "missing" else file.write_bytes(content)
     with pytest.raises(ValueError) as error:
         StableDiffusionPipeline.from_pretrained("mnist")
-    one_line(error, str(file), "expected sha256", "mend it with: ", "no file" if damage == "missing" else "got ")
+    one_line(
+        error,
+        str(file),
+        "expected sha256",
+        "mend it with: ",
+        "no file" if damage == "missing" else "got ",
+    )
 
 
 # --------------------------------------------------------------------------------------------------------- its scores
@@ -571,10 +689,18 @@ def test_pixels_are_cropped_and_rounded_and_come_back():
 
 
 def test_what_are_no_pixels_is_refused():
-    for wrong in (torch.zeros(1, 8, 8), torch.zeros(1, 2, 8, 8), torch.full((1, 1, 8, 8), float("nan"))):
+    for wrong in (
+        torch.zeros(1, 8, 8),
+        torch.zeros(1, 2, 8, 8),
+        torch.full((1, 1, 8, 8), float("nan")),
+    ):
         with pytest.raises(ValueError, match=r"expected finite images \(N, 1 or 3, H, W\)"):
             to_pixels(wrong)
-    for pixels in (np.zeros((1, 8, 8)), np.zeros((8, 8), np.uint8), np.zeros((1, 8, 8, 2), np.uint8)):
+    for pixels in (
+        np.zeros((1, 8, 8)),
+        np.zeros((8, 8), np.uint8),
+        np.zeros((1, 8, 8, 2), np.uint8),
+    ):
         with pytest.raises(ValueError, match=r"expected uint8 \(N, H, W\)"):
             from_pixels(pixels)
 
@@ -603,7 +729,9 @@ def small_mnist(monkeypatch):
 
 def test_evaluation_scores_as_many_real_images_beside_its_own(weights, small_mnist):
     pipeline = StableDiffusionPipeline.from_pretrained("mnist")
-    first, again = (evaluate(pipeline, samples=20, num_inference_steps=2, progress=False) for _ in range(2))
+    first, again = (
+        evaluate(pipeline, samples=20, num_inference_steps=2, progress=False) for _ in range(2)
+    )
     assert first.scores == again.scores and first.floor == again.floor
     assert (first.samples, first.num_inference_steps, first.guidance_scale) == (20, 2, 2.0)
     assert first.sampler == "dpmpp_2m"
@@ -626,7 +754,8 @@ def test_a_model_without_a_card_cannot_be_scored(tiny):
         evaluate(tiny, samples=10)
 
 
-# ---------------------------------------------------------------------------------------------- from an image
+# ----------------------------------------------------------------------------------------------
+# from an image
 
 
 def picture(count=1, seed=5):
@@ -642,13 +771,19 @@ def theirs_from(class_, folder):
 
 
 @pytest.mark.parametrize("strength", [0.3, 0.75, 1.0])
-@pytest.mark.parametrize("sampler", ["dpmpp_2m", "ddim", "euler", "heun", "heun_karras", "euler_a", "lcm"])
+@pytest.mark.parametrize(
+    "sampler", ["dpmpp_2m", "ddim", "euler", "heun", "heun_karras", "euler_a", "lcm"]
+)
 def test_diffusers_changes_an_image_to_the_same(tiny, tmp_path, sampler, strength):
     tiny.use_sampler(sampler).save_pretrained(tmp_path)
     theirs = theirs_from(diffusers.StableDiffusionImg2ImgPipeline, tmp_path)
     options = {"num_inference_steps": 8, "guidance_scale": 2.0, "strength": strength}
     expected = theirs(
-        PROMPTS, image=picture(2), generator=torch.Generator().manual_seed(0), output_type="np", **options
+        PROMPTS,
+        image=picture(2),
+        generator=torch.Generator().manual_seed(0),
+        output_type="np",
+        **options,
     ).images
     got = draw(tiny, PROMPTS, image=picture(2), **options)
     assert difference(got, expected) < 1e-4
@@ -666,14 +801,20 @@ def test_diffusers_paints_the_same_into_an_image(tiny, tmp_path, sampler, streng
         PROMPTS[0], image=picture(), mask_image=mask, generator=torch.Generator().manual_seed(0), output_type="np",
         height=32, width=32, **options,
     ).images  # fmt: skip
-    assert difference(draw(tiny, PROMPTS[0], image=picture(), mask=mask, **options), expected) < 1e-4
+    assert (
+        difference(draw(tiny, PROMPTS[0], image=picture(), mask=mask, **options), expected) < 1e-4
+    )
 
 
 @torch.no_grad()
 def test_little_strength_keeps_the_image_and_much_does_not(tiny):
     def change(strength):
         kept = tiny.decode(tiny.vae.encode(picture()).mean * tiny.vae.config.scaling_factor)
-        return float((draw(tiny, image=picture(), strength=strength, num_inference_steps=10) - kept).abs().mean())
+        return float(
+            (draw(tiny, image=picture(), strength=strength, num_inference_steps=10) - kept)
+            .abs()
+            .mean()
+        )
 
     assert change(0.1) < change(0.5) < change(1.0)
 
@@ -691,9 +832,16 @@ def test_what_the_mask_keeps_stays_and_what_it_frees_changes(tiny):
 
 
 def test_an_image_in_batches_is_the_same(tiny):
-    options = {"image": picture(3), "strength": 0.6, "num_inference_steps": 4, "mask": (picture(3, seed=6) > 0).float()}
+    options = {
+        "image": picture(3),
+        "strength": 0.6,
+        "num_inference_steps": 4,
+        "mask": (picture(3, seed=6) > 0).float(),
+    }
     prompts = ["seven", "three", "one"]
-    torch.testing.assert_close(draw(tiny, prompts, batch_size=2, **options), draw(tiny, prompts, **options))
+    torch.testing.assert_close(
+        draw(tiny, prompts, batch_size=2, **options), draw(tiny, prompts, **options)
+    )
 
 
 @pytest.mark.parametrize(
@@ -701,18 +849,45 @@ def test_an_image_in_batches_is_the_same(tiny):
     [
         ({"strength": 0.5}, "expected an image with mask or strength"),
         ({"mask": torch.ones(1, 1, 32, 32)}, "expected an image with mask or strength"),
-        ({"image": torch.zeros(1, 1, 32, 32), "strength": 0}, r"expected a strength in \(0, 1\], got 0"),
-        ({"image": torch.zeros(1, 1, 32, 32), "strength": 1.5}, r"expected a strength in \(0, 1\], got 1.5"),
-        ({"image": torch.zeros(3, 1, 32, 32)}, "expected 1 or 1 images, as many as are drawn, got 3"),
+        (
+            {"image": torch.zeros(1, 1, 32, 32), "strength": 0},
+            r"expected a strength in \(0, 1\], got 0",
+        ),
+        (
+            {"image": torch.zeros(1, 1, 32, 32), "strength": 1.5},
+            r"expected a strength in \(0, 1\], got 1.5",
+        ),
+        (
+            {"image": torch.zeros(3, 1, 32, 32)},
+            "expected 1 or 1 images, as many as are drawn, got 3",
+        ),
         ({"image": torch.zeros(1, 3, 32, 32)}, "3"),
         ({"image": torch.zeros(1, 32, 32)}, r"a tensor \(N, C, height, width\), got \(1, 32, 32\)"),
         ({"image": np.zeros((1, 1, 32, 32))}, r"a tensor \(N, C, height, width\), got ndarray"),
-        ({"image": torch.full((1, 1, 32, 32), 200.0)}, r"expected an image in \[-1, 1\], got one from 200 to 200"),
-        ({"image": torch.full((1, 1, 32, 32), float("nan"))}, r"expected an image in \[-1, 1\], got one from nan"),
-        ({"image": torch.zeros(1, 1, 32, 32), "strength": 0.4}, "strength of at least one of the 2 steps, got 0.4"),
-        ({"image": torch.zeros(1, 1, 32, 32), "mask": torch.full((1, 1, 32, 32), 255)}, "one from 255 to 255"),
-        ({"image": torch.zeros(1, 1, 32, 32), "mask": torch.full((1, 1, 32, 32), float("nan"))}, "from nan to nan"),
-        ({"image": torch.zeros(1, 1, 32, 32), "mask": torch.ones(32, 32)}, "expected a mask of shape"),
+        (
+            {"image": torch.full((1, 1, 32, 32), 200.0)},
+            r"expected an image in \[-1, 1\], got one from 200 to 200",
+        ),
+        (
+            {"image": torch.full((1, 1, 32, 32), float("nan"))},
+            r"expected an image in \[-1, 1\], got one from nan",
+        ),
+        (
+            {"image": torch.zeros(1, 1, 32, 32), "strength": 0.4},
+            "strength of at least one of the 2 steps, got 0.4",
+        ),
+        (
+            {"image": torch.zeros(1, 1, 32, 32), "mask": torch.full((1, 1, 32, 32), 255)},
+            "one from 255 to 255",
+        ),
+        (
+            {"image": torch.zeros(1, 1, 32, 32), "mask": torch.full((1, 1, 32, 32), float("nan"))},
+            "from nan to nan",
+        ),
+        (
+            {"image": torch.zeros(1, 1, 32, 32), "mask": torch.ones(32, 32)},
+            "expected a mask of shape",
+        ),
     ],
 )
 def test_a_wrong_image_is_one_clear_error(tiny, options, message):

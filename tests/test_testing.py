@@ -86,7 +86,11 @@ def test_random_weights_of_half_the_size_leave_float32_its_digits(seed):
         cross_attention_dim=12,
     )
     randomise_(unet, generator := torch.Generator().manual_seed(seed), scale=0.5)
-    inputs = torch.randn(2, 4, 8, 8, generator=generator), 3, torch.randn(2, 5, 12, generator=generator)
+    inputs = (
+        torch.randn(2, 4, 8, 8, generator=generator),
+        3,
+        torch.randn(2, 5, 12, generator=generator),
+    )
     exact = outputs_and_gradients(copy.deepcopy(unet).double(), inputs, None, torch.float64)
     assert compare(outputs_and_gradients(unet, inputs, None, torch.float32), exact, 1e-5) > 0
 

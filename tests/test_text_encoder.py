@@ -28,7 +28,13 @@ CONFIGS = {
     "one layer, one head": TINY | dict(num_hidden_layers=1, num_attention_heads=1),
     "many small heads": TINY | dict(num_attention_heads=8, intermediate_size=24),
     "three layers, other epsilon, odd sizes": TINY
-    | dict(num_hidden_layers=3, hidden_size=21, num_attention_heads=3, layer_norm_eps=1e-3, projection_dim=5),
+    | dict(
+        num_hidden_layers=3,
+        hidden_size=21,
+        num_attention_heads=3,
+        layer_norm_eps=1e-3,
+        projection_dim=5,
+    ),
     "the old end-of-text id": TINY | dict(eos_token_id=2, bos_token_id=0, pad_token_id=1),
     "context of one token": TINY | dict(max_position_embeddings=1),
 }
@@ -36,7 +42,9 @@ CONFIGS = {
 
 def pair(name):
     config = CONFIGS[name]
-    return CLIPTextModel(**config), transformers.CLIPTextModel(transformers.CLIPTextConfig(**config))
+    return CLIPTextModel(**config), transformers.CLIPTextModel(
+        transformers.CLIPTextConfig(**config)
+    )
 
 
 def ids(config, length=None):
@@ -61,7 +69,8 @@ def test_pooled_output_is_transformers(name):
     ours, theirs = pair(name)
     input_ids = ids(CONFIGS[name])
     pooled = dict(
-        call_ours=lambda model, x: model.pool(model(x), x), call_theirs=lambda model, x: model(x).pooler_output
+        call_ours=lambda model, x: model.pool(model(x), x),
+        call_theirs=lambda model, x: model(x).pooler_output,
     )
     assert_parity(ours, theirs, (input_ids,), **pooled)
 
@@ -70,7 +79,9 @@ def test_the_pooled_state_is_that_of_the_first_end():
     model = CLIPTextModel(**TINY)
     states = torch.randn(2, 5, 16)
     input_ids = torch.tensor([[48, 3, 49, 49, 49], [48, 49, 49, 3, 49]])
-    torch.testing.assert_close(model.pool(states, input_ids), torch.stack([states[0, 2], states[1, 1]]), rtol=0, atol=0)
+    torch.testing.assert_close(
+        model.pool(states, input_ids), torch.stack([states[0, 2], states[1, 1]]), rtol=0, atol=0
+    )
 
 
 def test_a_token_does_not_see_those_after_it():
@@ -95,9 +106,13 @@ def test_folders_open_both_ways(name, tmp_path):
     theirs.save_pretrained(tmp_path / "theirs")
     opened = transformers.CLIPTextModel.from_pretrained(tmp_path / "ours")
     assert all(getattr(opened.config, key) == value for key, value in ours.config.items())
-    torch.testing.assert_close(opened(input_ids).last_hidden_state, ours(input_ids), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        opened(input_ids).last_hidden_state, ours(input_ids), rtol=1e-5, atol=1e-5
+    )
     opened = CLIPTextModel.from_pretrained(tmp_path / "theirs")
-    torch.testing.assert_close(opened(input_ids), theirs(input_ids).last_hidden_state, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        opened(input_ids), theirs(input_ids).last_hidden_state, rtol=1e-5, atol=1e-5
+    )
     assert opened.config == ours.config
 
 
@@ -108,10 +123,17 @@ def test_a_folder_of_an_older_transformers_opens(tmp_path):
     old = {f"text_model.{key}": value for key, value in load_file(file).items()}
     save_file(old | {"text_model.embeddings.position_ids": torch.arange(12)[None]}, file)
     config = json.loads((tmp_path / "config.json").read_text())
-    config |= dict(_name_or_path="openai/clip", torch_dtype="float32", transformers_version="4.21.0.dev0", dropout=0.0)
+    config |= dict(
+        _name_or_path="openai/clip",
+        torch_dtype="float32",
+        transformers_version="4.21.0.dev0",
+        dropout=0.0,
+    )
     config |= dict(attention_dropout=0.0, initializer_factor=1.0, initializer_range=0.02)
     (tmp_path / "config.json").write_text(json.dumps(config))
-    torch.testing.assert_close(CLIPTextModel.from_pretrained(tmp_path).state_dict(), model.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(
+        CLIPTextModel.from_pretrained(tmp_path).state_dict(), model.state_dict(), rtol=0, atol=0
+    )
 
 
 def test_default_configuration_is_transformers():
@@ -120,7 +142,9 @@ def test_default_configuration_is_transformers():
         model = CLIPTextModel()
         theirs = transformers.CLIPTextModel(transformers.CLIPTextConfig())
     assert all(defaults[key] == value for key, value in model.config.items())
-    shapes = [{key: value.shape for key, value in each.state_dict().items()} for each in (model, theirs)]
+    shapes = [
+        {key: value.shape for key, value in each.state_dict().items()} for each in (model, theirs)
+    ]
     assert shapes[0] == shapes[1]
 
 
@@ -129,11 +153,14 @@ def test_another_model_is_refused(tmp_path):
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "bert"}))
     with pytest.raises(
-        ValueError, match="config.json: expected a CLIPTextModel .model_type = 'clip_text_model'., got 'bert'"
+        ValueError,
+        match="config.json: expected a CLIPTextModel .model_type = 'clip_text_model'., got 'bert'",
     ):
         CLIPTextModel.from_pretrained(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(config | {"attention_dropout": 0.1}))
-    with pytest.raises(ValueError, match="CLIPTextModel supports only attention_dropout = 0.0, got 0.1"):
+    with pytest.raises(
+        ValueError, match="CLIPTextModel supports only attention_dropout = 0.0, got 0.1"
+    ):
         CLIPTextModel.from_pretrained(tmp_path)
 
 

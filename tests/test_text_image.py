@@ -3,7 +3,17 @@
 import pytest
 import torch
 
-from minildm.data import LOADERS, PHRASINGS, captions_for, held_out, load_corpus, mnist, pad, paint_scenes, parse
+from minildm.data import (
+    LOADERS,
+    PHRASINGS,
+    captions_for,
+    held_out,
+    load_corpus,
+    mnist,
+    pad,
+    paint_scenes,
+    parse,
+)
 from minildm.text import CLIPTokenizer
 
 
@@ -15,7 +25,9 @@ def scenes():
 def test_the_corpus_of_digits_is_mnist_with_the_phrasings_of_each_class():
     corpus, digits = load_corpus("mnist", 100), mnist("train")
     torch.testing.assert_close(corpus.images, pad(digits.images[:100], 32))
-    assert torch.equal(corpus.labels, digits.labels[:100]) and torch.equal(corpus.caption_of, corpus.labels)
+    assert torch.equal(corpus.labels, digits.labels[:100]) and torch.equal(
+        corpus.caption_of, corpus.labels
+    )
     assert corpus.captions == [captions_for("mnist", label) for label in range(10)]
 
 

@@ -28,12 +28,19 @@ def vector():
 
 def drawn(pipeline, prompts=PROMPTS):
     latents = pipeline.starting_noise(len(prompts), generator=torch.Generator().manual_seed(0))
-    return pipeline(prompts, latents=latents, num_inference_steps=3, guidance_scale=2.0, progress=False)
+    return pipeline(
+        prompts, latents=latents, num_inference_steps=3, guidance_scale=2.0, progress=False
+    )
 
 
 def theirs_drawn(pipeline, latents):
     pipeline.set_progress_bar_config(disable=True)
-    options = {"num_inference_steps": 3, "guidance_scale": 2.0, "latents": latents, "output_type": "pt"}
+    options = {
+        "num_inference_steps": 3,
+        "guidance_scale": 2.0,
+        "latents": latents,
+        "output_type": "pt",
+    }
     return pipeline(PROMPTS, height=32, width=32, **options).images * 2 - 1
 
 
@@ -47,7 +54,9 @@ def test_diffusers_draws_the_same_with_our_file(tiny, tiny_folder, tmp_path, vec
     assert_close(theirs.text_encoder.get_input_embeddings().weight[-1], vector)
 
 
-def test_a_model_that_has_learnt_a_word_survives_a_folder_and_diffusers_opens_it(tiny, tmp_path, vector):
+def test_a_model_that_has_learnt_a_word_survives_a_folder_and_diffusers_opens_it(
+    tiny, tmp_path, vector
+):
     learnt = with_word(tiny, WORD, vector)
     expected = drawn(learnt)
     learnt.save_pretrained(tmp_path)
@@ -56,7 +65,9 @@ def test_a_model_that_has_learnt_a_word_survives_a_folder_and_diffusers_opens_it
     latents = tiny.starting_noise(len(PROMPTS), generator=torch.Generator().manual_seed(0))
     assert_close(theirs_drawn(theirs, latents), expected, rtol=0, atol=2e-4)
     theirs.save_pretrained(tmp_path / "theirs")
-    assert torch.equal(drawn(StableDiffusionPipeline.from_pretrained(tmp_path / "theirs")), expected)
+    assert torch.equal(
+        drawn(StableDiffusionPipeline.from_pretrained(tmp_path / "theirs")), expected
+    )
 
 
 def test_the_word_is_one_token_wherever_it_stands_as_in_transformers(tiny, tmp_path, vector):
@@ -105,9 +116,14 @@ def batch(pipeline, prompts):
 
 def test_training_moves_nothing_but_the_vector(tiny, vector):
     learnt = with_word(tiny, WORD, vector)
-    before = {name: copy.deepcopy(getattr(learnt, name).state_dict()) for name in ("unet", "vae", "text_encoder")}
+    before = {
+        name: copy.deepcopy(getattr(learnt, name).state_dict())
+        for name in ("unet", "vae", "text_encoder")
+    }
     task = TextualInversionTask(learnt, WORD, DDPMScheduler(prediction_type="v_prediction"))
-    assert [name for name, parameter in task.named_parameters() if parameter.requires_grad] == ["vector"]
+    assert [name for name, parameter in task.named_parameters() if parameter.requires_grad] == [
+        "vector"
+    ]
     optimiser = torch.optim.SGD([task.vector], 1.0)
     losses = []
     for _ in range(5):
@@ -119,7 +135,8 @@ def test_training_moves_nothing_but_the_vector(tiny, vector):
     kept = task.keep()
     assert not torch.equal(kept, vector)
     assert_close(
-        task(*batch(learnt, PROMPTS)), TextualInversionTask(learnt, WORD, task.scheduler)(*batch(learnt, PROMPTS))
+        task(*batch(learnt, PROMPTS)),
+        TextualInversionTask(learnt, WORD, task.scheduler)(*batch(learnt, PROMPTS)),
     )
     for name, state in before.items():
         for key, value in getattr(learnt, name).state_dict().items():
@@ -156,7 +173,11 @@ def test_a_vector_of_another_width_and_a_word_of_several_tokens_are_refused(tiny
 def test_a_file_of_something_else_is_refused_by_name(tmp_path, vector):
     with pytest.raises(FileNotFoundError, match="expected a learnt word"):
         load_word(tmp_path)
-    for content in ({"a": vector, "b": vector.clone()}, {"a": torch.zeros(2, 12)}, {"a": torch.zeros(())}):
+    for content in (
+        {"a": vector, "b": vector.clone()},
+        {"a": torch.zeros(2, 12)},
+        {"a": torch.zeros(())},
+    ):
         save_file(content, tmp_path / WEIGHTS_NAME)
         with pytest.raises(ValueError, match=f"{WEIGHTS_NAME}: expected one word with one vector"):
             load_word(tmp_path)

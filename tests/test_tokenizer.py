@@ -1,4 +1,5 @@
-"""minildm.text.tokenizer against transformers' CLIPTokenizer and against merges worked out by hand."""
+"""minildm.text.tokenizer against transformers' CLIPTokenizer and against merges worked out by
+hand."""
 
 from __future__ import annotations
 
@@ -21,12 +22,63 @@ CAPTIONS = [f"a {colour} {digit} on a white background" for colour in COLOURS fo
 CAPTIONS += [f"the digit {i}" for i in range(10)] + ["a café's sign, n° 5", "it's a seven!"]
 
 TRICKY = [
-    *("", " ", "\t\n\r\f\v", "\x1c\x1d\x1e\x1f", "a\x1cb", "a\x85b", "a\xa0b", "a\u3000b", "a\u200bb"),
+    *(
+        "",
+        " ",
+        "\t\n\r\f\v",
+        "\x1c\x1d\x1e\x1f",
+        "a\x1cb",
+        "a\x85b",
+        "a\xa0b",
+        "a\u3000b",
+        "a\u200bb",
+    ),
     *("\x00", "a\x00b", "\ufffd", "\ufeffa", "\u202eabc", "\ue000", "\U0010fffd", "a\xadb"),
-    *("it's", "IT'S", "we'll they've I'm you're he'd can't", "''s", "'", "'sword", "'S", "’s", "rock'n'roll", "''''ll"),
-    *(f"a{EOS}b", f"{BOS}{EOS}", f"a {BOS} b", "<|EndOfText|>", "a!<|STARTOFTEXT|>!", "<|endoftext", "|>", EOS * 3),
-    *("<|start of text|>", "<|STÅRTOFTEXT|>", "<|endoftext|>'s", "</w>", "a</w> b", "<|", "#version: 0.2", "# #"),
-    *("É", "E\u0301", "n\u0303\u0301", "\u0301", "a\u0301\u0301\u0301", "İ", "ΑΣ", "ΣΑΣ ", "ß", "ẞ", "ǅ"),
+    *(
+        "it's",
+        "IT'S",
+        "we'll they've I'm you're he'd can't",
+        "''s",
+        "'",
+        "'sword",
+        "'S",
+        "’s",
+        "rock'n'roll",
+        "''''ll",
+    ),
+    *(
+        f"a{EOS}b",
+        f"{BOS}{EOS}",
+        f"a {BOS} b",
+        "<|EndOfText|>",
+        "a!<|STARTOFTEXT|>!",
+        "<|endoftext",
+        "|>",
+        EOS * 3,
+    ),
+    *(
+        "<|start of text|>",
+        "<|STÅRTOFTEXT|>",
+        "<|endoftext|>'s",
+        "</w>",
+        "a</w> b",
+        "<|",
+        "#version: 0.2",
+        "# #",
+    ),
+    *(
+        "É",
+        "E\u0301",
+        "n\u0303\u0301",
+        "\u0301",
+        "a\u0301\u0301\u0301",
+        "İ",
+        "ΑΣ",
+        "ΣΑΣ ",
+        "ß",
+        "ẞ",
+        "ǅ",
+    ),
     *("ﬁ", "\u212a", "七 seven 七七", "数字の7", "हिन्दी", "한국어", "\u1112\u1161\u11ab", "ไทย"),
     *("12 345", "½²Ⅷ", "٣٤", "1st 2nd", "3.14"),
     *("🙂", "👨\u200d👩\u200d👧", "🇫🇷", "❤️ red", "a🙂b", "_a_b_", "a-b"),
@@ -36,14 +88,30 @@ TRICKY = [
 
 
 def random_strings(count: int, seed: int) -> list[str]:
-    """Texts that mix prompt words, odd strings and characters from all over Unicode, some far too long."""
+    """Texts that mix prompt words, odd strings and characters from all over Unicode, some far too
+    long."""
     rng = random.Random(seed)
-    blocks = [(0, 0x80), (0x80, 0x250), (0x2B0, 0x530), (0x600, 0x1200), (0x1E00, 0x3100), (0x4E00, 0x9FA5)]
-    blocks += [(0xAC00, 0xD7A3), (0xF900, 0x10000), (0x10000, 0x10400), (0x1D400, 0x1D800), (0x1F300, 0x1FA00)]
+    blocks = [
+        (0, 0x80),
+        (0x80, 0x250),
+        (0x2B0, 0x530),
+        (0x600, 0x1200),
+        (0x1E00, 0x3100),
+        (0x4E00, 0x9FA5),
+    ]
+    blocks += [
+        (0xAC00, 0xD7A3),
+        (0xF900, 0x10000),
+        (0x10000, 0x10400),
+        (0x1D400, 0x1D800),
+        (0x1F300, 0x1FA00),
+    ]
     vocabulary = " ".join(CAPTIONS).split()
 
     def character() -> str:
-        while True:  # a code point that this Python's Unicode does not know may have been assigned since
+        while (
+            True
+        ):  # a code point that this Python's Unicode does not know may have been assigned since
             char = chr(rng.randrange(*rng.choice(blocks)))
             if unicodedata.category(char) != "Cn":
                 return char
@@ -59,7 +127,9 @@ def random_strings(count: int, seed: int) -> list[str]:
         return "".join(character() for _ in range(rng.randrange(1, 8)))
 
     lengths = [rng.choice([1, 2, 4, 12]) for _ in range(count)]
-    return ["".join(part() + rng.choice(["", " ", "  "]) for _ in range(length)) for length in lengths]
+    return [
+        "".join(part() + rng.choice(["", " ", "  "]) for _ in range(length)) for length in lengths
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +146,9 @@ def folder(tokenizer, tmp_path_factory) -> Path:
 
 def padded(reference, text: str) -> list[int]:
     """As diffusers' pipeline calls it."""
-    return reference(text, padding="max_length", max_length=reference.model_max_length, truncation=True).input_ids
+    return reference(
+        text, padding="max_length", max_length=reference.model_max_length, truncation=True
+    ).input_ids
 
 
 def quietly(tokenizer: CLIPTokenizer, texts: str | list[str]) -> torch.Tensor:
@@ -115,7 +187,13 @@ def test_merges_apply_in_the_order_they_were_learned():
 
 
 def test_overlapping_pairs_merge_from_the_left():
-    assert CLIPTokenizer.train(["aaaab"], vocab_size=515).tokenize("aaa aaaab") == ["aa", "a</w>", "aa", "aa", "b</w>"]
+    assert CLIPTokenizer.train(["aaaab"], vocab_size=515).tokenize("aaa aaaab") == [
+        "aa",
+        "a</w>",
+        "aa",
+        "aa",
+        "b</w>",
+    ]
 
 
 def test_one_text_is_not_a_list_of_texts():
@@ -132,7 +210,10 @@ def test_vocabulary_is_bytes_then_merges_then_start_and_end(tokenizer):
     tokens = list(tokenizer.vocab)
     assert tokens[:512] == ALPHABET and len(set(ALPHABET)) == 512
     assert tokens[512:-2] == list(dict.fromkeys(left + right for left, right in tokenizer.merges))
-    assert tokens[-2:] == [BOS, EOS] and tokenizer.pad_token_id == tokenizer.eos_token_id == len(tokenizer) - 1
+    assert (
+        tokens[-2:] == [BOS, EOS]
+        and tokenizer.pad_token_id == tokenizer.eos_token_id == len(tokenizer) - 1
+    )
     assert list(tokenizer.vocab.values()) == list(range(tokenizer.vocab_size))
 
 
@@ -220,10 +301,21 @@ def test_words_that_training_never_saw_are_named_once(tokenizer):
 def test_save_and_load_change_nothing(tokenizer, folder, tmp_path):
     again = CLIPTokenizer.from_pretrained(folder)
     again.save_pretrained(tmp_path)
-    for name in ("vocab", "merges", "known_words", "special_tokens", "model_max_length", "pad_token_id"):
+    for name in (
+        "vocab",
+        "merges",
+        "known_words",
+        "special_tokens",
+        "model_max_length",
+        "pad_token_id",
+    ):
         assert getattr(again, name) == getattr(tokenizer, name)
-    assert sorted(file.name for file in folder.iterdir()) == sorted(file.name for file in tmp_path.iterdir())
-    assert all(file.read_bytes() == (tmp_path / file.name).read_bytes() for file in folder.iterdir())
+    assert sorted(file.name for file in folder.iterdir()) == sorted(
+        file.name for file in tmp_path.iterdir()
+    )
+    assert all(
+        file.read_bytes() == (tmp_path / file.name).read_bytes() for file in folder.iterdir()
+    )
 
 
 def test_a_folder_saved_by_transformers_opens(tokenizer, folder, tmp_path):
@@ -241,22 +333,45 @@ def test_real_stable_diffusion_configurations_open_with_their_padding(tokenizer,
     flags = {"lstrip": False, "normalized": True, "rstrip": False, "single_word": False}
     tokens = {"bos_token": BOS, "eos_token": EOS, "unk_token": EOS, "pad_token": EOS}
     config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 16, "do_lower_case": True}
-    older = {name: {"content": token, **flags} for name, token in tokens.items() if name != "pad_token"}
-    typed = {name: {"__type": "AddedToken", **token} for name, token in older.items()} | {"pad_token": EOS}
+    older = {
+        name: {"content": token, **flags} for name, token in tokens.items() if name != "pad_token"
+    }
+    typed = {name: {"__type": "AddedToken", **token} for name, token in older.items()} | {
+        "pad_token": EOS
+    }
     newer = tokens | {"pad_token": "!"}
-    added = {tokenizer.vocab[token]: {"content": token, **flags, "normalized": False} for token in ("!", BOS, EOS)}
+    added = {
+        tokenizer.vocab[token]: {"content": token, **flags, "normalized": False}
+        for token in ("!", BOS, EOS)
+    }
     variants = [
         (EOS, config | typed, older | {"pad_token": EOS}),  # Stable Diffusion 1
-        ("!", config | typed, older | {"pad_token": "!"}),  # Stable Diffusion 2: special_tokens_map.json wins,
-        ("!", config | newer | {"added_tokens_decoder": added}, tokens),  # SDXL: unless there is this entry
+        (
+            "!",
+            config | typed,
+            older | {"pad_token": "!"},
+        ),  # Stable Diffusion 2: special_tokens_map.json wins,
+        (
+            "!",
+            config | newer | {"added_tokens_decoder": added},
+            tokens,
+        ),  # SDXL: unless there is this entry
     ]
-    # "normalized" makes transformers take "<|StartOfText|>", in any case, for the start token; ours knows one case.
+    # "normalized" makes transformers take "<|StartOfText|>", in any case, for the start token; ours
+    # knows one case.
     texts = [*TRICKY, *random_strings(100, seed=1)]
-    texts = [text for text in texts if all(text.count(token) == text.lower().count(token) for token in (BOS, EOS))]
+    texts = [
+        text
+        for text in texts
+        if all(text.count(token) == text.lower().count(token) for token in (BOS, EOS))
+    ]
     for pad, content, special in variants:
         (tmp_path / "tokenizer_config.json").write_text(json.dumps(content))
         (tmp_path / "special_tokens_map.json").write_text(json.dumps(special))
-        ours, theirs = CLIPTokenizer.from_pretrained(tmp_path), transformers.CLIPTokenizer.from_pretrained(tmp_path)
+        ours, theirs = (
+            CLIPTokenizer.from_pretrained(tmp_path),
+            transformers.CLIPTokenizer.from_pretrained(tmp_path),
+        )
         assert ours.pad_token == pad == theirs.pad_token and ours.unknown_words("zebra") == []
         for text, row in zip(texts, quietly(ours, texts).tolist(), strict=True):
             assert row == padded(theirs, text), (pad, text)
@@ -310,7 +425,10 @@ def no_vocabulary_in_tokenizer_json(folder):
     "damage, message",
     [
         (broken_json, "vocab.json: expected a part of a CLIPTokenizer as JSON, got"),
-        (list_for_vocabulary, "vocab.json: expected a part of a CLIPTokenizer as a JSON object, got list"),
+        (
+            list_for_vocabulary,
+            "vocab.json: expected a part of a CLIPTokenizer as a JSON object, got list",
+        ),
         (gap_in_vocabulary, "expected a vocabulary whose .* numbered from 0 without gaps"),
         (text_for_id, "expected a vocabulary whose .* numbered from 0 without gaps"),
         (merges_of_another, "expected merges .* in the vocabulary, got .*'e', 'l'"),
@@ -345,5 +463,7 @@ def test_bad_arguments_say_what_was_expected(tokenizer):
         tokenizer([7])
     with pytest.raises(ValueError, match="expected a maximum length .* got 1$"):
         tokenizer("seven", max_length=1)
-    with pytest.raises(ValueError, match=f"expected token ids from 0 to {len(tokenizer) - 1}, got -1"):
+    with pytest.raises(
+        ValueError, match=f"expected token ids from 0 to {len(tokenizer) - 1}, got -1"
+    ):
         tokenizer.decode([-1])

@@ -132,7 +132,15 @@ def test_interrupted_and_resumed_is_uninterrupted_bit_for_bit(tmp_path, ema):
 
 def test_the_time_before_an_interruption_counts_and_the_pause_does_not(tmp_path):
     stage = toy_stage(ema=0.0)
-    save_state(tmp_path / STATE_FILE, "toy", stage.task, stage.optimiser(stage.task), None, [1.0] * 29, 1000.0)
+    save_state(
+        tmp_path / STATE_FILE,
+        "toy",
+        stage.task,
+        stage.optimiser(stage.task),
+        None,
+        [1.0] * 29,
+        1000.0,
+    )
     stage.run(30, tmp_path, progress=False)
     assert 1000 < stage.seconds < 1010
 
@@ -179,7 +187,9 @@ def test_channels_last_tensors_are_written_and_come_back(tmp_path):
 
 def test_a_loss_that_is_not_finite_ends_the_training_with_advice():
     stage = toy_stage(batch=lambda step: (torch.full((8, 3), float("nan")), torch.zeros(8, 2)))
-    with pytest.raises(ValueError, match="toy: the loss of step 0 is nan; try a lower learning rate"):
+    with pytest.raises(
+        ValueError, match="toy: the loss of step 0 is nan; try a lower learning rate"
+    ):
         stage.run(3, progress=False)
 
 
@@ -255,13 +265,28 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(trained):
     ("changes", "message"),
     [
         ({"seed": 1}, "expected to go on with seed 0, got 1"),
-        ({"recipe": replace(PRESETS["tiny"], kl_weight=1.0)}, "of this recipe, got one with another kl_weight$"),
-        ({"steps": (9, 9, 9)}, rf"expected the recorded steps \({','.join(map(str, STEPS))}\) or none"),
+        (
+            {"recipe": replace(PRESETS["tiny"], kl_weight=1.0)},
+            "of this recipe, got one with another kl_weight$",
+        ),
+        (
+            {"steps": (9, 9, 9)},
+            rf"expected the recorded steps \({','.join(map(str, STEPS))}\) or none",
+        ),
     ],
 )
 def test_another_recipe_seed_or_length_does_not_resume_it(trained, changes, message):
     with pytest.raises(ValueError, match=message):
-        train(**{"recipe": "tiny", "out": trained, "steps": STEPS, "device": "cpu", "resume": True, **changes})
+        train(
+            **{
+                "recipe": "tiny",
+                "out": trained,
+                "steps": STEPS,
+                "device": "cpu",
+                "resume": True,
+                **changes,
+            }
+        )
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"seed": 0}'])
@@ -287,16 +312,54 @@ def test_bad_arguments_are_named(tmp_path, arguments, message):
 
 
 def test_two_processes_have_the_loss_curve_of_one(trained, tmp_path):
-    # "multi_gpu" is accelerate's word for one process per device; with --device cpu each has the processor.
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    # "multi_gpu" is accelerate's word for one process per device; with --device cpu each has the
+    # processor.
+    command = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_processes",
+        "2",
+    ]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", port]
-    command += ["-m", "minildm.cli", "train", "--preset", "tiny", "--out", str(tmp_path / "model"), "--device", "cpu"]
+    command += [
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        "--main_process_port",
+        port,
+    ]
+    command += [
+        "-m",
+        "minildm.cli",
+        "train",
+        "--preset",
+        "tiny",
+        "--out",
+        str(tmp_path / "model"),
+        "--device",
+        "cpu",
+    ]
     command += ["--steps", ",".join(map(str, STEPS))]
-    subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, timeout=300)
-    one, two = (json.loads((folder / "training.json").read_text()) for folder in (trained, tmp_path / "model"))
+    subprocess.run(
+        command,
+        check=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        timeout=300,
+    )
+    one, two = (
+        json.loads((folder / "training.json").read_text())
+        for folder in (trained, tmp_path / "model")
+    )
     assert (one["processes"], two["processes"]) == (1, 2)
     for stage, losses in one["losses"].items():
-        torch.testing.assert_close(torch.tensor(two["losses"][stage]), torch.tensor(losses), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            torch.tensor(two["losses"][stage]), torch.tensor(losses), rtol=1e-4, atol=1e-4
+        )

@@ -99,7 +99,9 @@ def test_channels_last_changes_the_layout_only():
     sample, timestep, context = condition_inputs(config)
     expected = unet(sample.double(), timestep, context.double())
     unet.to(memory_format=torch.channels_last)
-    got = unet(sample.double().contiguous(memory_format=torch.channels_last), timestep, context.double())
+    got = unet(
+        sample.double().contiguous(memory_format=torch.channels_last), timestep, context.double()
+    )
     assert got.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)
 
@@ -133,7 +135,13 @@ UNCONDITIONAL_CONFIGS = {
     ),
     "classes": ATTENTION | dict(num_class_embeds=10, in_channels=1, out_channels=1),
     "the first DDPM checkpoints": ATTENTION
-    | dict(downsample_padding=0, flip_sin_to_cos=False, freq_shift=1, norm_eps=1e-6, attention_head_dim=None),
+    | dict(
+        downsample_padding=0,
+        flip_sin_to_cos=False,
+        freq_shift=1,
+        norm_eps=1e-6,
+        attention_head_dim=None,
+    ),
 }
 
 
@@ -141,9 +149,15 @@ UNCONDITIONAL_CONFIGS = {
 @pytest.mark.parametrize("size", [(8, 8), (4, 12)])
 def test_unconditional_unet_is_diffusers(name, size):
     config = UNCONDITIONAL_CONFIGS[name]
-    sample = torch.randn(2, config.get("in_channels", 3), *size, generator=torch.Generator().manual_seed(1))
+    sample = torch.randn(
+        2, config.get("in_channels", 3), *size, generator=torch.Generator().manual_seed(1)
+    )
     labels = (torch.tensor([3, 9]),) if "num_class_embeds" in config else ()
-    assert_parity(UNet2DModel(**config), diffusers.UNet2DModel(**config), (sample, torch.tensor([0, 500]), *labels))
+    assert_parity(
+        UNet2DModel(**config),
+        diffusers.UNet2DModel(**config),
+        (sample, torch.tensor([0, 500]), *labels),
+    )
 
 
 def test_odd_images_come_back_odd():
@@ -180,13 +194,21 @@ def test_unconditional_folders_open_both_ways(name, tmp_path):
 
 
 def test_default_configuration_is_diffusers():
-    for ours, theirs in ((UNet2DConditionModel, diffusers.UNet2DConditionModel), (UNet2DModel, diffusers.UNet2DModel)):
+    for ours, theirs in (
+        (UNet2DConditionModel, diffusers.UNet2DConditionModel),
+        (UNet2DModel, diffusers.UNet2DModel),
+    ):
         with torch.device("meta"):
             mine, other = ours(), theirs()
-        shapes = [{key: value.shape for key, value in model.state_dict().items()} for model in (mine, other)]
+        shapes = [
+            {key: value.shape for key, value in model.state_dict().items()}
+            for model in (mine, other)
+        ]
         assert shapes[0] == shapes[1]
         assert {key: other.config[key] for key in mine.config} == mine.config
-        assert ours.from_config(dict(other.config)).config == mine.config  # every default of theirs is supported
+        assert (
+            ours.from_config(dict(other.config)).config == mine.config
+        )  # every default of theirs is supported
 
 
 @pytest.mark.parametrize(
@@ -214,11 +236,16 @@ def test_foreign_and_truncated_checkpoints_are_refused(tmp_path):
     file = tmp_path / unet.weights_name
     whole = file.read_bytes()
     file.write_bytes(whole[:-7])
-    with pytest.raises(ValueError, match="diffusion_pytorch_model.safetensors: expected a whole safetensors file"):
+    with pytest.raises(
+        ValueError, match="diffusion_pytorch_model.safetensors: expected a whole safetensors file"
+    ):
         UNet2DConditionModel.from_pretrained(tmp_path)
     UNet2DModel(**UNCONDITIONAL_CONFIGS["one block, one head"]).save_pretrained(tmp_path / "other")
     file.write_bytes((tmp_path / "other" / unet.weights_name).read_bytes())
-    with pytest.raises(ValueError, match=r"expected the weights of the UNet2DConditionModel .* got \d+ missing keys"):
+    with pytest.raises(
+        ValueError,
+        match=r"expected the weights of the UNet2DConditionModel .* got \d+ missing keys",
+    ):
         UNet2DConditionModel.from_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"expected a UNet2DConditionModel .*, got 'UNet2DModel'"):
         UNet2DConditionModel.from_pretrained(tmp_path / "other")
@@ -232,7 +259,9 @@ def test_wrong_inputs_are_refused():
         with pytest.raises(ValueError, match=r"expected a sample \(B, 4, H, W\), got \("):
             unet(bad, timestep, context)
     for bad in (context[:, :, :5], context[0], context[:1]):
-        with pytest.raises(ValueError, match=r"expected encoder_hidden_states \(2, L, 12\), got \("):
+        with pytest.raises(
+            ValueError, match=r"expected encoder_hidden_states \(2, L, 12\), got \("
+        ):
             unet(sample, timestep, bad)
     with pytest.raises(ValueError, match=r"one timestep, or one per sample \(2\), got \(3,\)"):
         unet(sample, torch.zeros(3), context)
@@ -245,7 +274,10 @@ def test_wrong_inputs_are_refused():
 @pytest.mark.parametrize(
     "change, words",
     [
-        (dict(down_block_types=("DownBlock2D",) * 2), "as many down_block_types as block_out_channels .1."),
+        (
+            dict(down_block_types=("DownBlock2D",) * 2),
+            "as many down_block_types as block_out_channels .1.",
+        ),
         (dict(up_block_types=()), "as many up_block_types as block_out_channels .1."),
         (
             dict(down_block_types=("AttnDownBlock2D",)),
@@ -255,7 +287,10 @@ def test_wrong_inputs_are_refused():
         (dict(attention_head_dim=(2, 2)), "expected 1 values of attention_head_dim"),
         (dict(attention_head_dim=3), "channels that 3 heads divide, got 8"),
         (dict(layers_per_block=(2,)), r"only one number as layers_per_block, got \(2,\)"),
-        (dict(transformer_layers_per_block=[1]), r"only one number as transformer_layers_per_block, got \(1,\)"),
+        (
+            dict(transformer_layers_per_block=[1]),
+            r"only one number as transformer_layers_per_block, got \(1,\)",
+        ),
     ],
 )
 def test_wrong_configurations_are_refused(change, words):

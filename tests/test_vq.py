@@ -10,7 +10,10 @@ from minildm.testing import assert_parity, randomise_
 
 def blocks(*widths, **options):
     down, up = ("DownEncoderBlock2D",) * len(widths), ("UpDecoderBlock2D",) * len(widths)
-    return dict(block_out_channels=widths, down_block_types=down, up_block_types=up, norm_num_groups=4) | options
+    return (
+        dict(block_out_channels=widths, down_block_types=down, up_block_types=up, norm_num_groups=4)
+        | options
+    )
 
 
 CONFIGS = {
@@ -26,7 +29,9 @@ def pair(name):
 
 
 def images(model):
-    return torch.randn(2, model.config.in_channels, 16, 8, generator=torch.Generator().manual_seed(3))
+    return torch.randn(
+        2, model.config.in_channels, 16, 8, generator=torch.Generator().manual_seed(3)
+    )
 
 
 @pytest.mark.parametrize("part", ["sample", "commit_loss"])
@@ -34,7 +39,9 @@ def images(model):
 def test_vq_model_is_diffusers(name, part):
     ours, theirs = pair(name)
     which = 0 if part == "sample" else 1
-    assert_parity(ours, theirs, (images(ours),), lambda m, x: m(x)[which], lambda m, x: getattr(m(x), part))
+    assert_parity(
+        ours, theirs, (images(ours),), lambda m, x: m(x)[which], lambda m, x: getattr(m(x), part)
+    )
 
 
 def test_unquantised_latents_are_decoded_as_diffusers_does():

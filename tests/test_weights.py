@@ -1,4 +1,5 @@
-"""The shipped checkpoints: whole, openable by name and by diffusers, and as good as their cards say."""
+"""The shipped checkpoints: whole, openable by name and by diffusers, and as good as their cards
+say."""
 
 import json
 import shutil
@@ -24,7 +25,9 @@ def pipeline():
 
 
 def test_every_shipped_file_has_a_checksum_and_all_are_small():
-    files = {path.relative_to(WEIGHTS).as_posix() for path in WEIGHTS.glob("*/**/*") if path.is_file()}
+    files = {
+        path.relative_to(WEIGHTS).as_posix() for path in WEIGHTS.glob("*/**/*") if path.is_file()
+    }
     listed = set(checkpoints.checksums())
     assert {name for name in files if "__pycache__" not in name} == listed
     assert sum((WEIGHTS / name).stat().st_size for name in listed) < 60e6
@@ -38,7 +41,9 @@ def test_an_altered_checkpoint_is_refused_with_the_command_that_mends_it(tmp_pat
     with (tmp_path / "weights/mnist/unet/diffusion_pytorch_model.safetensors").open("r+b") as file:
         file.seek(100_000)
         file.write(b"\0\1\2\3")
-    with pytest.raises(ValueError, match="diffusion_pytorch_model.safetensors: expected sha256 .* mend it with"):
+    with pytest.raises(
+        ValueError, match="diffusion_pytorch_model.safetensors: expected sha256 .* mend it with"
+    ):
         shipped("mnist")
 
 
@@ -72,7 +77,10 @@ def test_scenes_are_what_the_caption_says_also_in_combinations_never_seen(scenes
     result = evaluate(scenes, 300, progress=False)
     for kind, least in (("one digit", 0.7), ("one digit, new colour", 0.7), ("two digits", 0.7)):
         assert result.scores[kind].all_right >= least, kind
-        assert min(result.scores[kind].colours, result.scores[kind].places, result.scores[kind].ground) >= 0.9, kind
+        assert (
+            min(result.scores[kind].colours, result.scores[kind].places, result.scores[kind].ground)
+            >= 0.9
+        ), kind
 
 
 def test_the_card_of_the_scenes_tells_its_score_on_seen_and_held_out(scenes):
@@ -86,7 +94,10 @@ def test_photographs_are_mostly_taken_for_what_was_asked_and_the_card_tells_how_
     photographs = StableDiffusionPipeline.from_pretrained("cifar10")
     result = evaluate(photographs, 200, progress=False)
     assert result.scores.accuracy >= 0.7 and result.scores.precision > 0.8
-    assert photographs.card["dataset"] == "cifar10" and photographs.card["evaluation"]["samples"] == 2000
+    assert (
+        photographs.card["dataset"] == "cifar10"
+        and photographs.card["evaluation"]["samples"] == 2000
+    )
     examiner = json.loads((WEIGHTS / "cifar10-examiner" / "minildm.json").read_text())
     assert 0.85 < examiner["accuracy"] < 0.95
 
@@ -96,7 +107,9 @@ def test_the_student_draws_in_a_step_or_four_what_was_asked_without_guidance(ste
     student = StableDiffusionPipeline.from_pretrained("mnist-lcm")
     scored = evaluate(student, 200, num_inference_steps=steps, progress=False)
     assert student.card["guidance_scale"] == 1.0 and scored.scores.accuracy > 0.95
-    teacher = evaluate(StableDiffusionPipeline.from_pretrained("mnist"), 200, num_inference_steps=1, progress=False)
+    teacher = evaluate(
+        StableDiffusionPipeline.from_pretrained("mnist"), 200, num_inference_steps=1, progress=False
+    )
     assert scored.scores.accuracy > teacher.scores.accuracy + 0.08
 
 
@@ -104,7 +117,10 @@ def test_the_controlnet_of_the_scenes_draws_where_the_map_says_as_its_card_tells
     card = json.loads((WEIGHTS / "scenes-controlnet" / "minildm.json").read_text())
     told = card["evaluation"]
     assert told["map and text"]["map_iou"] > told["text alone"]["map_iou"] + 0.2
-    assert told["map and text"]["map_iou"] > told["map and text, against another scene's map"]["map_iou"] + 0.2
+    assert (
+        told["map and text"]["map_iou"]
+        > told["map and text, against another scene's map"]["map_iou"] + 0.2
+    )
     scores = evaluate_controlnet(
         StableDiffusionPipeline.from_pretrained("scenes"),
         ControlNetModel.from_pretrained(shipped("scenes-controlnet")),
@@ -118,16 +134,25 @@ def test_the_controlnet_of_the_scenes_draws_where_the_map_says_as_its_card_tells
     ("name", "prompts"),
     [
         ("mnist", ["a handwritten seven", "the digit 3", "eight"]),
-        ("scenes", ["a small red three above a large blue seven on a white background", "a seven", ""]),
+        (
+            "scenes",
+            ["a small red three above a large blue seven on a white background", "a seven", ""],
+        ),
         ("cifar10", ["a photo of a horse", "a truck", ""]),
     ],
 )
 def test_diffusers_draws_the_same_from_it(name, prompts):
     pipeline = StableDiffusionPipeline.from_pretrained(name)
-    theirs = diffusers.StableDiffusionPipeline.from_pretrained(WEIGHTS / name, torch_dtype=torch.float32)
+    theirs = diffusers.StableDiffusionPipeline.from_pretrained(
+        WEIGHTS / name, torch_dtype=torch.float32
+    )
     theirs.set_progress_bar_config(disable=True)
     latents = pipeline.starting_noise(3, generator=torch.Generator().manual_seed(0))
-    options = {"num_inference_steps": 10, "guidance_scale": pipeline.card["guidance_scale"], "latents": latents}
+    options = {
+        "num_inference_steps": 10,
+        "guidance_scale": pipeline.card["guidance_scale"],
+        "latents": latents,
+    }
     expected = theirs(prompts, height=32, width=32, output_type="pt", **options).images
     got = pipeline(prompts, progress=False, **options) / 2 + 0.5
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-4)
@@ -135,12 +160,21 @@ def test_diffusers_draws_the_same_from_it(name, prompts):
 
 def test_a_second_round_trains_text_and_unet_on_and_the_card_tells(tmp_path):
     first = train("tiny", tmp_path / "first", steps=(1, 1, 2), progress=False, device="cpu")
-    before = {name: {k: v.clone() for k, v in getattr(first, name).state_dict().items()} for name in NETWORKS}
+    before = {
+        name: {k: v.clone() for k, v in getattr(first, name).state_dict().items()}
+        for name in NETWORKS
+    }
     train_again(first, PRESETS["tiny"], tmp_path / "again", seed=1, steps=3, learning_rate=1e-3)
     changed = {
-        name: any(not torch.equal(v, before[name][k]) for k, v in getattr(first, name).state_dict().items())
+        name: any(
+            not torch.equal(v, before[name][k])
+            for k, v in getattr(first, name).state_dict().items()
+        )
         for name in NETWORKS
     }
     assert changed == {"vae": False, "text_encoder": True, "unet": True}
     assert first.card["again"]["steps"] == 3 and first.card["steps"]["denoiser"] == 2
-    assert not first.unet.training and first("seven", num_inference_steps=1, progress=False).isfinite().all()
+    assert (
+        not first.unet.training
+        and first("seven", num_inference_steps=1, progress=False).isfinite().all()
+    )

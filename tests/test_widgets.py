@@ -1,4 +1,5 @@
-"""The frame slider: what travels to the browser, and what it refuses; and what holds for all widgets."""
+"""The frame slider: what travels to the browser, and what it refuses; and what holds for all
+widgets."""
 
 import numpy as np
 import pytest
@@ -48,14 +49,27 @@ def test_python_moves_the_widget_within_its_frames_only():
 
 
 @pytest.mark.parametrize(
-    "widget", [FieldExplorer, Films, FrameSlider, GuidanceSlider, LatentExplorer, ScheduleDesigner, WordAttentionViewer]
+    "widget",
+    [
+        FieldExplorer,
+        Films,
+        FrameSlider,
+        GuidanceSlider,
+        LatentExplorer,
+        ScheduleDesigner,
+        WordAttentionViewer,
+    ],
 )
 def test_the_page_needs_nothing_from_elsewhere(widget):
     addresses = widget._esm + widget._css
-    assert "import " not in addresses and addresses.count("http") == 1  # SVG's name, which nothing fetches
+    assert (
+        "import " not in addresses and addresses.count("http") == 1
+    )  # SVG's name, which nothing fetches
 
 
-@pytest.mark.parametrize("path", sorted(HERE.glob("*.js")) + sorted(HERE.glob("*.css")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted(HERE.glob("*.js")) + sorted(HERE.glob("*.css")), ids=lambda path: path.name
+)
 def test_the_pages_own_files_are_as_tidy_as_the_modules(path):
     lines = path.read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 320 and max(map(len, lines)) <= 120

@@ -19,10 +19,17 @@ def flow():
 
 @pytest.mark.parametrize("t", range(T))
 def test_between_the_nodes_the_page_interpolates_as_grid_sample_does(flow, t):
-    points = 3 * torch.randn(50, 2, generator=torch.Generator().manual_seed(1))  # some of them beyond the edge
+    points = 3 * torch.randn(
+        50, 2, generator=torch.Generator().manual_seed(1)
+    )  # some of them beyond the edge
     assert (points.abs() > EXTENT).any() and (points.abs() < EXTENT).all(-1).any()
-    picture, where = FIELD[t].permute(2, 0, 1)[None].double(), (points / EXTENT).double()[None, None]
-    expected = torch.nn.functional.grid_sample(picture, where, "bilinear", "border", align_corners=True)
+    picture, where = (
+        FIELD[t].permute(2, 0, 1)[None].double(),
+        (points / EXTENT).double()[None, None],
+    )
+    expected = torch.nn.functional.grid_sample(
+        picture, where, "bilinear", "border", align_corners=True
+    )
     field = FIELD.flatten().tolist()
     steps = [flow("stepAt", field, t, G, EXTENT, point) for point in points.tolist()]
     torch.testing.assert_close(torch.tensor(steps, dtype=torch.float64), expected[0, :, 0].T)
@@ -35,7 +42,8 @@ def test_at_a_node_the_page_takes_the_step_of_row_y_and_column_x(flow):
 
 
 def test_a_particle_in_a_linear_field_falls_as_the_closed_form_says(flow):
-    """A tenth of the way to the origin at each of the levels that are left: after n of them 0.9 to the power n."""
+    """A tenth of the way to the origin at each of the levels that are left: after n of them 0.9 to
+    the power n."""
     axis = torch.linspace(-EXTENT, EXTENT, G)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     field = -0.1 * torch.stack([x, y], dim=-1).expand(T, G, G, 2)
@@ -47,7 +55,9 @@ def test_a_particle_in_a_linear_field_falls_as_the_closed_form_says(flow):
 def test_the_distance_told_is_the_mean_of_the_nearest(flow):
     points, data = torch.randn(2, 20, 2, generator=torch.Generator().manual_seed(2)).double()
     expected = torch.cdist(points, data).min(dim=1).values.mean()
-    assert flow("meanDistance", points.tolist(), data.flatten().tolist()) == pytest.approx(float(expected))
+    assert flow("meanDistance", points.tolist(), data.flatten().tolist()) == pytest.approx(
+        float(expected)
+    )
 
 
 def test_fields_and_points_travel_as_float32_in_order():
@@ -74,11 +84,20 @@ def test_python_moves_the_widget_to_the_end_of_the_last_step_and_no_further():
         (({}, 1, []), "at least one field, got none"),
         (({"a": FIELD}, 0.0, LABELS), "extent above 0, got 0.0"),
         (({"a": FIELD}, float("nan"), LABELS), "extent above 0, got nan"),
-        (({"a": FIELD[0]}, 1, LABELS), r"expected fields \(T, G, G, 2\) .*, got \(5, 5, 2\) for 'a'"),
-        (({"a": FIELD[:, :4]}, 1, LABELS), r"expected fields \(T, G, G, 2\) .*, got \(3, 4, 5, 2\) for 'a'"),
+        (
+            ({"a": FIELD[0]}, 1, LABELS),
+            r"expected fields \(T, G, G, 2\) .*, got \(5, 5, 2\) for 'a'",
+        ),
+        (
+            ({"a": FIELD[:, :4]}, 1, LABELS),
+            r"expected fields \(T, G, G, 2\) .*, got \(3, 4, 5, 2\) for 'a'",
+        ),
         (({"a": FIELD[:, :1, :1]}, 1, LABELS), r"G of 2 or more, got \(3, 1, 1, 2\)"),
         (({"a": FIELD[..., :1]}, 1, LABELS), r"shape \(3, 5, 5, 2\), got \(3, 5, 5, 1\)"),
-        (({"a": FIELD, "b": FIELD[:2]}, 1, LABELS), r"shape \(3, 5, 5, 2\), got \(2, 5, 5, 2\) for 'b'"),
+        (
+            ({"a": FIELD, "b": FIELD[:2]}, 1, LABELS),
+            r"shape \(3, 5, 5, 2\), got \(2, 5, 5, 2\) for 'b'",
+        ),
         (({"a": FIELD / 0}, 1, LABELS), "finite fields, got infinity or NaN in 'a'"),
         (({"a": FIELD}, 1, LABELS[:2]), "3 labels, one for each level, got 2"),
         (({"a": FIELD}, 1, LABELS, torch.zeros(4, 3)), r"finite points \(N, 2\), got \(4, 3\)"),

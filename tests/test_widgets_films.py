@@ -1,4 +1,5 @@
-"""The trajectory scrubber and the sampler race: what travels to the browser, and what they refuse."""
+"""The trajectory scrubber and the sampler race: what travels to the browser, and what they
+refuse."""
 
 import numpy as np
 import pytest
@@ -48,18 +49,42 @@ def test_python_moves_the_widget_within_its_steps_only():
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: trajectory_scrubber(XTS[0], X0S, STOPS), r"expected xts \(T, N, 1 or 3, h, w\), got \(4, 1, 4, 4\)"),
-        (lambda: trajectory_scrubber(XTS, X0S[:2], STOPS), r"of one shape, got \(3, 4, 1, 4, 4\) and \(2, 4"),
-        (lambda: trajectory_scrubber(XTS[:, :0], X0S[:, :0], STOPS), r"expected xts .*, got \(3, 0, 1, 4, 4\)"),
-        (lambda: trajectory_scrubber(XTS, X0S, STOPS[:2]), "expected 3 captions, one for each step, got 2"),
+        (
+            lambda: trajectory_scrubber(XTS[0], X0S, STOPS),
+            r"expected xts \(T, N, 1 or 3, h, w\), got \(4, 1, 4, 4\)",
+        ),
+        (
+            lambda: trajectory_scrubber(XTS, X0S[:2], STOPS),
+            r"of one shape, got \(3, 4, 1, 4, 4\) and \(2, 4",
+        ),
+        (
+            lambda: trajectory_scrubber(XTS[:, :0], X0S[:, :0], STOPS),
+            r"expected xts .*, got \(3, 0, 1, 4, 4\)",
+        ),
+        (
+            lambda: trajectory_scrubber(XTS, X0S, STOPS[:2]),
+            "expected 3 captions, one for each step, got 2",
+        ),
         (lambda: sampler_race({}, [1]), "at least one sampler, got none"),
         (lambda: sampler_race(PICTURES, []), r"expected rising numbers .*, got \[\]"),
         (lambda: sampler_race(PICTURES, [20, 1]), r"expected rising numbers .*, got \[20, 1\]"),
         (lambda: sampler_race(PICTURES, [0, 1]), r"expected rising numbers .*, got \[0, 1\]"),
-        (lambda: sampler_race(PICTURES, [1, 2, 3]), "expected 3 lots of pictures for 'slow', .*, got 2"),
-        (lambda: sampler_race(PICTURES, [1, 2], {"slow": ["", ""]}), "captions for slow, fast, got them for slow"),
-        (lambda: sampler_race(PICTURES, [1, 2], {"slow": [""], "fast": [""]}), "expected 2 captions for 'slow'"),
-        (lambda: sampler_race({"a": [XTS[0], XTS[1][:2]]}, [1, 2]), r"same number of pictures .*, got \[2, 4\]"),
+        (
+            lambda: sampler_race(PICTURES, [1, 2, 3]),
+            "expected 3 lots of pictures for 'slow', .*, got 2",
+        ),
+        (
+            lambda: sampler_race(PICTURES, [1, 2], {"slow": ["", ""]}),
+            "captions for slow, fast, got them for slow",
+        ),
+        (
+            lambda: sampler_race(PICTURES, [1, 2], {"slow": [""], "fast": [""]}),
+            "expected 2 captions for 'slow'",
+        ),
+        (
+            lambda: sampler_race({"a": [XTS[0], XTS[1][:2]]}, [1, 2]),
+            r"same number of pictures .*, got \[2, 4\]",
+        ),
     ],
 )
 def test_a_wrong_film_is_an_error_that_says_what_came(call, message):

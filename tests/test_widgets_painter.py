@@ -1,4 +1,5 @@
-"""The map painter: what travels to the browser, what the brush does, what a kernel answers, what it refuses."""
+"""The map painter: what travels to the browser, what the brush does, what a kernel answers, what it
+refuses."""
 
 import numpy as np
 import pytest
@@ -52,7 +53,9 @@ def test_what_is_painted_is_drawn_with_the_prompt_and_added_behind_the_rest(monk
     assert heard(widget, monkeypatch, {"kind": "hello"}) == [{"kind": "here"}]
     for prompt, map_ in (("a red three", MAPS[2]), ("", MAPS[1])):
         widget.painted = as_text(map_)
-        assert {"kind": "done", "text": ""} in heard(widget, monkeypatch, {"kind": "ask", "prompt": prompt})
+        assert {"kind": "done", "text": ""} in heard(
+            widget, monkeypatch, {"kind": "ask", "prompt": prompt}
+        )
     assert [prompt for _, prompt in asked] == ["a red three", ""]
     assert asked[0][0].equal(MAPS[2]) and asked[1][0].equal(MAPS[1])
     assert widget.names == ["one", PAINTED] and (widget.choice, widget.index) == (1, 1)
@@ -79,7 +82,9 @@ def painted(start, end, letter, brush, side=8):
     steps = max(abs(end[0] - start[0]), abs(end[1] - start[1]), 1)
     below, above = (brush - 1) // 2, brush // 2
     for i in range(steps + 1):
-        x, y = (int(np.floor(a + (b - a) * i / steps + 0.5)) for a, b in zip(start, end, strict=True))
+        x, y = (
+            int(np.floor(a + (b - a) * i / steps + 0.5)) for a, b in zip(start, end, strict=True)
+        )
         for row in range(max(0, y - below), min(side, y + above + 1)):
             for column in range(max(0, x - below), min(side, x + above + 1)):
                 expected[row][column] = letter
@@ -87,7 +92,9 @@ def painted(start, end, letter, brush, side=8):
 
 
 @pytest.mark.parametrize("brush", [1, 2, 3])
-@pytest.mark.parametrize("start, end", [((2, 3), (2, 3)), ((0, 0), (7, 7)), ((7, 2), (1, 2)), ((6, 7), (1, 0))])
+@pytest.mark.parametrize(
+    "start, end", [((2, 3), (2, 3)), ((0, 0), (7, 7)), ((7, 2), (1, 2)), ((6, 7), (1, 0))]
+)
 def test_a_stroke_covers_what_lies_under_the_brush_and_nothing_outside(start, end, brush):
     page = JavaScript("brush.js")
     assert page("stroke", "a" * 64, 8, start, end, "3", brush) == painted(start, end, "3", brush)
@@ -102,22 +109,33 @@ def test_a_map_is_told_in_words_too():
 def test_the_page_needs_nothing_from_elsewhere():
     widget = map_painter({"one": STRIP})
     addresses = widget._esm + widget._css
-    assert "import " not in addresses and addresses.count("http") == 1  # SVG's name, which nothing fetches
+    assert (
+        "import " not in addresses and addresses.count("http") == 1
+    )  # SVG's name, which nothing fetches
 
 
 @pytest.mark.parametrize(
     "call, message",
     [
         (lambda: map_painter({}), "at least one strip of maps, got none"),
-        (lambda: map_painter({"a": STRIP._replace(maps=MAPS[:2])}), "'a': expected as many maps .* got 2, 3 and 3"),
+        (
+            lambda: map_painter({"a": STRIP._replace(maps=MAPS[:2])}),
+            "'a': expected as many maps .* got 2, 3 and 3",
+        ),
         (lambda: map_painter({"a": STRIP._replace(captions=["x"])}), "got 3, 3 and 1"),
-        (lambda: map_painter({"a": STRIP._replace(maps=MAPS.float())}), r"integer maps \(K, 4, 4\).*float32"),
+        (
+            lambda: map_painter({"a": STRIP._replace(maps=MAPS.float())}),
+            r"integer maps \(K, 4, 4\).*float32",
+        ),
         (lambda: map_painter({"a": STRIP._replace(maps=MAPS + 5)}), "classes from 0 to 10, got"),
         (
             lambda: map_painter({"a": STRIP, "b": STRIP._replace(maps=MAPS[:, :2, :2])}),
             r"'b': expected integer maps \(K, 4, 4\), got \(3, 2, 2\)",
         ),
-        (lambda: map_painter({"a": STRIP}, classes=["x"]), "expected 2 to 16 classes, a colour each, got 1 and 11"),
+        (
+            lambda: map_painter({"a": STRIP}, classes=["x"]),
+            "expected 2 to 16 classes, a colour each, got 1 and 11",
+        ),
     ],
 )
 def test_a_wrong_strip_is_an_error_that_says_what_came(call, message):

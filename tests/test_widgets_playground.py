@@ -1,4 +1,5 @@
-"""The prompt playground: every drawing lies where the page looks for it, a kernel draws what is typed."""
+"""The prompt playground: every drawing lies where the page looks for it, a kernel draws what is
+typed."""
 
 import pytest
 import torch
@@ -26,7 +27,9 @@ def shade(prompt, negative, guidance, steps, seed):
 
 
 def draw(prompts, negative, guidance, steps, seed):
-    return torch.tensor([shade(prompt, negative, guidance, steps, seed) for prompt in prompts])[:, None, None, None]
+    return torch.tensor([shade(prompt, negative, guidance, steps, seed) for prompt in prompts])[
+        :, None, None, None
+    ]
 
 
 @pytest.fixture
@@ -34,7 +37,9 @@ def widget():
     return prompt_playground(draw, **OPTIONS)
 
 
-@pytest.mark.parametrize("place", [(0, 0, 0, 0, 0), (1, 1, 2, 1, 3), (0, 1, 0, 1, 2), (1, 0, 2, 0, 1)])
+@pytest.mark.parametrize(
+    "place", [(0, 0, 0, 0, 0), (1, 1, 2, 1, 3), (0, 1, 0, 1, 2), (1, 0, 2, 0, 1)]
+)
 def test_the_page_finds_the_drawing_of_the_settings(widget, place):
     row = JavaScript("rows.js")("row", list(place), [len(values) for values in OPTIONS.values()])
     settings = [values[i] for values, i in zip(OPTIONS.values(), place, strict=True)]

@@ -1,5 +1,5 @@
-"""The word-attention viewer and the guidance slider: what travels to the browser, what a kernel answers, what they
-refuse."""
+"""The word-attention viewer and the guidance slider: what travels to the browser, what a kernel
+answers, what they refuse."""
 
 import numpy as np
 import pytest
@@ -25,11 +25,15 @@ def test_every_word_travels_with_every_step_laid_over_that_steps_picture():
     widget = word_attention_viewer({"a red three": DRAWN})
     assert widget.words == [WORDS] and widget.stops == [STOPS] and widget.prompts == ["a red three"]
     for step in range(2):
-        np.testing.assert_array_equal(decoded(widget.pictures[0][step]), mosaic(PICTURES[step][None]))
+        np.testing.assert_array_equal(
+            decoded(widget.pictures[0][step]), mosaic(PICTURES[step][None])
+        )
         for word in range(3):
             low, high = MAPS[:, word].min(), MAPS[:, word].max()
             expected = overlay(PICTURES[step], (MAPS[step, word] - low) / (high - low))
-            np.testing.assert_array_equal(decoded(widget.overlays[0][step][word]), mosaic(expected[None]))
+            np.testing.assert_array_equal(
+                decoded(widget.overlays[0][step][word]), mosaic(expected[None])
+            )
     low, high = MAPS[1, 2].min(), MAPS[1, 2].max()
     assert widget.shares[0][1][2] == f"{low:.1%} to {high:.1%} of each place's attention"
 
@@ -37,16 +41,24 @@ def test_every_word_travels_with_every_step_laid_over_that_steps_picture():
 def test_python_moves_the_viewer_within_its_words_and_steps_only():
     widget = word_attention_viewer({"a red three": DRAWN})
     widget.word, widget.index = 2, 1
-    for name, message in (("word", "word in 0 … 2, got 5"), ("index", "index in 0 … 1, got 5"), ("choice", "0 … 0")):
+    for name, message in (
+        ("word", "word in 0 … 2, got 5"),
+        ("index", "index in 0 … 1, got 5"),
+        ("choice", "0 … 0"),
+    ):
         with pytest.raises(ValueError, match=message):
             setattr(widget, name, 5)
 
 
 def test_a_typed_prompt_is_drawn_added_and_shown(monkeypatch):
     asked = []
-    widget = word_attention_viewer({"a red three": DRAWN}, lambda prompt: asked.append(prompt) or DRAWN)
+    widget = word_attention_viewer(
+        {"a red three": DRAWN}, lambda prompt: asked.append(prompt) or DRAWN
+    )
     assert heard(widget, monkeypatch, {"kind": "hello"}) == [{"kind": "here"}]
-    assert {"kind": "done", "text": ""} in heard(widget, monkeypatch, {"kind": "ask", "prompt": "a blue two"})
+    assert {"kind": "done", "text": ""} in heard(
+        widget, monkeypatch, {"kind": "ask", "prompt": "a blue two"}
+    )
     assert asked == ["a blue two"] and widget.prompts == ["a red three", "a blue two"]
     assert (widget.choice, widget.word, widget.index) == (1, 0, 1) and len(widget.overlays) == 2
 
@@ -63,7 +75,10 @@ def test_what_a_prompt_is_refused_for_is_told_to_the_reader(monkeypatch):
 
 
 def test_without_someone_to_draw_the_page_is_not_answered(monkeypatch):
-    for widget in (word_attention_viewer({"a red three": DRAWN}), guidance_slider({"a": LOTS}, [1, 2, 4], CURVES)):
+    for widget in (
+        word_attention_viewer({"a red three": DRAWN}),
+        guidance_slider({"a": LOTS}, [1, 2, 4], CURVES),
+    ):
         assert heard(widget, monkeypatch, {"kind": "hello"}) == []
         assert heard(widget, monkeypatch, {"kind": "ask", "prompt": "a"}) == []
 
@@ -76,7 +91,11 @@ def test_each_scale_has_a_sheet_of_its_pictures_and_the_curves_travel_as_numbers
         for address, lot in zip(frames, lots, strict=True):
             np.testing.assert_array_equal(decoded(address), mosaic(lot, ncols=2))
     heard(widget, monkeypatch, {"kind": "ask", "prompt": "c"})
-    assert widget.names == ["a", "b", "c"] and widget.choice == 2 and widget.frames[2] == widget.frames[0]
+    assert (
+        widget.names == ["a", "b", "c"]
+        and widget.choice == 2
+        and widget.frames[2] == widget.frames[0]
+    )
     with pytest.raises(ValueError, match="index in 0 … 2, got 3"):
         widget.index = 3
 
@@ -91,7 +110,10 @@ def test_between_measured_scales_the_page_interpolates_as_numpy_does():
 @pytest.mark.parametrize("name", ["words.js", "guidance.js"])
 def test_a_pages_script_parses_as_one_piece(name):
     assert (
-        MiniRacer().eval(script(name).replace("export default", "const view =") + "; typeof view.render") == "function"
+        MiniRacer().eval(
+            script(name).replace("export default", "const view =") + "; typeof view.render"
+        )
+        == "function"
     )
 
 
@@ -99,14 +121,35 @@ def test_a_pages_script_parses_as_one_piece(name):
     "call, message",
     [
         (lambda: word_attention_viewer({}), "at least one prompt, got none"),
-        (lambda: word_attention_viewer({"a": DRAWN._replace(maps=MAPS[:, :, :2])}), r"'a': expected pictures \(S, 3"),
-        (lambda: word_attention_viewer({"a": DRAWN._replace(words=WORDS[:2])}), "got 2 words, 2 stops and maps"),
-        (lambda: word_attention_viewer({"a": DRAWN._replace(stops=STOPS[:1])}), "got 3 words, 1 stops and maps"),
+        (
+            lambda: word_attention_viewer({"a": DRAWN._replace(maps=MAPS[:, :, :2])}),
+            r"'a': expected pictures \(S, 3",
+        ),
+        (
+            lambda: word_attention_viewer({"a": DRAWN._replace(words=WORDS[:2])}),
+            "got 2 words, 2 stops and maps",
+        ),
+        (
+            lambda: word_attention_viewer({"a": DRAWN._replace(stops=STOPS[:1])}),
+            "got 3 words, 1 stops and maps",
+        ),
         (lambda: guidance_slider({}, [1, 2], CURVES), "at least one prompt, got none"),
-        (lambda: guidance_slider({"a": LOTS}, [1, 4, 2], CURVES), r"finite rising scales, got \[1.0, 4.0, 2.0\]"),
-        (lambda: guidance_slider({"a": LOTS}, [1, 2], CURVES), r"'a': expected 2 lots of 4 pictures.* \[4, 4, 4\]"),
-        (lambda: guidance_slider({"a": [*LOTS[:2], LOTS[2][:1]]}, [1, 2, 4], CURVES), r"got \[4, 4, 1\]"),
-        (lambda: guidance_slider({"a": LOTS}, [1, 2, 4], {"x": ([1, 2], [1])}), "as many finite values for 'x'"),
+        (
+            lambda: guidance_slider({"a": LOTS}, [1, 4, 2], CURVES),
+            r"finite rising scales, got \[1.0, 4.0, 2.0\]",
+        ),
+        (
+            lambda: guidance_slider({"a": LOTS}, [1, 2], CURVES),
+            r"'a': expected 2 lots of 4 pictures.* \[4, 4, 4\]",
+        ),
+        (
+            lambda: guidance_slider({"a": [*LOTS[:2], LOTS[2][:1]]}, [1, 2, 4], CURVES),
+            r"got \[4, 4, 1\]",
+        ),
+        (
+            lambda: guidance_slider({"a": LOTS}, [1, 2, 4], {"x": ([1, 2], [1])}),
+            "as many finite values for 'x'",
+        ),
         (lambda: guidance_slider({"a": LOTS}, [1, 2, 4], {"x": ([2, 1], [1, 1])}), "rising scales"),
     ],
 )

@@ -1,4 +1,5 @@
-"""The schedule designer: its JavaScript is `minildm.schedules` to the last digits; what travels, what it refuses."""
+"""The schedule designer: its JavaScript is `minildm.schedules` to the last digits; what travels,
+what it refuses."""
 
 import numpy as np
 import pytest
@@ -32,7 +33,9 @@ def double():
 
 def test_the_page_has_the_schedules_that_python_has(page):
     assert (
-        page("(() => Object.keys(BETA_SCHEDULES))") == list(schedules.BETA_SCHEDULES) == schedule_designer(IMAGE).names
+        page("(() => Object.keys(BETA_SCHEDULES))")
+        == list(schedules.BETA_SCHEDULES)
+        == schedule_designer(IMAGE).names
     )
 
 
@@ -45,13 +48,17 @@ def test_the_page_computes_what_python_computes(page, double, name, steps, ends)
     theirs = page("makeBetas", name, steps, *ends)
     np.testing.assert_allclose(theirs, betas, rtol=1e-9)
     np.testing.assert_allclose(page("alphasCumprod", theirs), remaining, rtol=1e-9)
-    np.testing.assert_allclose(page("logSnr", remaining.tolist()), schedules.log_snr(remaining), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        page("logSnr", remaining.tolist()), schedules.log_snr(remaining), rtol=1e-9, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("name", schedules.BETA_SCHEDULES)
 def test_in_the_chapters_float32_the_curve_is_the_same_to_1e_6(page, name):
     expected = schedules.alphas_cumprod(schedules.make_betas(name))
-    np.testing.assert_allclose(page("alphasCumprod", page("makeBetas", name, 1000, 1e-4, 0.02)), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        page("alphasCumprod", page("makeBetas", name, 1000, 1e-4, 0.02)), expected, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", schedules.BETA_SCHEDULES)
@@ -86,7 +93,12 @@ def test_without_noise_it_is_that_of_seed_0():
 
 def test_python_shapes_the_schedule_within_what_make_betas_allows():
     widget = schedule_designer(IMAGE, num_train_timesteps=10)
-    widget.beta_schedule, widget.beta_start, widget.beta_end, widget.t = "scaled_linear", 0.00085, 0.012, 9
+    widget.beta_schedule, widget.beta_start, widget.beta_end, widget.t = (
+        "scaled_linear",
+        0.00085,
+        0.012,
+        9,
+    )
     for trait, value, message in [
         ("beta_schedule", "flat", "got 'flat'"),
         ("beta_start", 0.0, "expected 0 < beta_start <= beta_end < 1, got 0.0 and 0.012"),

@@ -1,5 +1,5 @@
-"""Fixtures of test_pipeline.py and test_cli.py (`pytest_plugins = ["tiny"]`): a whole Stable Diffusion model, tiny and
-with random weights."""
+"""Fixtures of test_pipeline.py and test_cli.py (`pytest_plugins = ["tiny"]`): a whole Stable
+Diffusion model, tiny and with random weights."""
 
 import hashlib
 
@@ -15,8 +15,11 @@ from minildm.text import CLIPTextModel, CLIPTokenizer
 
 
 def tiny_pipeline(seed: int = 0, sample_size: int = 8) -> StableDiffusionPipeline:
-    """32 x 32 pictures of nothing from 8 x 8 latents; scaled by fan-in, so that rounding stays small."""
-    tokenizer = CLIPTokenizer.train([text for label in range(10) for text in captions_for("mnist", label)])
+    """32 x 32 pictures of nothing from 8 x 8 latents; scaled by fan-in, so that rounding stays
+    small."""
+    tokenizer = CLIPTokenizer.train(
+        [text for label in range(10) for text in captions_for("mnist", label)]
+    )
     vae = AutoencoderKL(
         in_channels=1,
         out_channels=1,
@@ -83,9 +86,16 @@ def weights(tmp_path, monkeypatch):
     folder = tmp_path / "weights"
     tiny_pipeline().save_pretrained(folder / "mnist", dtype=torch.float16)
     torch.manual_seed(0)
-    ImageClassifier(block_out_channels=(2, 2, 2), feature_dim=4).save_pretrained(folder / "mnist-examiner")
+    ImageClassifier(block_out_channels=(2, 2, 2), feature_dim=4).save_pretrained(
+        folder / "mnist-examiner"
+    )
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    digests = {file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-    (folder / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for name, digest in digests.items()))
+    digests = {
+        file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in files
+    }
+    (folder / "SHA256SUMS").write_text(
+        "".join(f"{digest}  {name}\n" for name, digest in digests.items())
+    )
     monkeypatch.setattr("minildm.pipelines.checkpoints.WEIGHTS", folder)
     return folder

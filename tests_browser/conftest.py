@@ -1,4 +1,5 @@
-"""Chromium, and folders served to it, for the tests of what a reader sees in a browser (`make test-browser`)."""
+"""Chromium, and folders served to it, for the tests of what a reader sees in a browser (`make
+test-browser`)."""
 
 import functools
 import http.server
@@ -18,7 +19,9 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 @contextmanager
 def served(folder):
     """The address at which a folder is served."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=folder)
+    )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
@@ -28,7 +31,9 @@ def served(folder):
 
 @pytest.fixture(scope="session")
 def chromium():
-    path = shutil.which("chromium") or shutil.which("google-chrome")  # else the one that playwright installs
+    path = shutil.which("chromium") or shutil.which(
+        "google-chrome"
+    )  # else the one that playwright installs
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser

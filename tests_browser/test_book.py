@@ -1,4 +1,5 @@
-"""The book as it lies in _build/html (`make book`): every page works, by itself, in Chromium, for everybody."""
+"""The book as it lies in _build/html (`make book`): every page works, by itself, in Chromium, for
+everybody."""
 
 import re
 from pathlib import Path
@@ -13,7 +14,9 @@ BOOK = yaml.safe_load((ROOT / "book.yml").read_text(encoding="utf-8"))
 PAGES = [BOOK["root"], *(page["file"] for part in BOOK["parts"] for page in part["chapters"])]
 HTML = ROOT / "_build" / "html"
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
-MUCH_CODE = "notebooks/04_unet"  # axe takes long over code, whose colours are those of one style everywhere
+MUCH_CODE = (
+    "notebooks/04_unet"  # axe takes long over code, whose colours are those of one style everywhere
+)
 # What a widget shows: its pictures, not its labels, which a slider changes in any case.
 PICTURES = """(widget) => JSON.stringify([...widget.querySelectorAll("img, canvas, svg, [role=img]")].map((picture) =>
     picture.toDataURL ? picture.toDataURL() : [picture.src, picture.innerHTML, picture.style.cssText]))"""
@@ -33,19 +36,29 @@ def address():
 
 @pytest.fixture
 def visit(chromium, address):
-    """Opens a page of the book, waits for its formulas and widgets, and gives it with all that went wrong."""
+    """Opens a page of the book, waits for its formulas and widgets, and gives it with all that went
+    wrong."""
     contexts = []
 
     def open(name, **options):
         context = chromium.new_context(**options)
         contexts.append(context)
         page, wrong = context.new_page(), []
-        page.on("request", lambda r: None if r.url.startswith((address, "data:", "blob:")) else wrong.append(r.url))
+        page.on(
+            "request",
+            lambda r: (
+                None if r.url.startswith((address, "data:", "blob:")) else wrong.append(r.url)
+            ),
+        )
         page.on("requestfailed", lambda r: wrong.append(f"{r.url}: {r.failure}"))
-        page.on("response", lambda r: wrong.append(f"{r.url}: {r.status}") if r.status >= 400 else None)
+        page.on(
+            "response", lambda r: wrong.append(f"{r.url}: {r.status}") if r.status >= 400 else None
+        )
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.goto(f"{address}/{name}.html", wait_until="load")
-        page.wait_for_function("!document.querySelector('script[src*=mathjax]') || window.MathJax?.startup?.promise")
+        page.wait_for_function(
+            "!document.querySelector('script[src*=mathjax]') || window.MathJax?.startup?.promise"
+        )
         page.evaluate("async () => { await window.MathJax?.startup?.promise; }")
         if page.locator("script[type='application/vnd.jupyter.widget-view+json']").count():
             page.wait_for_function("document.documentElement.dataset.widgets === 'ready'")
@@ -174,43 +187,63 @@ def test_every_picture_says_what_it_shows(visit, name):
     page, _ = visit(name)
     said_of = "all => all.filter((i) => !i.hidden).map((i) => [i.alt.trim(), i.src])"
     shown = page.eval_on_selector_all("main img", said_of)
-    silent = [source for said, source in shown if not said or source.endswith(said)]  # Sphinx says the file's name
+    silent = [
+        source for said, source in shown if not said or source.endswith(said)
+    ]  # Sphinx says the file's name
     assert silent == []
 
 
 @chapters
 def test_every_picture_and_widget_of_a_chapter_is_a_numbered_figure(visit, name):
     page, _ = visit(name)
-    shows = ".cell_output img, .cell_output .minildm-widget:has(input, select, canvas, svg)"  # others are progress bars
-    bare = page.eval_on_selector_all(shows, "all => all.filter((i) => !i.closest('figure')).map((i) => i.outerHTML)")
+    # others are progress bars
+    shows = ".cell_output img, .cell_output .minildm-widget:has(input, select, canvas, svg)"
+    bare = page.eval_on_selector_all(
+        shows, "all => all.filter((i) => !i.closest('figure')).map((i) => i.outerHTML)"
+    )
     assert bare == []
     empty = "all => all.filter((i) => !i.querySelector('img, .minildm')).map((i) => i.innerText)"
     assert page.eval_on_selector_all("main .cell_output figure:has(.caption-number)", empty) == []
     numbers = page.locator("main .caption-number").all_inner_texts()
     chapter = int(name.split("/")[1][:2])
-    assert [number.strip() for number in numbers] == [f"Figure {chapter}.{n}" for n in range(1, len(numbers) + 1)]
-    equations = page.eval_on_selector_all("main .eqno", "all => all.map((e) => e.firstChild.textContent)")
+    assert [number.strip() for number in numbers] == [
+        f"Figure {chapter}.{n}" for n in range(1, len(numbers) + 1)
+    ]
+    equations = page.eval_on_selector_all(
+        "main .eqno", "all => all.map((e) => e.firstChild.textContent)"
+    )
     assert equations == [f"({chapter}.{n})" for n in range(1, len(equations) + 1)]
 
 
 @pytest.mark.parametrize("name", [*CHAPTERS, "docs/notation"])
 def test_prose_names_figures_and_equations_by_their_numbers_and_leads_to_them(visit, name):
     page, _ = visit(name)
-    named = page.locator("main a.reference", has_text=re.compile(r"^([Ff]igure )?\(?(\d+|[A-Z])\.\d+\)?$"))
+    named = page.locator(
+        "main a.reference", has_text=re.compile(r"^([Ff]igure )?\(?(\d+|[A-Z])\.\d+\)?$")
+    )
     assert named.count() > 0
     text = page.locator("main").inner_text()
-    assert "cell-id" not in page.locator("main").inner_html() and "{numref}" not in text and "{eq}" not in text
+    assert (
+        "cell-id" not in page.locator("main").inner_html()
+        and "{numref}" not in text
+        and "{eq}" not in text
+    )
 
-    links = named.evaluate_all("all => all.map((a) => [a.textContent.trim(), a.href])")  # some are folded
+    links = named.evaluate_all(
+        "all => all.map((a) => [a.textContent.trim(), a.href])"
+    )  # some are folded
     said = """async (address) => { const { hash } = new URL(address);
         const page = new DOMParser().parseFromString(await (await fetch(address)).text(), "text/html");
         const place = page.getElementById(decodeURIComponent(hash.slice(1)));
         return place?.querySelector(".caption-number, .eqno")?.firstChild.textContent.trim(); }"""
-    assert [text.lower() for text, _ in links] == [str(page.evaluate(said, href)).lower() for _, href in links]
+    assert [text.lower() for text, _ in links] == [
+        str(page.evaluate(said, href)).lower() for _, href in links
+    ]
 
 
 def test_the_pages_that_stand_in_no_table_of_contents_work_too(visit, address):
-    """The index, the listings of the code that the package's pages link to: all but those that other tests open."""
+    """The index, the listings of the code that the package's pages link to: all but those that
+    other tests open."""
     others = [str(file.relative_to(HTML).with_suffix("")) for file in sorted(HTML.rglob("*.html"))]
     others = [name for name in others if name not in (*PAGES, "index") and "_static" not in name]
     assert len(others) > 20
@@ -219,14 +252,18 @@ def test_the_pages_that_stand_in_no_table_of_contents_work_too(visit, address):
         page.goto(f"{address}/{name}.html", wait_until="load")
         assert page.locator("h1").count() > 0, name
     page.goto(f"{address}/index.html")
-    page.wait_for_url(f"{address}/{BOOK['root']}.html")  # a reader who opens the folder gets the front page
+    page.wait_for_url(
+        f"{address}/{BOOK['root']}.html"
+    )  # a reader who opens the folder gets the front page
     assert wrong == []
 
 
 def test_a_word_is_found(visit):
     page, wrong = visit("search")
     page.goto(page.url + "?q=autoencoder")
-    page.wait_for_function("document.querySelectorAll('#search-results li a').length > 3")  # one after another
+    page.wait_for_function(
+        "document.querySelectorAll('#search-results li a').length > 3"
+    )  # one after another
     assert wrong == []
 
 
@@ -239,7 +276,9 @@ def test_the_front_page_draws_what_is_typed(visit):
     drawn = page.locator("#minildm-draw canvas").last.evaluate(
         "(c) => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data].filter((_, i) => i % 4 === 0)"
     )
-    assert len(drawn) == 32 * 32 and min(drawn) < 20 and max(drawn) > 235  # test_draw.py compares with Python's
+    assert (
+        len(drawn) == 32 * 32 and min(drawn) < 20 and max(drawn) > 235
+    )  # test_draw.py compares with Python's
     assert wrong == []
 
 

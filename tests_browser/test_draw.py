@@ -1,4 +1,5 @@
-"""Drawing in the page, in Chromium: the pictures are Python's, the page is fit to use, and nothing leaves it."""
+"""Drawing in the page, in Chromium: the pictures are Python's, the page is fit to use, and nothing
+leaves it."""
 
 import importlib.util
 import json
@@ -32,10 +33,13 @@ build = load_build()
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
-    """A page with nothing but the snippet, as the book's front page has it: the folder and its address."""
+    """A page with nothing but the snippet, as the book's front page has it: the folder and its
+    address."""
     folder = tmp_path_factory.mktemp("site")
     build.build(folder / "_static" / "draw")
-    (folder / "index.html").write_text(PAGE + (folder / "_static" / "draw" / "snippet.html").read_text())
+    (folder / "index.html").write_text(
+        PAGE + (folder / "_static" / "draw" / "snippet.html").read_text()
+    )
     (folder / "bare.html").write_text(PAGE)
     with served(folder) as address:
         yield folder, address
@@ -43,7 +47,8 @@ def site(tmp_path_factory):
 
 @pytest.fixture
 def open_page(chromium, site):
-    """Opens a page of the site; at the end no request may have gone elsewhere, no error been left unshown."""
+    """Opens a page of the site; at the end no request may have gone elsewhere, no error been left
+    unshown."""
     contexts, asked, errors = [], [], []
 
     def open(path="index.html", **options):
@@ -69,7 +74,8 @@ def pipeline():
 
 @pytest.fixture(scope="module")
 def networks(chromium, site):
-    """A page in which the modules are loaded: call it with JavaScript that uses `model` and `facts`."""
+    """A page in which the modules are loaded: call it with JavaScript that uses `model` and
+    `facts`."""
     page = chromium.new_page()
     page.goto(f"{site[1]}/bare.html")
     page.evaluate("""async () => {
@@ -83,7 +89,8 @@ def networks(chromium, site):
 
 
 def drawn_by_python(pipeline, prompt, noise, steps, guidance):
-    """The noisy and the expected latent before every step, decoded, then the picture: (steps + 1, 2, H, W)."""
+    """The noisy and the expected latent before every step, decoded, then the picture: (steps + 1,
+    2, H, W)."""
     frames = []
 
     def keep(step, timestep, x, x0):
@@ -91,8 +98,16 @@ def drawn_by_python(pipeline, prompt, noise, steps, guidance):
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        image = pipeline(prompt, latents=noise, num_inference_steps=steps, guidance_scale=guidance, callback=keep,
-                         guidance_start=pipeline.card["guidance_start"], progress=False)[0, 0]  # fmt: skip
+        image = pipeline(
+            prompt,
+            latents=noise,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            callback=keep,
+            # fmt: skip
+            guidance_start=pipeline.card["guidance_start"],
+            progress=False,
+        )[0, 0]
     return torch.stack([*frames, torch.stack([image, image])])
 
 
@@ -108,9 +123,16 @@ def drawn_by_python(pipeline, prompt, noise, steps, guidance):
         ("a zebra of the number four and the number nine and the digit zero", 15, 2.0),
     ],
 )
-def test_from_the_same_noise_the_page_draws_what_python_draws(networks, pipeline, prompt, steps, guidance):
+def test_from_the_same_noise_the_page_draws_what_python_draws(
+    networks, pipeline, prompt, steps, guidance
+):
     noise = torch.randn(1, 8, 4, 4, generator=torch.Generator().manual_seed(steps))
-    asked = {"prompt": prompt, "steps": steps, "guidance": guidance, "noise": noise.flatten().tolist()}
+    asked = {
+        "prompt": prompt,
+        "steps": steps,
+        "guidance": guidance,
+        "noise": noise.flatten().tolist(),
+    }
     frames = networks.evaluate(
         """async (asked) => {
           const frames = [];
@@ -123,29 +145,49 @@ def test_from_the_same_noise_the_page_draws_what_python_draws(networks, pipeline
     )
     expected = drawn_by_python(pipeline, prompt, noise, steps, guidance)
     assert expected[-1].max() - expected[-1].min() > 1  # something is drawn
-    torch.testing.assert_close(torch.tensor(json.loads(frames)).reshape(expected.shape), expected, rtol=0, atol=1e-3)
+    torch.testing.assert_close(
+        torch.tensor(json.loads(frames)).reshape(expected.shape), expected, rtol=0, atol=1e-3
+    )
 
 
 def test_the_token_numbers_are_those_of_python(networks, pipeline):
-    prompts = ["a handwritten seven", "The DIGIT 3!", "né 数字 🙂", "it's " * 12, "", "<|endoftext|> zebra"]
+    prompts = [
+        "a handwritten seven",
+        "The DIGIT 3!",
+        "né 数字 🙂",
+        "it's " * 12,
+        "",
+        "<|endoftext|> zebra",
+    ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ids = pipeline.tokenizer(prompts).tolist()
-    assert networks.evaluate("(prompts) => prompts.map((prompt) => facts.tokenizer.read(prompt).ids)", prompts) == ids
+    assert (
+        networks.evaluate(
+            "(prompts) => prompts.map((prompt) => facts.tokenizer.read(prompt).ids)", prompts
+        )
+        == ids
+    )
 
 
 def test_the_networks_weights_are_in_half_precision_and_the_folder_is_small(site, pipeline):
     folder = site[0] / "_static" / "draw"
-    parameters = sum(p.numel() for part in (pipeline.unet, pipeline.text_encoder) for p in part.parameters())
+    parameters = sum(
+        p.numel() for part in (pipeline.unet, pipeline.text_encoder) for p in part.parameters()
+    )
     assert (
-        2 * parameters < sum((folder / f"{n}.onnx").stat().st_size for n in ("unet", "text_encoder")) < 2.1 * parameters
+        2 * parameters
+        < sum((folder / f"{n}.onnx").stat().st_size for n in ("unet", "text_encoder"))
+        < 2.1 * parameters
     )
     assert sum(path.stat().st_size for path in folder.iterdir()) < 16e6
     facts = json.loads((folder / "model.json").read_text())
     assert {name: (folder / name).stat().st_size for name in facts["bytes"]} == facts["bytes"]
 
 
-FOCUSED = "(({ textContent, labels }) => textContent || labels[0].textContent)(document.activeElement)"
+FOCUSED = (
+    "(({ textContent, labels }) => textContent || labels[0].textContent)(document.activeElement)"
+)
 STATUS = "document.querySelector('#minildm-draw [role=status]').textContent"
 DONE = f"() => / steps in /.test({STATUS})"
 
@@ -171,10 +213,14 @@ def test_who_types_a_prompt_gets_its_picture_within_ten_seconds(open_page, pipel
         page.get_by_label("prompt", exact=True).fill("the number five")
         page.get_by_label("seed").fill("41")
         page.get_by_label("prompt", exact=True).press("Enter")
-        page.wait_for_function("() => document.querySelector('#minildm-draw canvas').width === 32", timeout=60_000)
+        page.wait_for_function(
+            "() => document.querySelector('#minildm-draw canvas').width === 32", timeout=60_000
+        )
         first = time.monotonic() - start
         page.wait_for_function(DONE)
-        print(f"first picture after {first:.1f} s, the whole drawing after {time.monotonic() - start:.1f} s")
+        print(
+            f"first picture after {first:.1f} s, the whole drawing after {time.monotonic() - start:.1f} s"
+        )
         if first < 10:
             break
     assert first < 10
@@ -189,7 +235,9 @@ def test_who_types_a_prompt_gets_its_picture_within_ten_seconds(open_page, pipel
         page.get_by_label("shown:").fill(str(place))
         for which in (0, 1):
             assert np.abs(pixels(page, which) - frame[which].numpy()).max() <= 1
-            assert (place == 10) == np.array_equal(pixels(page, which), last[which])  # the end stood there at first
+            assert (place == 10) == np.array_equal(
+                pixels(page, which), last[which]
+            )  # the end stood there at first
     assert "before step 5" in page.locator("canvas").first.get_attribute("aria-label")
 
 
@@ -221,7 +269,9 @@ def test_unknown_words_and_what_does_not_fit_are_told_while_the_reader_types(ope
     box.fill("a handwritten zebra")
     assert "Training never saw “zebra”" in notes.text_content()
     box.fill("the number one " * 6)
-    assert notes.text_content() == "The prompt takes 20 tokens, 16 fit: cut off “one the number one”."
+    assert (
+        notes.text_content() == "The prompt takes 20 tokens, 16 fit: cut off “one the number one”."
+    )
     box.fill("six")
     assert notes.text_content() == ""
     assert page.locator("#minildm-draw .pieces li").all_text_contents()[1].startswith("six ")
@@ -236,9 +286,18 @@ def test_everything_is_reached_by_the_keyboard_and_has_a_name(open_page):
     for _ in range(6):
         page.keyboard.press("Tab")
         reached.append(
-            page.evaluate("document.activeElement.textContent || document.activeElement.labels[0].textContent")
+            page.evaluate(
+                "document.activeElement.textContent || document.activeElement.labels[0].textContent"
+            )
         )
-    assert reached == ["Draw", "steps 10", "guidance 2.125", "seed", "Draw another", "shown: the end, without noise"]
+    assert reached == [
+        "Draw",
+        "steps 10",
+        "guidance 2.125",
+        "seed",
+        "Draw another",
+        "shown: the end, without noise",
+    ]
     page.keyboard.press("ArrowLeft")
     assert page.get_by_label("shown:").get_attribute("aria-valuetext").startswith("before step 10")
     page.keyboard.press("Shift+Tab")
@@ -250,7 +309,9 @@ def test_everything_is_reached_by_the_keyboard_and_has_a_name(open_page):
 
 
 @pytest.mark.parametrize("missing", ["unet.onnx", "onnxruntime.wasm.gzip", "onnxruntime.js"])
-def test_a_file_that_does_not_come_is_an_error_in_the_page_and_one_may_try_again(open_page, missing):
+def test_a_file_that_does_not_come_is_an_error_in_the_page_and_one_may_try_again(
+    open_page, missing
+):
     page = open_page()
     page.route(f"**/{missing}", lambda route: route.fulfill(status=404))
     page.get_by_role("button", name="Draw (loads").click()
@@ -273,7 +334,9 @@ def test_a_page_without_model_json_says_so(chromium, site):
 
 def test_nothing_sticks_out_on_a_narrow_screen(open_page):
     page = open_page(viewport={"width": 360, "height": 740})
-    page.get_by_label("prompt", exact=True).fill("a handwritten picture of unbelievablylongwords and sevens")
+    page.get_by_label("prompt", exact=True).fill(
+        "a handwritten picture of unbelievablylongwords and sevens"
+    )
     page.get_by_role("button", name="Draw (loads").click()
     page.wait_for_function(DONE, timeout=60_000)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360

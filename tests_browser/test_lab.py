@@ -1,4 +1,5 @@
-"""The chapters in JupyterLab, as a reader has them: all cells run, and a slider that is moved changes its figure."""
+"""The chapters in JupyterLab, as a reader has them: all cells run, and a slider that is moved
+changes its figure."""
 
 import os
 import shutil
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-# Chapter, a cell with a widget, and what that is: one of ipywidgets', which asks the kernel, or one of ours.
+# Chapter, a cell with a widget, and what that is: one of ipywidgets', which asks the kernel, or one
+# of ours.
 CHAPTERS = [
     ("00_start_here", "start-03", ".minildm"),
     ("02_forward_diffusion", "cell-19", ".widget-interact"),
@@ -30,7 +32,8 @@ LEFT_OUT = """() => window.jupyterapp.shell.currentWidget.content.widgets.filter
 SHOW = """async (i) => { const notebook = window.jupyterapp.shell.currentWidget.content;
     notebook.activeCellIndex = i; await notebook.scrollToItem(i, "start"); }"""
 PLACE = """(id) => window.jupyterapp.shell.currentWidget.content.widgets.findIndex(({ model }) => model.id === id)"""
-# The pictures of a widget, read in one go: a kernel that answers takes the old one away before it puts up the new one.
+# The pictures of a widget, read in one go: a kernel that answers takes the old one away before it
+# puts up the new one.
 PICTURES = """(w) => [...w.querySelectorAll("img, canvas, svg, [role=img]")].map((picture) =>
     picture.src || (picture.toDataURL ? picture.toDataURL() : picture.innerHTML + picture.style.cssText))"""
 
@@ -45,8 +48,19 @@ def lab(tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--expose-app-in-browser", "--allow-root"]
-    command += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token="]
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--expose-app-in-browser",
+        "--allow-root",
+    ]
+    command += [
+        f"--ServerApp.port={port}",
+        "--ServerApp.port_retries=0",
+        "--IdentityProvider.token=",
+    ]
     env = {**os.environ, "MINILDM_PACE": "test", "JUPYTER_CONFIG_DIR": str(folder / "config")}
     env |= {f"JUPYTERLAB_{kind}_DIR": str(folder / kind) for kind in ("SETTINGS", "WORKSPACES")}
     with open(folder / "lab.log", "wb") as log:
@@ -73,11 +87,15 @@ def opened(chromium, lab, chapter):
     page = chromium.new_page(viewport={"width": 1280, "height": 1000})
     page.set_default_timeout(120_000)
     page.goto(f"{lab}/lab/tree/notebooks/{chapter}.ipynb?reset")
-    page.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
+    page.wait_for_function(
+        "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+    )
     return page
 
 
-@pytest.mark.parametrize(("chapter", "cell", "kind"), CHAPTERS, ids=[chapter for chapter, *_ in CHAPTERS])
+@pytest.mark.parametrize(
+    ("chapter", "cell", "kind"), CHAPTERS, ids=[chapter for chapter, *_ in CHAPTERS]
+)
 def test_a_chapter_runs_and_its_slider_changes_the_figure(chromium, lab, chapter, cell, kind):
     page = opened(chromium, lab, chapter)
     page.evaluate(RUN, "all-cells")
@@ -114,16 +132,23 @@ def test_a_prompt_that_is_typed_is_drawn_by_the_kernel(chromium, lab):
     widget = page.locator(".jp-NotebookPanel .jp-Cell.jp-mod-active .minildm")
     prompt = widget.get_by_label("your own prompt")
     prompt.wait_for()  # the field shows itself once the kernel has answered
-    assert widget.locator("input[type=text]").count() == 1  # and none for a negative prompt: the chapter has none
+    assert (
+        widget.locator("input[type=text]").count() == 1
+    )  # and none for a negative prompt: the chapter has none
     picture = widget.locator(".picture img")
     assert picture.is_hidden()
     prompt.fill("the number 7")
     prompt.press("Enter")
     picture.wait_for()
     first = picture.get_attribute("src")
-    assert widget.locator("[role=img]").get_attribute("aria-label") == "prompt the number 7, guidance 1.75, seed 0"
+    assert (
+        widget.locator("[role=img]").get_attribute("aria-label")
+        == "prompt the number 7, guidance 1.75, seed 0"
+    )
     widget.get_by_role("slider", name="seed").press("ArrowRight")  # the same prompt, other noise
-    page.wait_for_function("([image, first]) => image.src !== first", arg=[picture.element_handle(), first])
+    page.wait_for_function(
+        "([image, first]) => image.src !== first", arg=[picture.element_handle(), first]
+    )
     page.close()
 
 

@@ -44,7 +44,10 @@ app = typer.Typer(
     help="Train, sample and score latent diffusion models.",
 )
 
-Model = Annotated[str, Option(help="A shipped model's name, or a folder in diffusers' layout.", metavar="NAME|FOLDER")]
+Model = Annotated[
+    str,
+    Option(help="A shipped model's name, or a folder in diffusers' layout.", metavar="NAME|FOLDER"),
+]
 Sampler = Annotated[
     str | None,
     Option(
@@ -52,11 +55,19 @@ Sampler = Annotated[
         "heun and dpmpp_2m also with _karras or _exponential after the name; by default the model's."
     ),
 ]
-Steps = Annotated[int | None, Option(help="Denoising steps; by default the model's.", parser=integer, metavar="INT")]
-Guidance = Annotated[float | None, Option(help="Guidance scale, 1 or less for none; by default the model's.")]
+Steps = Annotated[
+    int | None,
+    Option(help="Denoising steps; by default the model's.", parser=integer, metavar="INT"),
+]
+Guidance = Annotated[
+    float | None, Option(help="Guidance scale, 1 or less for none; by default the model's.")
+]
 GuidanceStart = Annotated[
     float | None,
-    Option(help="The part of the steps before guidance; by default the model's, or 0 with --guidance.", metavar="PART"),
+    Option(
+        help="The part of the steps before guidance; by default the model's, or 0 with --guidance.",
+        metavar="PART",
+    ),
 ]
 Seed = Annotated[int, Option(help="Same seed, same result.", parser=seed_number, metavar="INT")]
 Device = Annotated[str, Option(help="auto, cpu, cuda (cuda:1, …) or mps.")]
@@ -68,18 +79,27 @@ def train(
     preset: Annotated[str, Option(help="The recipe.")] = "mnist",
     minutes: Annotated[float, Option(help="Training time over all stages.")] = 4,
     steps: Annotated[
-        str | None, Option(help="Steps of each stage, instead of --minutes.", metavar="CRITIC,AUTOENCODER,DENOISER")
+        str | None,
+        Option(
+            help="Steps of each stage, instead of --minutes.", metavar="CRITIC,AUTOENCODER,DENOISER"
+        ),
     ] = None,
     seed: Seed = 0,
-    resume: Annotated[bool, Option("--resume", help="Continue what was interrupted in --out.")] = False,
+    resume: Annotated[
+        bool, Option("--resume", help="Continue what was interrupted in --out.")
+    ] = False,
     device: Device = "auto",
 ) -> None:
     """Train autoencoder, text encoder and U-Net from random weights."""
     counts = None
     if steps is not None:
         numbers = steps.split(",")
-        if len(numbers) != 3 or not all(number.strip().isdecimal() and int(number) > 0 for number in numbers):
-            raise ValueError(f"--steps: expected three numbers of 1 or more, like 300,1500,4000, got {steps!r}")
+        if len(numbers) != 3 or not all(
+            number.strip().isdecimal() and int(number) > 0 for number in numbers
+        ):
+            raise ValueError(
+                f"--steps: expected three numbers of 1 or more, like 300,1500,4000, got {steps!r}"
+            )
         counts = int(numbers[0]), int(numbers[1]), int(numbers[2])
     if not 0 < minutes < math.inf:
         raise ValueError(f"--minutes: expected more than 0, got {minutes}")
@@ -88,7 +108,9 @@ def train(
         from minildm.training import runs
 
     try:
-        runs.train(preset, out, minutes=minutes, steps=counts, seed=seed, resume=resume, device=device)
+        runs.train(
+            preset, out, minutes=minutes, steps=counts, seed=seed, resume=resume, device=device
+        )
     except KeyboardInterrupt:
         raise KeyboardInterrupt("; the same command with --resume goes on from here") from None
     if os.environ.get("RANK", "0") == "0":  # one of several processes says it
@@ -97,8 +119,12 @@ def train(
 
 @app.command()
 def sample(
-    prompts: Annotated[list[str] | None, Argument(metavar="PROMPT…", help='Such as "a handwritten seven".')] = None,
-    prompts_file: Annotated[Path | None, Option(help="A text file, one prompt a line; blank lines count not.")] = None,
+    prompts: Annotated[
+        list[str] | None, Argument(metavar="PROMPT…", help='Such as "a handwritten seven".')
+    ] = None,
+    prompts_file: Annotated[
+        Path | None, Option(help="A text file, one prompt a line; blank lines count not.")
+    ] = None,
     model: Model = "mnist",
     sampler: Sampler = None,
     steps: Steps = None,
@@ -107,14 +133,20 @@ def sample(
     negative: Annotated[str | None, Option(help="What not to draw.", metavar="TEXT")] = None,
     num: Annotated[int, Option(help="Images for each prompt.", parser=integer, metavar="INT")] = 1,
     seed: Seed = 0,
-    out: Annotated[Path | None, Option(help="The images in one picture; without --npz, grid.png.")] = None,
-    npz: Annotated[Path | None, Option(help="The images as numbers: `images`, uint8, and `prompts`.")] = None,
+    out: Annotated[
+        Path | None, Option(help="The images in one picture; without --npz, grid.png.")
+    ] = None,
+    npz: Annotated[
+        Path | None, Option(help="The images as numbers: `images`, uint8, and `prompts`.")
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Draw prompts."""
     texts = [*(prompts or []), *(read_prompts(prompts_file) if prompts_file else [])]
     if not texts:
-        raise ValueError("expected a prompt, such as: minildm sample 'a handwritten seven'; got none")
+        raise ValueError(
+            "expected a prompt, such as: minildm sample 'a handwritten seven'; got none"
+        )
     if out is None and npz is None:
         out = Path("grid.png")
     for file, suffix in ((out, ".png"), (npz, ".npz")):
@@ -142,23 +174,31 @@ def sample(
     pixels = to_pixels(images, pipeline.card.get("image_size"))
     if out is not None:
         with whole(out) as file:
-            Image.fromarray(mosaic(pixels, num if num > 1 else None, gap=0)).save(file, format="png")  # a row a prompt
+            Image.fromarray(mosaic(pixels, num if num > 1 else None, gap=0)).save(
+                file, format="png"
+            )  # a row a prompt
     if npz is not None:
         with whole(npz) as file:
-            np.savez_compressed(file, images=pixels, prompts=np.array([text for text in texts for _ in range(num)]))
+            np.savez_compressed(
+                file, images=pixels, prompts=np.array([text for text in texts for _ in range(num)])
+            )
     print(f"{len(pixels)} images:", *(file for file in (out, npz) if file))
 
 
 @app.command()
 def evaluate(
     model: Model = "mnist",
-    samples: Annotated[int, Option(help="How many to draw, balanced.", parser=integer, metavar="INT")] = 1000,
+    samples: Annotated[
+        int, Option(help="How many to draw, balanced.", parser=integer, metavar="INT")
+    ] = 1000,
     sampler: Sampler = None,
     steps: Steps = None,
     guidance: Guidance = None,
     guidance_start: GuidanceStart = None,
     seed: Seed = 0,
-    json_file: Annotated[Path | None, Option("--json", help="Write the scores there too.", metavar="FILE")] = None,
+    json_file: Annotated[
+        Path | None, Option("--json", help="Write the scores there too.", metavar="FILE")
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Score a model's pictures, beside as many real ones."""
@@ -192,11 +232,19 @@ def data(
         for split in ("train", "test"):
             images, _, classes = load(split)
             shape = "x".join(map(str, images.shape[1:]))
-            print(f"{dataset}{name} {split}: {len(images):,} images {shape}, {len(classes)} classes")
+            print(
+                f"{dataset}{name} {split}: {len(images):,} images {shape}, {len(classes)} classes"
+            )
     bundled, folder = data.SOURCE_TREE / "data", data.PUBLISHED[dataset][1]
-    places = [Path(os.environ.get("MINILDM_DATA") or os.devnull) / folder, Path.home() / ".cache/minildm" / folder]
+    places = [
+        Path(os.environ.get("MINILDM_DATA") or os.devnull) / folder,
+        Path.home() / ".cache/minildm" / folder,
+    ]
     there = [*bundled.glob(f"{dataset}-train.*"), *(place for place in places if place.is_dir())]
-    print("in:", ", ".join(sorted({str(place.parent if place.is_file() else place) for place in there})))
+    print(
+        "in:",
+        ", ".join(sorted({str(place.parent if place.is_file() else place) for place in there})),
+    )
 
 
 def open_model(name: str, sampler: str | None, device: str) -> StableDiffusionPipeline:
@@ -228,18 +276,25 @@ def read_prompts(file: Path) -> list[str]:
     try:
         lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").split("\n")]
     except FileNotFoundError:
-        raise FileNotFoundError(f"--prompts-file: expected a text file, got {file}, which does not exist") from None
+        raise FileNotFoundError(
+            f"--prompts-file: expected a text file, got {file}, which does not exist"
+        ) from None
     except OSError as error:
-        raise ValueError(f"--prompts-file: expected a text file, got {file}: {error.strerror}") from None
+        raise ValueError(
+            f"--prompts-file: expected a text file, got {file}: {error.strerror}"
+        ) from None
     except UnicodeDecodeError:
-        raise ValueError(f"--prompts-file: expected UTF-8 text, got something else in {file}") from None
+        raise ValueError(
+            f"--prompts-file: expected UTF-8 text, got something else in {file}"
+        ) from None
     if not any(lines):
         raise ValueError(f"--prompts-file: expected one prompt a line, got none in {file}")
     return [line for line in lines if line]
 
 
 def check_folder(folder: Path) -> None:
-    """Fail before the work rather than after it: `folder` is, or can become, one that we may write to."""
+    """Fail before the work rather than after it: `folder` is, or can become, one that we may write
+    to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()

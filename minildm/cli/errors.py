@@ -17,7 +17,8 @@ UsageError: type[Exception] = typer.BadParameter.__base__  # click's, wherever t
 
 
 class OneLineErrors(TyperGroup):
-    """What goes wrong for a reason that the user can mend is one line on stderr and exit status 2, Ctrl-C is 130."""
+    """What goes wrong for a reason that the user can mend is one line on stderr and exit status 2,
+    Ctrl-C is 130."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not args:
@@ -33,14 +34,19 @@ class OneLineErrors(TyperGroup):
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Errors of the kinds that a user can mend, each a line and an exit status; others keep their traceback."""
+    """Errors of the kinds that a user can mend, each a line and an exit status; others keep their
+    traceback."""
     try:
         yield
         return
     except UsageError as error:
         say(error.format_message())
-    except BrokenPipeError:  # `minildm data mnist | head -1`: who read our lines has had enough of them
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains while it ends
+    except (
+        BrokenPipeError
+    ):  # `minildm data mnist | head -1`: who read our lines has had enough of them
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # or Python complains while it ends
         raise typer.Exit(1) from None
     except (ValueError, OSError) as error:
         say(str(error))
@@ -52,7 +58,8 @@ def one_line_errors() -> Iterator[None]:
 
 @contextmanager
 def at_once() -> Iterator[None]:
-    """While torch is being imported Ctrl-C ends the process: as an exception in its C++ it would be an abort."""
+    """While torch is being imported Ctrl-C ends the process: as an exception in its C++ it would be
+    an abort."""
 
     def end(*_: Any) -> None:
         say("interrupted")

@@ -1,13 +1,15 @@
-"""MNIST, Fashion-MNIST and CIFAR-10 as tensors in [-1, 1], with captions (LeCun et al. 1998; Xiao et al. 2017;
-Krizhevsky 2009). Chapters 01 and 17.
+"""MNIST, Fashion-MNIST and CIFAR-10 as tensors in [-1, 1], with captions (LeCun et al. 1998; Xiao
+et al. 2017; Krizhevsky 2009). Chapters 01 and 17.
 
 Where a data set is looked for, first hit wins:
 1. the folder named by the environment variable MINILDM_DATA, in torchvision's own layout
    (`MNIST/raw/…`, `FashionMNIST/raw/…`, `cifar-10-batches-py/…`);
 2. `data/` of the source tree: all of MNIST, a class-balanced tenth of CIFAR-10;
-3. `~/.cache/minildm`, which torchvision's download fills (`minildm data fashion_mnist` does it ahead of time).
+3. `~/.cache/minildm`, which torchvision's download fills (`minildm data fashion_mnist` does it
+    ahead of time).
 
-Every file is compared with its published checksum each time it is read; nothing damaged or half-finished is used.
+Every file is compared with its published checksum each time it is read; nothing damaged or
+half-finished is used.
 """
 
 from __future__ import annotations
@@ -26,11 +28,15 @@ import torch
 import torch.nn.functional as F
 
 SOURCE_TREE = Path(__file__).resolve().parents[2]
-SHEET_FORMAT = {"mnist": "png", "cifar10": "webp"}  # the smaller lossless format of each that decodes quickly
+SHEET_FORMAT = {
+    "mnist": "png",
+    "cifar10": "webp",
+}  # the smaller lossless format of each that decodes quickly
 CIFAR_SUBSET = {"train": 500, "test": 100}  # images of each class
 
-# data set -> (its class in torchvision.datasets, its folder there, {file: MD5 of the unpacked file})
-# (torchvision itself checks only archives: of an unpacked file it asks whether it exists, half unpacked or not)
+# data set -> (its class in torchvision.datasets, its folder there, {file: MD5 of the unpacked
+# file}) (torchvision itself checks only archives: of an unpacked file it asks whether it exists,
+# half unpacked or not)
 PUBLISHED = {
     "mnist": ("MNIST", "MNIST/raw", {
         "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -61,7 +67,8 @@ CLASSES = {
     "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
 }  # fmt: skip
 
-# How the classes are called in a sentence, and the sentences; the first of each is the prompt that scores use.
+# How the classes are called in a sentence, and the sentences; the first of each is the prompt that
+# scores use.
 NOUNS = {
     "mnist": ("a zero", "a one", "a two", "a three", "a four", "a five", "a six", "a seven", "an eight", "a nine"),
     "fashion_mnist": ("a t-shirt", "trousers", "a pullover", "a dress", "a coat", "a sandal", "a shirt", "a sneaker",
@@ -77,7 +84,8 @@ CAPTIONS = {
 
 
 class ImageData(NamedTuple):
-    """images: float32 (N, C, H, W) in [-1, 1]; labels: int64 (N,); classes: the name of each label."""
+    """images: float32 (N, C, H, W) in [-1, 1]; labels: int64 (N,); classes: the name of each
+    label."""
 
     images: torch.Tensor
     labels: torch.Tensor
@@ -85,7 +93,8 @@ class ImageData(NamedTuple):
 
 
 def mnist(split: str = "train", size: int | None = None) -> ImageData:
-    """The handwritten digits in their original order: (60000 or 10000, 1, 28, 28); `size=32` pads them with black."""
+    """The handwritten digits in their original order: (60000 or 10000, 1, 28, 28); `size=32` pads
+    them with black."""
     pixels, labels = _find("mnist", split)
     return _image_data("mnist", pixels, labels, size)
 
@@ -97,20 +106,27 @@ def fashion_mnist(split: str = "train", size: int | None = None) -> ImageData:
 
 
 def cifar10(split: str = "train", full: bool = False) -> ImageData:
-    """Small colour photographs, (N, 3, 32, 32): N = 5000 or 1000, the bundled class-balanced subset (the first 500 or
-    100 of each class), or all 50000 or 10000 with `full=True`, which are not bundled."""
+    """Small colour photographs, (N, 3, 32, 32): N = 5000 or 1000, the bundled class-balanced subset
+    (the first 500 or 100 of each class), or all 50000 or 10000 with `full=True`, which are not
+    bundled."""
     pixels, labels = _find("cifar10", split, full)
     return _image_data("cifar10", pixels, labels)
 
 
-LOADERS = {"mnist": mnist, "fashion_mnist": fashion_mnist, "cifar10": cifar10}  # by name, as recipes and cards have it
+LOADERS = {
+    "mnist": mnist,
+    "fashion_mnist": fashion_mnist,
+    "cifar10": cifar10,
+}  # by name, as recipes and cards have it
 
 
 def pad(images: torch.Tensor, size: int = 32) -> torch.Tensor:
     """Centre (B, C, H, W) images in [-1, 1] on a black (-1) canvas: (B, C, size, size)."""
     missing = size - images.shape[-1]
     if missing < 0 or missing % 2 or images.shape[-2] != images.shape[-1]:
-        raise ValueError(f"expected square images, {size} wide or less by an even number, got {tuple(images.shape)}")
+        raise ValueError(
+            f"expected square images, {size} wide or less by an even number, got {tuple(images.shape)}"
+        )
     return F.pad(images, (missing // 2,) * 4, value=-1.0)
 
 
@@ -118,38 +134,64 @@ def crop(images: torch.Tensor, size: int = 28) -> torch.Tensor:
     """The inverse of `pad`: the central (B, C, size, size) of (B, C, H, W)."""
     border = images.shape[-1] - size
     if border < 0 or border % 2 or images.shape[-2] != images.shape[-1]:
-        raise ValueError(f"expected square images, {size} wide or more by an even number, got {tuple(images.shape)}")
+        raise ValueError(
+            f"expected square images, {size} wide or more by an even number, got {tuple(images.shape)}"
+        )
     return images[..., border // 2 : border // 2 + size, border // 2 : border // 2 + size]
 
 
 def to_pixels(images: torch.Tensor, size: int | None = None) -> np.ndarray:
-    """(N, 1 or 3, H, W) in [-1, 1] -> uint8 (N, H, W) or (N, H, W, 3), the central `size` x `size` if given."""
+    """(N, 1 or 3, H, W) in [-1, 1] -> uint8 (N, H, W) or (N, H, W, 3), the central `size` x `size`
+    if given."""
     if images.ndim != 4 or images.shape[1] not in (1, 3) or not images.isfinite().all():
-        raise ValueError(f"expected finite images (N, 1 or 3, H, W), got {tuple(images.shape)}, or NaN among them")
+        raise ValueError(
+            f"expected finite images (N, 1 or 3, H, W), got {tuple(images.shape)}, or NaN among them"
+        )
     images = images if size is None else crop(images, size)
-    pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().to("cpu", torch.uint8).permute(0, 2, 3, 1).numpy()
+    pixels = (
+        ((images.clamp(-1, 1) + 1) * 127.5)
+        .round()
+        .to("cpu", torch.uint8)
+        .permute(0, 2, 3, 1)
+        .numpy()
+    )
     return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
 
 
 def from_pixels(pixels: np.ndarray) -> torch.Tensor:
-    """The inverse of `to_pixels`: uint8 (N, H, W) or (N, H, W, 3) -> (N, 1 or 3, H, W) in [-1, 1]."""
-    if pixels.dtype != np.uint8 or not (pixels.ndim == 3 or (pixels.ndim == 4 and pixels.shape[3] in (1, 3))):
-        raise ValueError(f"expected uint8 (N, H, W) or (N, H, W, 3), got {pixels.dtype} {pixels.shape}")
+    """The inverse of `to_pixels`: uint8 (N, H, W) or (N, H, W, 3) -> (N, 1 or 3, H, W) in [-1,
+    1]."""
+    if pixels.dtype != np.uint8 or not (
+        pixels.ndim == 3 or (pixels.ndim == 4 and pixels.shape[3] in (1, 3))
+    ):
+        raise ValueError(
+            f"expected uint8 (N, H, W) or (N, H, W, 3), got {pixels.dtype} {pixels.shape}"
+        )
     images = torch.from_numpy(pixels if pixels.ndim == 4 else pixels[..., None]).permute(0, 3, 1, 2)
     return images.float() / 127.5 - 1
 
 
-def balanced(labels: torch.Tensor, per_class: int, generator: torch.Generator | None = None) -> torch.Tensor:
-    """Ascending indices of `per_class` examples of every class: the first ones, or random ones with a generator."""
-    order = torch.arange(len(labels)) if generator is None else torch.randperm(len(labels), generator=generator)
+def balanced(
+    labels: torch.Tensor, per_class: int, generator: torch.Generator | None = None
+) -> torch.Tensor:
+    """Ascending indices of `per_class` examples of every class: the first ones, or random ones with
+    a generator."""
+    order = (
+        torch.arange(len(labels))
+        if generator is None
+        else torch.randperm(len(labels), generator=generator)
+    )
     chosen = [order[labels[order] == label] for label in labels.unique()]
     if per_class < 1 or min(map(len, chosen)) < per_class:
         raise ValueError(f"expected per_class from 1 to {min(map(len, chosen))}, got {per_class}")
     return torch.cat([index[:per_class] for index in chosen]).sort().values
 
 
-def partition(data: ImageData, count: int, generator: torch.Generator) -> tuple[ImageData, ImageData]:
-    """Divide at random into `count` examples and the rest, for example into training and validation."""
+def partition(
+    data: ImageData, count: int, generator: torch.Generator
+) -> tuple[ImageData, ImageData]:
+    """Divide at random into `count` examples and the rest, for example into training and
+    validation."""
     if not 0 < count < len(data.labels):
         raise ValueError(f"expected a count between 0 and {len(data.labels)}, got {count}")
     order = torch.randperm(len(data.labels), generator=generator)
@@ -159,24 +201,33 @@ def partition(data: ImageData, count: int, generator: torch.Generator) -> tuple[
 
 
 def captions_for(dataset: str, label: int) -> list[str]:
-    """Several phrasings for one class of "mnist", "fashion_mnist" or "cifar10"; the first is the one scores use."""
+    """Several phrasings for one class of "mnist", "fashion_mnist" or "cifar10"; the first is the
+    one scores use."""
     if dataset not in CAPTIONS or label not in range(len(CLASSES[dataset])):
-        raise ValueError(f"expected a data set of {sorted(CAPTIONS)} and a label from 0 to 9, got {dataset!r}, {label}")
+        raise ValueError(
+            f"expected a data set of {sorted(CAPTIONS)} and a label from 0 to 9, got {dataset!r}, {label}"
+        )
     label = int(label)
     noun = NOUNS[dataset][label]
-    phrases = [text.format(noun=noun, word=noun.split(" ", 1)[-1], label=label) for text in CAPTIONS[dataset]]
+    phrases = [
+        text.format(noun=noun, word=noun.split(" ", 1)[-1], label=label)
+        for text in CAPTIONS[dataset]
+    ]
     return list(dict.fromkeys(phrases))  # "trousers" has no article: two of its phrasings are one
 
 
 def digit_captions(label: int) -> list[str]:
-    """How a person may ask for a digit; the first, "a handwritten seven", is the prompt that scores use."""
+    """How a person may ask for a digit; the first, "a handwritten seven", is the prompt that scores
+    use."""
     return captions_for("mnist", label)
 
 
 def download(dataset: str) -> Path:
-    """Bring a data set into ~/.cache/minildm through torchvision, unless it is there and whole; give its folder.
+    """Bring a data set into ~/.cache/minildm through torchvision, unless it is there and whole;
+    give its folder.
 
-    Torchvision unpacks into a temporary folder; a file moves into place, in one step, only when its MD5 is right.
+    Torchvision unpacks into a temporary folder; a file moves into place, in one step, only when its
+    MD5 is right.
     """
     if dataset not in PUBLISHED:
         raise ValueError(f"expected a data set of {sorted(PUBLISHED)}, got {dataset!r}")
@@ -215,11 +266,18 @@ def _find(dataset: str, split: str, full: bool = False) -> tuple[np.ndarray, np.
     subset = dataset == "cifar10" and not full
     named = os.environ.get("MINILDM_DATA")
     if named and not Path(named).is_dir():
-        raise FileNotFoundError(f"MINILDM_DATA: expected a folder, got {named}; mend it with: unset MINILDM_DATA")
+        raise FileNotFoundError(
+            f"MINILDM_DATA: expected a folder, got {named}; mend it with: unset MINILDM_DATA"
+        )
     if named and not subset and Path(named, folder).is_dir():
-        return read_published(Path(named), dataset, split, f"unset MINILDM_DATA; minildm data {dataset}")
-    # an installed wheel has other people's folders beside it: only a source tree can be said to lack a bundled file
-    in_source_tree = any((SOURCE_TREE / name).is_file() for name in ("pyproject.toml", "data/make.py"))
+        return read_published(
+            Path(named), dataset, split, f"unset MINILDM_DATA; minildm data {dataset}"
+        )
+    # an installed wheel has other people's folders beside it: only a source tree can be said to
+    # lack a bundled file
+    in_source_tree = any(
+        (SOURCE_TREE / name).is_file() for name in ("pyproject.toml", "data/make.py")
+    )
     if in_source_tree and (dataset == "mnist" or subset):
         return read_bundled(SOURCE_TREE / "data", dataset, split)
     if not all((_cache() / folder / name).is_file() for name in files):
@@ -234,17 +292,24 @@ def _find(dataset: str, split: str, full: bool = False) -> tuple[np.ndarray, np.
 def read_bundled(folder: Path, dataset: str, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Cut a contact sheet of `data/` into uint8 pixels (N, H, W, C), and read their labels (N,).
 
-    Beside each sheet lies a text file: its lines are the sheet's rows of images, a digit for the class of each.
+    Beside each sheet lies a text file: its lines are the sheet's rows of images, a digit for the
+        class of each.
     """
     from PIL import Image
 
     mend = "git checkout -- data"
     if not (folder / "SHA256SUMS").is_file():
-        raise FileNotFoundError(f"{folder}/SHA256SUMS: expected a list of checksums, got none; mend it with: {mend}")
+        raise FileNotFoundError(
+            f"{folder}/SHA256SUMS: expected a list of checksums, got none; mend it with: {mend}"
+        )
     listed = (folder / "SHA256SUMS").read_text(errors="replace").split()
-    digests = dict(zip(listed[1::2], listed[::2], strict=False))  # a name without a digest fails the check below
+    digests = dict(
+        zip(listed[1::2], listed[::2], strict=False)
+    )  # a name without a digest fails the check below
     names = f"{dataset}-{split}.{SHEET_FORMAT[dataset]}", f"{dataset}-{split}.txt"
-    sheet, text = (_checked(folder / name, "sha256", digests.get(name, "missing"), mend) for name in names)
+    sheet, text = (
+        _checked(folder / name, "sha256", digests.get(name, "missing"), mend) for name in names
+    )
     lines = text.split()
     pixels = np.asarray(Image.open(io.BytesIO(sheet)))
     side = len(pixels) // len(lines)
@@ -253,13 +318,19 @@ def read_bundled(folder: Path, dataset: str, split: str) -> tuple[np.ndarray, np
     return pixels.reshape(len(labels), side, side, -1), labels
 
 
-def read_published(root: Path, dataset: str, split: str, mend: str) -> tuple[np.ndarray, np.ndarray]:
+def read_published(
+    root: Path, dataset: str, split: str, mend: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Read one split from torchvision's layout; `mend` is the command an error recommends.
 
     Gives uint8 pixels (N, H, W, C) and labels (N,).
     """
     _, folder, files = PUBLISHED[dataset]
-    names = [name for name in files if name.startswith({"train": ("train", "data"), "test": ("t10k", "test")}[split])]
+    names = [
+        name
+        for name in files
+        if name.startswith({"train": ("train", "data"), "test": ("t10k", "test")}[split])
+    ]
     contents = [_checked(Path(root, folder, name), "md5", files[name], mend) for name in names]
     if dataset == "cifar10":
         # unpickling is safe here: the checksum has just shown that these are the published bytes
@@ -268,12 +339,20 @@ def read_published(root: Path, dataset: str, split: str, mend: str) -> tuple[np.
         labels = np.concatenate([np.asarray(batch[b"labels"], np.uint8) for batch in batches])
         return pixels.transpose(0, 2, 3, 1), labels
     pixels, labels = (np.frombuffer(content, np.uint8) for content in contents)
-    return pixels[16:].reshape(-1, 28, 28, 1), labels[8:]  # IDX: a header of 4-byte integers, then the bytes
+    return pixels[16:].reshape(-1, 28, 28, 1), labels[
+        8:
+    ]  # IDX: a header of 4-byte integers, then the bytes
 
 
-def _image_data(dataset: str, pixels: np.ndarray, labels: np.ndarray, size: int | None = None) -> ImageData:
+def _image_data(
+    dataset: str, pixels: np.ndarray, labels: np.ndarray, size: int | None = None
+) -> ImageData:
     """uint8 (N, H, W, C) in [0, 255] to float32 (N, C, H, W) in [-1, 1]."""
-    images = torch.from_numpy(np.array(pixels.transpose(0, 3, 1, 2), np.float32, order="C")).div_(127.5).sub_(1)
+    images = (
+        torch.from_numpy(np.array(pixels.transpose(0, 3, 1, 2), np.float32, order="C"))
+        .div_(127.5)
+        .sub_(1)
+    )
     images = images if size is None else pad(images, size)
     return ImageData(images, torch.from_numpy(labels.astype(np.int64)), CLASSES[dataset])
 
@@ -285,7 +364,9 @@ def _cache() -> Path:
 def _checked(path: Path, algorithm: str, expected: str, mend: str) -> bytes:
     """The file's bytes, if they have the expected checksum."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected a file with {algorithm} {expected}, got none; mend it with: {mend}")
+        raise FileNotFoundError(
+            f"{path}: expected a file with {algorithm} {expected}, got none; mend it with: {mend}"
+        )
     content = path.read_bytes()
     got = hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
     if got != expected:

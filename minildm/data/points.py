@@ -15,7 +15,9 @@ def spiral(count: int, generator: torch.Generator | None = None) -> Tensor:
     """A spiral of one and a half turns, a little frayed. (count, 2)."""
     radius = torch.rand(count, generator=generator).sqrt()
     angle = 3 * math.pi * radius
-    points = 2 * radius[:, None] * torch.stack([angle.cos(), angle.sin()], dim=1) - torch.tensor([-0.09, 0.41])
+    points = 2 * radius[:, None] * torch.stack([angle.cos(), angle.sin()], dim=1) - torch.tensor(
+        [-0.09, 0.41]
+    )
     return points + 0.05 * torch.randn(count, 2, generator=generator)
 
 
@@ -40,14 +42,19 @@ TOYS = {"spiral": spiral, "moons": moons, "checkerboard": checkerboard}
 
 
 def energy_distance(a: Tensor, b: Tensor) -> float:
-    """2·E‖A - B‖ - E‖A - A'‖ - E‖B - B'‖ of points (N, D) and (M, D): 0 on average for one distribution, above for two.
+    """2·E‖A - B‖ - E‖A - A'‖ - E‖B - B'‖ of points (N, D) and (M, D): 0 on average for one
+    distribution, above for two.
 
     Székely & Rizzo 2013, eq. 1.1; unbiased, so that it may fall below 0 by chance. N, M > 1.
     """
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
-        raise ValueError(f"expected points (N, D) and (M, D), two or more, got {tuple(a.shape)} and {tuple(b.shape)}")
+        raise ValueError(
+            f"expected points (N, D) and (M, D), two or more, got {tuple(a.shape)} and {tuple(b.shape)}"
+        )
 
     def mean_of_others(x: Tensor) -> float:
-        return float(torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").sum()) / (len(x) * (len(x) - 1))
+        return float(torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").sum()) / (
+            len(x) * (len(x) - 1)
+        )
 
     return 2 * float(torch.cdist(a, b).mean()) - mean_of_others(a) - mean_of_others(b)

@@ -1,7 +1,8 @@
-"""What is in a scene of digits, as numbers and as a caption, and the way from each to the other. Chapter 09.
+"""What is in a scene of digits, as numbers and as a caption, and the way from each to the other.
+Chapter 09.
 
-The grammar is small and its words are few (`words`), so that a tokenizer can learn all of them and a caption can be
-read back (`parse`).
+The grammar is small and its words are few (`words`), so that a tokenizer can learn all of them and
+a caption can be read back (`parse`).
 """
 
 from __future__ import annotations
@@ -28,7 +29,12 @@ COLOURS = {
     "purple": (0.70, 0.05, 0.80),
     "cyan": (0.00, 0.80, 0.90),
 }
-GROUNDS = {"black": (0.0, 0.0, 0.0), "white": (1.0, 1.0, 1.0), "grey": (0.6, 0.6, 0.6), "pink": (1.0, 0.75, 0.75)}
+GROUNDS = {
+    "black": (0.0, 0.0, 0.0),
+    "white": (1.0, 1.0, 1.0),
+    "grey": (0.6, 0.6, 0.6),
+    "pink": (1.0, 0.75, 0.75),
+}
 PLACES = ("left", "right", "top", "bottom", "centre")
 PAIRS = ((0, 1), (2, 3))  # the places of two digits: the first is always the left or the upper one
 
@@ -67,8 +73,8 @@ TOGETHER = (
 class Attributes(NamedTuple):
     """What is in each of N scenes; of two digits the left or upper one stands first. All int64.
 
-    digits, colours, sizes, places: (N, 2), numbers into DIGITS, COLOURS, SIZES and PLACES; the second is ABSENT in
-    a scene of one digit. ground: (N,), a number into GROUNDS.
+    digits, colours, sizes, places: (N, 2), numbers into DIGITS, COLOURS, SIZES and PLACES; the
+    second is ABSENT in a scene of one digit. ground: (N,), a number into GROUNDS.
     """
 
     digits: Tensor
@@ -86,22 +92,30 @@ def check(attributes: Attributes) -> None:
     if shapes != [(n, 2)] * 4 + [(n,)]:
         raise ValueError(f"expected four of shape (N, 2) and ground of shape (N,), got {shapes}")
     for name, values, most in zip(
-        Attributes._fields, attributes, (10, len(COLOURS), len(SIZES), len(PLACES), len(GROUNDS)), strict=True
+        Attributes._fields,
+        attributes,
+        (10, len(COLOURS), len(SIZES), len(PLACES), len(GROUNDS)),
+        strict=True,
     ):
         least = values.new_zeros(values.shape)
         if values.ndim == 2:
             least[:, 1] = torch.where(digits[:, 1] == ABSENT, ABSENT, 0)
             if not (values[:, 1] == ABSENT).equal(digits[:, 1] == ABSENT):
-                raise ValueError(f"expected {name} to be {ABSENT} where, and only where, the second digit is absent")
+                raise ValueError(
+                    f"expected {name} to be {ABSENT} where, and only where, the second digit is absent"
+                )
         if ((values < least) | (values >= most)).any():
             raise ValueError(f"expected {name} from 0 to {most - 1}, got {values.tolist()}")
     pairs = places[digits[:, 1] != ABSENT]
     if not (pairs[:, None] == torch.tensor(PAIRS)).all(2).any(1).all():
-        raise ValueError(f"expected the places of two digits to be one of {PAIRS}, got {pairs.tolist()}")
+        raise ValueError(
+            f"expected the places of two digits to be one of {PAIRS}, got {pairs.tolist()}"
+        )
 
 
 def write(attributes: Attributes, generator: torch.Generator | None = None) -> list[str]:
-    """A caption for each scene: the plain one, which scores use, or any phrasing with a generator."""
+    """A caption for each scene: the plain one, which scores use, or any phrasing with a
+    generator."""
     check(attributes)
     shape = len(attributes.ground), 4
     randoms = torch.zeros(shape) if generator is None else torch.rand(shape, generator=generator)
@@ -130,7 +144,14 @@ def parse(captions: list[str]) -> Attributes:
     """The attributes that captions of this grammar speak of: the way back from `write`."""
     rows = []
     for caption in captions:
-        found = next(((pair, match) for pair, pattern in _patterns() if (match := pattern.fullmatch(caption))), None)
+        found = next(
+            (
+                (pair, match)
+                for pair, pattern in _patterns()
+                if (match := pattern.fullmatch(caption))
+            ),
+            None,
+        )
         if found is None:
             raise ValueError(f'expected a caption like "{_EXAMPLE}", got {caption!r}')
         pair, match = found
@@ -138,9 +159,13 @@ def parse(captions: list[str]) -> Attributes:
         things = [_read(said[name]) for name in ("first", "second") if said.get(name)]
         places = pair or (_index(PLACE_WORDS, said["place"]),)
         columns = [*zip(*things, strict=True), places]
-        rows.append(([list(column) + [ABSENT] * (2 - len(column)) for column in columns], said["ground"]))
+        rows.append(
+            ([list(column) + [ABSENT] * (2 - len(column)) for column in columns], said["ground"])
+        )
     numbers = torch.tensor([row for row, _ in rows], dtype=torch.int64).reshape(-1, 4, 2)
-    return Attributes(*numbers.unbind(1), torch.tensor([list(GROUNDS).index(ground) for _, ground in rows]))
+    return Attributes(
+        *numbers.unbind(1), torch.tensor([list(GROUNDS).index(ground) for _, ground in rows])
+    )
 
 
 def words() -> list[str]:
@@ -158,9 +183,16 @@ def _patterns() -> list[tuple[tuple[int, int] | None, re.Pattern]]:
         return f"(?:{'|'.join(choices)})"
 
     thing = " ".join(["a", any_of(sum(SIZE_WORDS, ())), any_of(COLOURS), any_of(DIGITS)])
-    parts = {"first": thing, "second": thing, "place": any_of(sum(PLACE_WORDS, ())), "ground": any_of(GROUNDS)}
+    parts = {
+        "first": thing,
+        "second": thing,
+        "place": any_of(sum(PLACE_WORDS, ())),
+        "ground": any_of(GROUNDS),
+    }
     named = {name: f"(?P<{name}>{pattern})" for name, pattern in parts.items()}
-    templates = [(None, x) for x in ALONE] + [(p, x) for p, group in zip(PAIRS, TOGETHER, strict=True) for x in group]
+    templates = [(None, x) for x in ALONE] + [
+        (p, x) for p, group in zip(PAIRS, TOGETHER, strict=True) for x in group
+    ]
     return [(places, re.compile(template.format(**named))) for places, template in templates]
 
 

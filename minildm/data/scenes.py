@@ -1,10 +1,13 @@
-"""DigitScenes: pictures in which text means something (after the CLEVR scenes of Johnson et al. 2017). Chapter 09.
+"""DigitScenes: pictures in which text means something (after the CLEVR scenes of Johnson et al.
+2017). Chapter 09.
 
-One or two real MNIST digits on a 32×32 canvas, each with a colour, a size and a place, on a coloured ground. With every
-picture come its caption, its semantic map and its attributes, so that a drawing can be scored exactly.
+One or two real MNIST digits on a 32×32 canvas, each with a colour, a size and a place, on a
+coloured ground. With every picture come its caption, its semantic map and its attributes, so that a
+drawing can be scored exactly.
 
-Every digit has one colour and one place that it never has in training (`HELD_OUT_COLOUR`, `HELD_OUT_PLACE`): a model
-that draws it so all the same has put together what it had only seen apart.
+Every digit has one colour and one place that it never has in training (`HELD_OUT_COLOUR`,
+`HELD_OUT_PLACE`): a model that draws it so all the same has put together what it had only seen
+apart.
 """
 
 from __future__ import annotations
@@ -29,18 +32,22 @@ from minildm.data.scene_captions import (
 CANVAS = 32
 PIXELS = {"small": 10, "large": 15}  # the longer side of a digit's ink
 GAP = 2  # at least so many rows or columns lie between two digits: 15 + 2 + 15 = 32
-ROAM = 2  # a digit lies at most so far off the middle of the canvas, along an axis that its place leaves free
+# a digit lies at most so far off the middle of the canvas, along an axis that its place leaves free
+ROAM = 2
 CONTRAST = 1.5  # the strokes of a digit made smaller are fainter; this makes up for it
 GROUND = 10  # the class of the ground in a semantic map; 0 to 9 are the digits
 VERTICAL, HORIZONTAL = 0, 1
 SPLITS = ("seen", "held_out_colour", "held_out_place")
 
-HELD_OUT_COLOUR = torch.arange(10) % len(COLOURS)  # of every digit: the zero is never red in training, …
+HELD_OUT_COLOUR = torch.arange(10) % len(
+    COLOURS
+)  # of every digit: the zero is never red in training, …
 HELD_OUT_PLACE = torch.arange(10) % len(PLACES)  # … and never on the left
 
 
 class Scenes(NamedTuple):
-    """images (N, 3, 32, 32) in [-1, 1]; N captions; maps (N, 32, 32) int64: a digit or GROUND; and the attributes."""
+    """images (N, 3, 32, 32) in [-1, 1]; N captions; maps (N, 32, 32) int64: a digit or GROUND; and
+    the attributes."""
 
     images: Tensor
     captions: list[str]
@@ -64,21 +71,31 @@ class DigitScenes:
         self.counts = digits.labels.bincount()
 
     def sample(
-        self, batch_size: int, generator: torch.Generator, split: str = "seen", count: int | None = None
+        self,
+        batch_size: int,
+        generator: torch.Generator,
+        split: str = "seen",
+        count: int | None = None,
     ) -> Scenes:
-        """Scenes of `count` digits, 1 or 2, or about as many of each if None; `split` as in `sample_attributes`."""
+        """Scenes of `count` digits, 1 or 2, or about as many of each if None; `split` as in
+        `sample_attributes`."""
         return self.draw(sample_attributes(batch_size, generator, split, count), generator)
 
     def draw(self, attributes: Attributes, generator: torch.Generator) -> Scenes:
-        """Scenes with these attributes; the handwriting, the exact place and the wording are drawn at random."""
+        """Scenes with these attributes; the handwriting, the exact place and the wording are drawn
+        at random."""
         check(attributes)
         there = attributes.digits != ABSENT
         ink = self._ink(attributes, generator) * there[..., None, None]
         ground = palette(GROUNDS)[attributes.ground, :, None, None]
         inks = palette(COLOURS)[attributes.colours.clamp(min=0), :, None, None]
-        images = ground + (ink[:, :, None] * (inks - ground[:, None])).sum(1)  # the digits do not overlap
+        images = ground + (ink[:, :, None] * (inks - ground[:, None])).sum(
+            1
+        )  # the digits do not overlap
         strongest, which = ink.max(1)
-        maps = torch.where(strongest > 0.5, attributes.digits.gather(1, which.flatten(1)).view_as(which), GROUND)
+        maps = torch.where(
+            strongest > 0.5, attributes.digits.gather(1, which.flatten(1)).view_as(which), GROUND
+        )
         return Scenes(images, write(attributes, generator), maps, attributes)
 
     def _ink(self, attributes: Attributes, generator: torch.Generator) -> Tensor:
@@ -101,8 +118,8 @@ def sample_attributes(
 ) -> Attributes:
     """Attributes drawn at random, every place, colour, size and ground as often as every other.
 
-    split: "seen" has no held-out combination; in "held_out_colour" and "held_out_place" one digit of each scene has
-    the colour or the place that is held out for it, and nothing else is held out.
+    split: "seen" has no held-out combination; in "held_out_colour" and "held_out_place" one digit
+    of each scene has the colour or the place that is held out for it, and nothing else is held out.
     """
     if split not in SPLITS or count not in (None, 1, 2) or batch_size < 1:
         raise ValueError(
@@ -117,24 +134,33 @@ def sample_attributes(
     two = below(2, n) == 1 if count is None else torch.full((n,), count == 2)
     alone = torch.stack([below(len(PLACES), n), torch.full((n,), ABSENT)], 1)
     places = torch.where(two[:, None], torch.tensor(PAIRS)[below(2, n)], alone)
-    strange = torch.arange(2) == (below(2, n) * two)[:, None]  # which digit has the held-out combination
+    strange = (
+        torch.arange(2) == (below(2, n) * two)[:, None]
+    )  # which digit has the held-out combination
     seen_at, never_at = (
-        torch.stack([torch.arange(10)[(HELD_OUT_PLACE == place) == never] for place in range(len(PLACES))])
+        torch.stack(
+            [torch.arange(10)[(HELD_OUT_PLACE == place) == never] for place in range(len(PLACES))]
+        )
         for never in (False, True)
     )
     digits = seen_at[places].gather(2, below(seen_at.shape[1], n, 2, 1))[..., 0]
     if split == "held_out_place":
-        digits = torch.where(strange, never_at[places].gather(2, below(never_at.shape[1], n, 2, 1))[..., 0], digits)
+        digits = torch.where(
+            strange, never_at[places].gather(2, below(never_at.shape[1], n, 2, 1))[..., 0], digits
+        )
     colours = (HELD_OUT_COLOUR[digits] + 1 + below(len(COLOURS) - 1, n, 2)) % len(COLOURS)
     if split == "held_out_colour":
         colours = torch.where(strange, HELD_OUT_COLOUR[digits], colours)
     absent = places == ABSENT
-    digits, colours, sizes = (x.masked_fill(absent, ABSENT) for x in (digits, colours, below(len(PIXELS), n, 2)))
+    digits, colours, sizes = (
+        x.masked_fill(absent, ABSENT) for x in (digits, colours, below(len(PIXELS), n, 2))
+    )
     return Attributes(digits, colours, sizes, places, below(len(GROUNDS), n))
 
 
 def held_out(attributes: Attributes) -> tuple[Tensor, Tensor]:
-    """Which digits have the colour, and which the place, that training never shows them in: two of (N, 2) bool."""
+    """Which digits have the colour, and which the place, that training never shows them in: two of
+    (N, 2) bool."""
     there, digits = attributes.digits != ABSENT, attributes.digits.clamp(min=0)
     return (
         there & (HELD_OUT_COLOUR[digits] == attributes.colours),
@@ -152,29 +178,40 @@ def _lookup(table: dict) -> Tensor:
 
 
 def extent(ink: Tensor) -> tuple[Tensor, Tensor]:
-    """The first row that has ink, and the one after the last, of (…, H, W) bool: two of (…); H and 0 without ink."""
+    """The first row that has ink, and the one after the last, of (…, H, W) bool: two of (…); H and
+    0 without ink."""
     height = ink.shape[-2]
     rows, index = ink.any(-1), torch.arange(height)
     return torch.where(rows, index, height).amin(-1), torch.where(rows, index, -1).amax(-1) + 1
 
 
 def _start(place: Tensor, side: Tensor, axis: int, generator: torch.Generator) -> Tensor:
-    """The first row (axis 0) or column (1) of a box `side` long at this place, at random in the room that it has."""
+    """The first row (axis 0) or column (1) of a box `side` long at this place, at random in the
+    room that it has."""
     half = CANVAS // 2
     least, most = (half - side / 2 - ROAM).ceil(), (half - side / 2 + ROAM).floor()
     for number in PAIRS[1 - axis]:
         low, high = ((0, half - GAP / 2), (half + GAP / 2, CANVAS))[number % 2]
-        least, most = torch.where(place == number, low, least), torch.where(place == number, high - side, most)
+        least, most = (
+            torch.where(place == number, low, least),
+            torch.where(place == number, high - side, most),
+        )
     return least + (torch.rand(place.shape, generator=generator) * (most - least + 1)).floor()
 
 
 def _resample(begin: Tensor, end: Tensor, scale: Tensor, centre: Tensor) -> Tensor:
-    """The matrix (…, 32, 28) that scales a column of pixels and moves the middle of [begin, end) to `centre`.
+    """The matrix (…, 32, 28) that scales a column of pixels and moves the middle of [begin, end) to
+    `centre`.
 
-    Entry i, j is the length that pixel j, scaled and moved, covers of pixel i: an average over areas, free of aliases.
+    Entry i, j is the length that pixel j, scaled and moved, covers of pixel i: an average over
+    areas, free of aliases.
     """
-    first = (centre - scale * (end - begin) / 2 + 1e-3).floor()  # on a whole pixel, so that small digits stay sharp
+    first = (
+        centre - scale * (end - begin) / 2 + 1e-3
+    ).floor()  # on a whole pixel, so that small digits stay sharp
     edges = first[..., None] + scale[..., None] * (torch.arange(29) - begin[..., None])
     index = torch.arange(CANVAS)[:, None]
-    inside = torch.minimum(edges[..., None, 1:], index + 1) - torch.maximum(edges[..., None, :-1], index)
+    inside = torch.minimum(edges[..., None, 1:], index + 1) - torch.maximum(
+        edges[..., None, :-1], index
+    )
     return inside.clamp(min=0)

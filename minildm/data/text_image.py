@@ -1,4 +1,5 @@
-"""What a recipe trains on: pictures, what is in them, and the captions under them. Chapters 10 and 11."""
+"""What a recipe trains on: pictures, what is in them, and the captions under them. Chapters 10 and
+11."""
 
 from __future__ import annotations
 
@@ -12,15 +13,16 @@ from minildm.data.datasets import LOADERS, captions_for, mnist, pad
 from minildm.data.scene_captions import COLOURS, words, write
 from minildm.data.scenes import DigitScenes
 
-SCENES = 50_000  # as many are painted, always the same ones, so that their latents can be encoded once and kept
+# as many are painted, always the same ones, so that their latents can be encoded once and kept
+SCENES = 50_000
 PHRASINGS = 3  # of each scene's caption
 
 
 class Corpus(NamedTuple):
     """images: (N, C, H, W) in [-1, 1]. labels: (N,), what the critic learns to tell them by.
 
-    captions: sets of phrasings. caption_of: (N,), the number of each image's set: its class, where a class is all that
-    a caption speaks of. texts: what the tokenizer learns its words from.
+    captions: sets of phrasings. caption_of: (N,), the number of each image's set: its class, where
+    a class is all that a caption speaks of. texts: what the tokenizer learns its words from.
     """
 
     images: Tensor
@@ -31,9 +33,14 @@ class Corpus(NamedTuple):
 
 
 def load_corpus(
-    dataset: str, num_images: int | None = None, size: int = 32, progress: bool = False, full: bool = False
+    dataset: str,
+    num_images: int | None = None,
+    size: int = 32,
+    progress: bool = False,
+    full: bool = False,
 ) -> Corpus:
-    """The first `num_images` training pictures of a data set (all if None), padded to `size`, and their captions.
+    """The first `num_images` training pictures of a data set (all if None), padded to `size`, and
+    their captions.
 
     full: all of CIFAR-10, which is not bundled.
     """
@@ -48,8 +55,9 @@ def load_corpus(
 def paint_scenes(number: int, seed: int = 0, chunk: int = 2000, progress: bool = False) -> Corpus:
     """`number` DigitScenes without held-out combinations.
 
-    The critic tells them by the first digit and its colour, 60 classes: what it does not look at, the autoencoder that
-    it teaches would lose, and a critic of digits alone does not look at colours.
+    The critic tells them by the first digit and its colour, 60 classes: what it does not look at,
+    the autoencoder that it teaches would lose, and a critic of digits alone does not look at
+    colours.
     """
     scenes, generator = DigitScenes(mnist("train")), torch.Generator().manual_seed(seed)
     chunks = tqdm(range(0, number, chunk), "painting scenes", disable=not progress)
@@ -61,7 +69,9 @@ def paint_scenes(number: int, seed: int = 0, chunk: int = 2000, progress: bool =
         captions += map(list, zip(part.captions, *again, strict=True))
     return Corpus(
         images=torch.cat([part.images for part in painted]),
-        labels=torch.cat([digits[:, 0] * len(COLOURS) + colours[:, 0] for digits, colours, *_ in attributes]),
+        labels=torch.cat(
+            [digits[:, 0] * len(COLOURS) + colours[:, 0] for digits, colours, *_ in attributes]
+        ),
         captions=captions,
         caption_of=torch.arange(number),
         texts=words(),

@@ -1,8 +1,8 @@
-"""Denoisers that need no training, for data whose distribution is known: a Gaussian, or a finite set of points (Karras
-et al. 2022, appendix B.3). Chapters 03 and 05.
+"""Denoisers that need no training, for data whose distribution is known: a Gaussian, or a finite
+set of points (Karras et al. 2022, appendix B.3). Chapters 03 and 05.
 
-A denoiser answers one question, what clean x₀ to expect behind a noisy x_t = √ᾱ_t·x₀ + √(1 - ᾱ_t)·ε; everything else
-follows from the answer. In what follows α = √ᾱ_t and σ² = 1 - ᾱ_t.
+A denoiser answers one question, what clean x₀ to expect behind a noisy x_t = √ᾱ_t·x₀ + √(1 -
+ᾱ_t)·ε; everything else follows from the answer. In what follows α = √ᾱ_t and σ² = 1 - ᾱ_t.
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ class KnowsItsNoise(Protocol):
 class Denoiser(ABC):
     """E[x₀ | x_t], and the same as noise, as velocity and as score.
 
-    In all methods xt is (B, …) and alphas_cumprod, ᾱ_t, is one number in [0, 1) or (B,); the result has xt's shape.
+    In all methods xt is (B, …) and alphas_cumprod, ᾱ_t, is one number in [0, 1) or (B,); the result
+    has xt's shape.
     """
 
     @abstractmethod
     def predict_x0(self, xt: Tensor, alphas_cumprod: Tensor | float) -> Tensor:
-        """The mean of all x₀ that can have led to x_t, weighted by how likely each is: E[x₀ | x_t]."""
+        """The mean of all x₀ that can have led to x_t, weighted by how likely each is: E[x₀ |
+        x_t]."""
 
     @abstractmethod
     def log_density(self, xt: Tensor, alphas_cumprod: Tensor | float) -> Tensor:
@@ -42,21 +44,31 @@ class Denoiser(ABC):
     def predict_epsilon(self, xt: Tensor, alphas_cumprod: Tensor | float) -> Tensor:
         """E[ε | x_t] = (x_t - α·E[x₀ | x_t]) / σ."""
         remaining = per_sample(alphas_cumprod, xt)
-        return (xt - remaining.sqrt() * self.predict_x0(xt, alphas_cumprod)) / (1 - remaining).sqrt()
+        return (xt - remaining.sqrt() * self.predict_x0(xt, alphas_cumprod)) / (
+            1 - remaining
+        ).sqrt()
 
     def predict_v(self, xt: Tensor, alphas_cumprod: Tensor | float) -> Tensor:
         """E[v | x_t] = α·E[ε | x_t] - σ·E[x₀ | x_t], which is (α·x_t - E[x₀ | x_t]) / σ."""
         remaining = per_sample(alphas_cumprod, xt)
-        return (remaining.sqrt() * xt - self.predict_x0(xt, alphas_cumprod)) / (1 - remaining).sqrt()
+        return (remaining.sqrt() * xt - self.predict_x0(xt, alphas_cumprod)) / (
+            1 - remaining
+        ).sqrt()
 
     def score(self, xt: Tensor, alphas_cumprod: Tensor | float) -> Tensor:
-        """∇ log p(x_t) = -E[ε | x_t] / σ, the direction in which noisy data grow denser (Tweedie's formula)."""
+        """∇ log p(x_t) = -E[ε | x_t] / σ, the direction in which noisy data grow denser (Tweedie's
+        formula)."""
         remaining = per_sample(alphas_cumprod, xt)
         return (remaining.sqrt() * self.predict_x0(xt, alphas_cumprod) - xt) / (1 - remaining)
 
     def as_model(self, scheduler: KnowsItsNoise) -> Callable[[Tensor, Tensor | int], Tensor]:
-        """A function of sample and timestep that answers in the scheduler's prediction_type, as a network would."""
-        predict = {"epsilon": self.predict_epsilon, "sample": self.predict_x0, "v_prediction": self.predict_v}
+        """A function of sample and timestep that answers in the scheduler's prediction_type, as a
+        network would."""
+        predict = {
+            "epsilon": self.predict_epsilon,
+            "sample": self.predict_x0,
+            "v_prediction": self.predict_v,
+        }
         said = predict[scheduler.config.prediction_type]
 
         def model(sample: Tensor, timestep: Tensor | int) -> Tensor:
@@ -66,13 +78,19 @@ class Denoiser(ABC):
 
 
 class GaussianDenoiser(Denoiser):
-    """The denoiser of data from one Gaussian, in closed form, with everything else that can be known of it.
+    """The denoiser of data from one Gaussian, in closed form, with everything else that can be
+    known of it.
 
-    mean: one sample's shape, or anything that broadcasts with it. Either variance: the same, for components that are
-    independent; or covariance: (D, D), for samples (B, D).
+    mean: one sample's shape, or anything that broadcasts with it. Either variance: the same, for
+    components that are independent; or covariance: (D, D), for samples (B, D).
     """
 
-    def __init__(self, mean: Tensor | float, variance: Tensor | float | None = None, covariance: Tensor | None = None):
+    def __init__(
+        self,
+        mean: Tensor | float,
+        variance: Tensor | float | None = None,
+        covariance: Tensor | None = None,
+    ):
         if (variance is None) == (covariance is None):
             raise ValueError("expected either a variance or a covariance, got both or neither")
         self.mean = _as_tensor(mean)
@@ -82,23 +100,31 @@ class GaussianDenoiser(Denoiser):
                 got = f"{tuple(self.mean.shape)} and {tuple(covariance.shape)}"
                 raise ValueError(f"expected a mean (D,) and a covariance (D, D), got {got}")
             if not torch.allclose(covariance, covariance.T):
-                raise ValueError("expected a symmetric covariance, got one that differs from its transpose")
-            variance, self.axes = torch.linalg.eigh(covariance)  # along these axes the components are independent
+                raise ValueError(
+                    "expected a symmetric covariance, got one that differs from its transpose"
+                )
+            variance, self.axes = torch.linalg.eigh(
+                covariance
+            )  # along these axes the components are independent
         self.variance = _as_tensor(variance)
         if self.variance.min() < 0:
             raise ValueError(f"expected variances of 0 or more, got {float(self.variance.min())}")
 
     def marginal(self, alphas_cumprod: Tensor | float) -> tuple[Tensor, Tensor]:
-        """Mean α·m and variance α²·s² + σ² of x_t; for a covariance, the variances along its axes."""
+        """Mean α·m and variance α²·s² + σ² of x_t; for a covariance, the variances along its
+        axes."""
         remaining = torch.as_tensor(alphas_cumprod)
         return remaining.sqrt() * self.mean, remaining * self.variance + 1 - remaining
 
     def posterior(self, xt: Tensor, alphas_cumprod: Tensor | float) -> tuple[Tensor, Tensor]:
-        """Mean m + α·s²/(α²·s² + σ²)·(x_t - α·m) of x₀ given x_t, and its variance s²·σ²/(α²·s² + σ²), as above."""
+        """Mean m + α·s²/(α²·s² + σ²)·(x_t - α·m) of x₀ given x_t, and its variance s²·σ²/(α²·s² +
+        σ²), as above."""
         remaining = per_sample(alphas_cumprod, xt)
         mean, variance = self.marginal(remaining)
         gain = remaining.sqrt() * self.variance / variance
-        return self.mean + self._along_axes(xt - mean, gain), self.variance * (1 - remaining) / variance
+        return self.mean + self._along_axes(xt - mean, gain), self.variance * (
+            1 - remaining
+        ) / variance
 
     def predict_x0(self, xt: Tensor, alphas_cumprod: Tensor | float) -> Tensor:
         return self.posterior(xt, alphas_cumprod)[0]
@@ -114,13 +140,16 @@ class GaussianDenoiser(Denoiser):
     def log_density(self, xt: Tensor, alphas_cumprod: Tensor | float) -> Tensor:
         mean, variance = self.marginal(per_sample(alphas_cumprod, xt))
         off = xt - mean if self.axes is None else (xt - mean) @ self.axes
-        return (-0.5 * (off.square() / variance + torch.log(2 * math.pi * variance))).flatten(1).sum(1)
+        return (
+            (-0.5 * (off.square() / variance + torch.log(2 * math.pi * variance))).flatten(1).sum(1)
+        )
 
     def ode_solution(
         self, xt: Tensor, from_alphas_cumprod: Tensor | float, to_alphas_cumprod: Tensor | float
     ) -> Tensor:
-        """Where the probability-flow ODE (Song et al. 2021, eq. 13) leads x_t: x_s = α_s·m + √(v_s/v_t)·(x_t - α_t·m),
-        where v is the marginal's variance: each sample keeps its place, counted in standard deviations from the mean.
+        """Where the probability-flow ODE (Song et al. 2021, eq. 13) leads x_t: x_s = α_s·m +
+        √(v_s/v_t)·(x_t - α_t·m), where v is the marginal's variance: each sample keeps its place,
+        counted in standard deviations from the mean.
         """
         mean, variance = self.marginal(per_sample(from_alphas_cumprod, xt, most=1))
         new_mean, new_variance = self.marginal(per_sample(to_alphas_cumprod, xt, most=1))
@@ -132,11 +161,12 @@ class GaussianDenoiser(Denoiser):
 
 
 class IdealDenoiser(Denoiser):
-    """The denoiser of a finite data set: the mean of its points, each weighted by how likely it led to x_t; Karras et
-    al. 2022, eq. 57. Computed in float64: at little noise the weights hang on small differences of large distances.
+    """The denoiser of a finite data set: the mean of its points, each weighted by how likely it led
+    to x_t; Karras et al. 2022, eq. 57. Computed in float64: at little noise the weights hang on
+    small differences of large distances.
 
-    points: (N, …). variance: each point may be the centre of a small Gaussian instead, which makes the data a mixture
-    of Gaussians; 0 is the data set itself.
+    points: (N, …). variance: each point may be the centre of a small Gaussian instead, which makes
+    the data a mixture of Gaussians; 0 is the data set itself.
     """
 
     def __init__(self, points: Tensor, variance: float = 0.0):
@@ -149,8 +179,11 @@ class IdealDenoiser(Denoiser):
         self._norms = self._flat.square().sum(1)
 
     def weights(self, xt: Tensor, alphas_cumprod: Tensor | float) -> Tensor:
-        """How likely each point led to x_t: softmax of -‖x_t - α·x_i‖² / 2(σ² + α²·variance); (B, N), rows sum to 1."""
-        return torch.cat([logits.softmax(1) for logits, _ in self._chunks(xt, alphas_cumprod)]).to(xt.dtype)
+        """How likely each point led to x_t: softmax of -‖x_t - α·x_i‖² / 2(σ² + α²·variance); (B,
+        N), rows sum to 1."""
+        return torch.cat([logits.softmax(1) for logits, _ in self._chunks(xt, alphas_cumprod)]).to(
+            xt.dtype
+        )
 
     def predict_x0(self, xt: Tensor, alphas_cumprod: Tensor | float) -> Tensor:
         means = [logits.softmax(1) @ self._flat for logits, _ in self._chunks(xt, alphas_cumprod)]
@@ -162,13 +195,18 @@ class IdealDenoiser(Denoiser):
     def log_density(self, xt: Tensor, alphas_cumprod: Tensor | float) -> Tensor:
         count, size = self._flat.shape
         logs = [
-            logits.logsumexp(1) - math.log(count) - 0.5 * size * torch.log(2 * math.pi * variance[:, 0])
+            logits.logsumexp(1)
+            - math.log(count)
+            - 0.5 * size * torch.log(2 * math.pi * variance[:, 0])
             for logits, variance in self._chunks(xt, alphas_cumprod)
         ]
         return torch.cat(logs).to(xt.dtype)
 
-    def _chunks(self, xt: Tensor, alphas_cumprod: Tensor | float) -> Iterator[tuple[Tensor, Tensor]]:
-        """For some rows of x_t at a time: -‖x_t - α·x_i‖² / 2v, (b, N), and v = σ² + α²·variance, (b, 1); float64."""
+    def _chunks(
+        self, xt: Tensor, alphas_cumprod: Tensor | float
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """For some rows of x_t at a time: -‖x_t - α·x_i‖² / 2v, (b, N), and v = σ² + α²·variance,
+        (b, 1); float64."""
         if xt.shape[1:] != self.points.shape[1:]:
             expected = ", ".join(map(str, self.points.shape[1:]))
             raise ValueError(f"expected samples (B, {expected}), got {tuple(xt.shape)}")
@@ -176,7 +214,9 @@ class IdealDenoiser(Denoiser):
         remaining = per_sample(alphas_cumprod, x).expand(len(x), 1)
         variance = remaining * self.variance + 1 - remaining
         rows = max(1, CHUNK // len(self.points))
-        for some, left, v in zip(x.split(rows), remaining.split(rows), variance.split(rows), strict=True):
+        for some, left, v in zip(
+            x.split(rows), remaining.split(rows), variance.split(rows), strict=True
+        ):
             squares = some.square().sum(1, keepdim=True) + left * self._norms
             yield (left.sqrt() * (some @ self._flat.T) - 0.5 * squares) / v, v
 
@@ -186,7 +226,9 @@ def per_sample(alphas_cumprod: Tensor | float, xt: Tensor, most: float | None = 
     remaining = torch.as_tensor(alphas_cumprod, dtype=xt.dtype, device=xt.device)
     allowed = remaining <= 1 if most == 1 else remaining < 1
     if not ((remaining >= 0) & allowed).all():
-        raise ValueError(f"expected alphas_cumprod in [0, 1{']' if most == 1 else ')'}, got {remaining.tolist()}")
+        raise ValueError(
+            f"expected alphas_cumprod in [0, 1{']' if most == 1 else ')'}, got {remaining.tolist()}"
+        )
     return remaining.reshape(-1, *[1] * (xt.ndim - 1)) if remaining.ndim else remaining
 
 

@@ -1,7 +1,8 @@
-"""Noise schedules: how fast the picture drowns (Ho et al. 2020; Nichol & Dhariwal 2021; Lin et al. 2023). Chapter 02.
+"""Noise schedules: how fast the picture drowns (Ho et al. 2020; Nichol & Dhariwal 2021; Lin et al.
+2023). Chapter 02.
 
-A schedule is its betas, β_t, the variance of the noise that step t adds. ᾱ_t = Π (1 - β_s), s ≤ t, is what is left of
-the picture's variance after t steps: x_t = √ᾱ_t·x₀ + √(1 - ᾱ_t)·ε.
+A schedule is its betas, β_t, the variance of the noise that step t adds. ᾱ_t = Π (1 - β_s), s ≤ t,
+is what is left of the picture's variance after t steps: x_t = √ᾱ_t·x₀ + √(1 - ᾱ_t)·ε.
 """
 
 from __future__ import annotations
@@ -12,33 +13,46 @@ import torch
 from torch import Tensor
 
 
-def linear_betas(num_train_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> Tensor:
+def linear_betas(
+    num_train_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02
+) -> Tensor:
     """β grows in equal steps; DDPM, section 4. (T,)."""
     return torch.linspace(beta_start, beta_end, num_train_timesteps)
 
 
-def scaled_linear_betas(num_train_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> Tensor:
+def scaled_linear_betas(
+    num_train_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02
+) -> Tensor:
     """√β grows in equal steps; Stable Diffusion, from 0.00085 to 0.012. (T,)."""
     return torch.linspace(beta_start**0.5, beta_end**0.5, num_train_timesteps) ** 2
 
 
-def cosine_betas(num_train_timesteps: int = 1000, beta_start: float = 0.0, beta_end: float = 0.999) -> Tensor:
-    """ᾱ falls like cos², which spends fewer steps on almost pure noise; Nichol & Dhariwal 2021, eq. 17. (T,).
+def cosine_betas(
+    num_train_timesteps: int = 1000, beta_start: float = 0.0, beta_end: float = 0.999
+) -> Tensor:
+    """ᾱ falls like cos², which spends fewer steps on almost pure noise; Nichol & Dhariwal 2021, eq.
+    17. (T,).
 
-    The formula has no free ends: `beta_start` and `beta_end` are there for the other schedules and are not used; β is
-    kept to 0.999 at most, as in the paper.
+    The formula has no free ends: `beta_start` and `beta_end` are there for the other schedules and
+    are not used; β is kept to 0.999 at most, as in the paper.
     """
 
     def remaining(t: float) -> float:
         return math.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
 
     T = num_train_timesteps
-    return torch.tensor([min(1 - remaining((t + 1) / T) / remaining(t / T), 0.999) for t in range(T)])
+    return torch.tensor(
+        [min(1 - remaining((t + 1) / T) / remaining(t / T), 0.999) for t in range(T)]
+    )
 
 
-def sigmoid_betas(num_train_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> Tensor:
+def sigmoid_betas(
+    num_train_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02
+) -> Tensor:
     """β follows an S from start to end; GeoDiff, Xu et al. 2022. (T,)."""
-    return torch.linspace(-6, 6, num_train_timesteps).sigmoid() * (beta_end - beta_start) + beta_start
+    return (
+        torch.linspace(-6, 6, num_train_timesteps).sigmoid() * (beta_end - beta_start) + beta_start
+    )
 
 
 BETA_SCHEDULES = {
@@ -50,15 +64,23 @@ BETA_SCHEDULES = {
 
 
 def make_betas(
-    beta_schedule: str, num_train_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02
+    beta_schedule: str,
+    num_train_timesteps: int = 1000,
+    beta_start: float = 1e-4,
+    beta_end: float = 0.02,
 ) -> Tensor:
-    """The betas (T,) of a schedule by its name in diffusers' configurations; every one in (0, 1)."""
+    """The betas (T,) of a schedule by its name in diffusers' configurations; every one in (0,
+    1)."""
     if beta_schedule not in BETA_SCHEDULES:
-        raise ValueError(f"expected a beta_schedule of {', '.join(BETA_SCHEDULES)}, got {beta_schedule!r}")
+        raise ValueError(
+            f"expected a beta_schedule of {', '.join(BETA_SCHEDULES)}, got {beta_schedule!r}"
+        )
     if num_train_timesteps < 1:
         raise ValueError(f"expected num_train_timesteps of 1 or more, got {num_train_timesteps}")
     if not 0 < beta_start <= beta_end < 1:
-        raise ValueError(f"expected 0 < beta_start <= beta_end < 1, got {beta_start} and {beta_end}")
+        raise ValueError(
+            f"expected 0 < beta_start <= beta_end < 1, got {beta_start} and {beta_end}"
+        )
     return BETA_SCHEDULES[beta_schedule](num_train_timesteps, beta_start, beta_end)
 
 
@@ -78,9 +100,11 @@ def log_snr(alphas_cumprod: Tensor) -> Tensor:
 
 
 def rescale_zero_terminal_snr(betas: Tensor) -> Tensor:
-    """The same schedule, stretched until its last step leaves nothing of the picture; Lin et al. 2023, algorithm 1.
+    """The same schedule, stretched until its last step leaves nothing of the picture; Lin et al.
+    2023, algorithm 1.
 
-    √ᾱ is shifted so that its last value is 0 and scaled so that its first stays. (T,) -> (T,); the last β is 1.
+    √ᾱ is shifted so that its last value is 0 and scaled so that its first stays. (T,) -> (T,); the
+    last β is 1.
     """
     root = alphas_cumprod(betas).sqrt()
     root = (root - root[-1]) * (root[0] / (root[0] - root[-1]))
@@ -89,10 +113,12 @@ def rescale_zero_terminal_snr(betas: Tensor) -> Tensor:
 
 
 def shift_resolution(alphas_cumprod: Tensor, size: int, base_size: int) -> Tensor:
-    """ᾱ for pictures of `size` pixels a side, as noisy to the eye as `alphas_cumprod` is for those of `base_size`:
-    log-SNR lowered by 2·log(size / base_size), Hoogeboom et al. 2023, section 3.1. (T,) -> (T,).
+    """ᾱ for pictures of `size` pixels a side, as noisy to the eye as `alphas_cumprod` is for those
+    of `base_size`: log-SNR lowered by 2·log(size / base_size), Hoogeboom et al. 2023, section 3.1.
+    (T,) -> (T,).
 
-    Neighbouring pixels of a larger picture tell the same, so the same noise per pixel hides less of it.
+    Neighbouring pixels of a larger picture tell the same, so the same noise per pixel hides less of
+    it.
     """
     if min(size, base_size) < 1:
         raise ValueError(f"expected sizes of 1 or more, got {size} and {base_size}")

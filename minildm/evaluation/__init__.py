@@ -60,8 +60,21 @@ from minildm.evaluation.metrics import (
     precision_recall,
     score,
 )
-from minildm.evaluation.scene_evaluation import KINDS, SceneEvaluation, evaluate_scenes, scene_prompts
-from minildm.evaluation.scene_metrics import Reading, SceneScores, Verdict, judge, map_iou, read_scenes, score_scenes
+from minildm.evaluation.scene_evaluation import (
+    KINDS,
+    SceneEvaluation,
+    evaluate_scenes,
+    scene_prompts,
+)
+from minildm.evaluation.scene_metrics import (
+    Reading,
+    SceneScores,
+    Verdict,
+    judge,
+    map_iou,
+    read_scenes,
+    score_scenes,
+)
 
 __all__ = [
     "BlockPCA",

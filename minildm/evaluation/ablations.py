@@ -1,7 +1,8 @@
-"""Diffusion on small pictures, without text and without latents, and a U-Net that parts are taken from (Ho et al. 2020;
-Ronneberger et al. 2015). Chapter 04.
+"""Diffusion on small pictures, without text and without latents, and a U-Net that parts are taken
+from (Ho et al. 2020; Ronneberger et al. 2015). Chapter 04.
 
-The digits are 16 x 16 here: a network that draws them is trained in a minute, and ten of them in ten.
+The digits are 16 x 16 here: a network that draws them is trained in a minute, and ten of them in
+    ten.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ BORDER = 2  # pixels of a 28 x 28 digit's rim that are always nearly black
 
 
 def shrink(images: Tensor) -> Tensor:
-    """28 x 28 digits without their black rim, in two thirds of the size: (N, 1, 28, 28) -> (N, 1, 16, 16)."""
+    """28 x 28 digits without their black rim, in two thirds of the size: (N, 1, 28, 28) -> (N, 1,
+    16, 16)."""
     if images.shape[1:] != (1, 28, 28):
         raise ValueError(f"expected digits (N, 1, 28, 28), got {tuple(images.shape)}")
     inner = images[..., BORDER:-BORDER, BORDER:-BORDER]
@@ -29,7 +31,8 @@ def shrink(images: Tensor) -> Tensor:
 
 
 def enlarge(images: Tensor) -> Tensor:
-    """The way back, as far as there is one, for an examiner of 28 x 28 digits: (N, 1, 16, 16) -> (N, 1, 28, 28)."""
+    """The way back, as far as there is one, for an examiner of 28 x 28 digits: (N, 1, 16, 16) ->
+    (N, 1, 28, 28)."""
     if images.shape[1:] != (1, 16, 16):
         raise ValueError(f"expected digits (N, 1, 16, 16), got {tuple(images.shape)}")
     inner = F.interpolate(images.clamp(-1, 1), size=(24, 24), mode="bilinear")
@@ -40,22 +43,27 @@ def enlarge(images: Tensor) -> Tensor:
 
 
 class VelocityTask(nn.Module):
-    """x0, noise (B, C, H, W), timesteps (B,), what else the U-Net is told -> mean squared error of the predicted
-    velocity, (). x0: pictures, or latents of any size."""
+    """x0, noise (B, C, H, W), timesteps (B,), what else the U-Net is told -> mean squared error of
+    the predicted velocity, (). x0: pictures, or latents of any size."""
 
     def __init__(self, unet: UNet2DModel, scheduler: DDPMScheduler):
         super().__init__()
         self.unet, self.scheduler = unet.to(memory_format=torch.channels_last), scheduler
 
     def forward(self, x0: Tensor, noise: Tensor, timesteps: Tensor, *condition: Tensor) -> Tensor:
-        xt = self.scheduler.add_noise(x0, noise, timesteps).contiguous(memory_format=torch.channels_last)
-        return F.mse_loss(self.unet(xt, timesteps, *condition), self.scheduler.get_velocity(x0, noise, timesteps))
+        xt = self.scheduler.add_noise(x0, noise, timesteps).contiguous(
+            memory_format=torch.channels_last
+        )
+        return F.mse_loss(
+            self.unet(xt, timesteps, *condition), self.scheduler.get_velocity(x0, noise, timesteps)
+        )
 
 
 def pixel_batches(
     images: Tensor, batch_size: int, seed: int, num_train_timesteps: int = 1000
 ) -> Callable[[int], Batch]:
-    """step -> what VelocityTask takes: images (B, C, H, W), noise, and timesteps spread evenly over the batch (B,)."""
+    """step -> what VelocityTask takes: images (B, C, H, W), noise, and timesteps spread evenly over
+    the batch (B,)."""
 
     def batch(step: int) -> Batch:
         generator = step_generator(seed, "pixels", step)
@@ -70,10 +78,14 @@ def pixel_batches(
 
 
 @torch.no_grad()
-def draw(unet: UNet2DModel, scheduler, noise: Tensor, num_inference_steps: int) -> tuple[Tensor, Tensor]:
-    """Every x_t on the way from `noise` (N, C, H, W) to a picture, and the x_0 that the network expects at each.
+def draw(
+    unet: UNet2DModel, scheduler, noise: Tensor, num_inference_steps: int
+) -> tuple[Tensor, Tensor]:
+    """Every x_t on the way from `noise` (N, C, H, W) to a picture, and the x_0 that the network
+    expects at each.
 
-    Returns xts and x0s, both (num_inference_steps + 1, N, C, H, W); the last of either is the picture.
+    Returns xts and x0s, both (num_inference_steps + 1, N, C, H, W); the last of either is the
+    picture.
     """
     scheduler.set_timesteps(num_inference_steps)
     x, xts, x0s = noise.contiguous(memory_format=torch.channels_last), [], []
@@ -87,10 +99,14 @@ def draw(unet: UNet2DModel, scheduler, noise: Tensor, num_inference_steps: int) 
 
 @torch.no_grad()
 def error_by_timestep(
-    unet: UNet2DModel, scheduler: DDPMScheduler, images: Tensor, timesteps: Collection[int], seed: int = 0
+    unet: UNet2DModel,
+    scheduler: DDPMScheduler,
+    images: Tensor,
+    timesteps: Collection[int],
+    seed: int = 0,
 ) -> Tensor:
-    """Mean squared error of the velocity, per pixel, at each timestep: (len(timesteps),). Two networks that are asked
-    with one seed see the same noise."""
+    """Mean squared error of the velocity, per pixel, at each timestep: (len(timesteps),). Two
+    networks that are asked with one seed see the same noise."""
     task, errors = VelocityTask(unet, scheduler), []
     for t in timesteps:
         noise = torch.randn(images.shape, generator=step_generator(seed, "error", int(t)))
@@ -102,7 +118,8 @@ def error_by_timestep(
 
 
 def cut_skips(unet: UNet2DModel, sizes: Collection[int]) -> UNet2DModel:
-    """Let the way up see zeros instead of what the way down had where pictures are `sizes` wide; returns the U-Net.
+    """Let the way up see zeros instead of what the way down had where pictures are `sizes` wide;
+    returns the U-Net.
 
     No parameter is taken away: the weights that read the skip are there and read nothing.
     """
@@ -117,13 +134,15 @@ def cut_skips(unet: UNet2DModel, sizes: Collection[int]) -> UNet2DModel:
 
 
 def forget_time(unet: UNet2DModel) -> UNet2DModel:
-    """Let the time embedding see zeros whatever the timestep, all parameters kept; returns the U-Net."""
+    """Let the time embedding see zeros whatever the timestep, all parameters kept; returns the
+    U-Net."""
     unet.time_proj.register_forward_hook(lambda layer, inputs, output: torch.zeros_like(output))
     return unet
 
 
 def pool_instead(unet: UNet2DModel) -> UNet2DModel:
-    """Halve by max-pooling, then convolve with the same 3 x 3 weights at stride 1; returns the U-Net."""
+    """Halve by max-pooling, then convolve with the same 3 x 3 weights at stride 1; returns the
+    U-Net."""
     for block in unet.down_blocks:
         for downsampler in block.downsamplers:
             if not isinstance(downsampler, Downsample2D) or downsampler.padding != 1:

@@ -1,8 +1,8 @@
-"""Diffusion in a space of one's choice, pixels or latents of any size, told which class to draw (Rombach et al. 2022).
-Chapter 07.
+"""Diffusion in a space of one's choice, pixels or latents of any size, told which class to draw
+(Rombach et al. 2022). Chapter 07.
 
-A picture is the latent of an autoencoder that does nothing, so one task (`pixels.VelocityTask`), one sampler and one
-set of batches serve both.
+A picture is the latent of an autoencoder that does nothing, so one task (`pixels.VelocityTask`),
+one sampler and one set of batches serve both.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class Pixels(nn.Module):
     device = torch.device("cpu")
 
     def encode(self, x: Tensor) -> DiagonalGaussianDistribution:
-        """x: (B, C, H, W) -> the bell around x that is as narrow as the class allows, deviation exp(-15)."""
+        """x: (B, C, H, W) -> the bell around x that is as narrow as the class allows, deviation
+        exp(-15)."""
         return DiagonalGaussianDistribution(torch.cat([x, torch.full_like(x, -torch.inf)], dim=1))
 
     def decode(self, z: Tensor) -> Tensor:
@@ -33,11 +34,13 @@ class Pixels(nn.Module):
 
 
 class BlockPCA(nn.Module):
-    """The best linear autoencoder of blocks: each f x f block of a picture becomes its first principal components.
+    """The best linear autoencoder of blocks: each f x f block of a picture becomes its first
+    principal components.
 
-    It is computed, not trained. `factor` f and `channels` say how large the latent is, (B, channels, H/f, W/f); with as
-    many channels as a block has numbers nothing is lost. Every channel of the latent has variance 1, or with
-    `whiten=False` all of them together, so that wide components stay wider than narrow ones.
+    It is computed, not trained. `factor` f and `channels` say how large the latent is, (B,
+    channels, H/f, W/f); with as many channels as a block has numbers nothing is lost. Every channel
+    of the latent has variance 1, or with `whiten=False` all of them together, so that wide
+    components stay wider than narrow ones.
     """
 
     device = torch.device("cpu")
@@ -72,14 +75,23 @@ class BlockPCA(nn.Module):
 
 
 def label_batches(
-    mean: Tensor, std: Tensor, labels: Tensor, batch_size: int, seed: int, num_train_timesteps: int = 1000
+    mean: Tensor,
+    std: Tensor,
+    labels: Tensor,
+    batch_size: int,
+    seed: int,
+    num_train_timesteps: int = 1000,
 ) -> Callable[[int], Batch]:
-    """step -> what VelocityTask takes: latents drawn from their bells, noise, timesteps spread evenly, and labels.
+    """step -> what VelocityTask takes: latents drawn from their bells, noise, timesteps spread
+    evenly, and labels.
 
-    mean, std: of every picture's scaled z, (N, C, h, w), as `encode_dataset` gives them; labels: (N,).
+    mean, std: of every picture's scaled z, (N, C, h, w), as `encode_dataset` gives them; labels:
+        (N,).
     """
     if not len(mean) == len(std) == len(labels):
-        raise ValueError(f"expected a mean, a std and a label each, got {len(mean)}, {len(std)} and {len(labels)}")
+        raise ValueError(
+            f"expected a mean, a std and a label each, got {len(mean)}, {len(std)} and {len(labels)}"
+        )
 
     def batch(step: int) -> Batch:
         generator = step_generator(seed, "labels", step)
@@ -100,7 +112,8 @@ def draw_labels(
     num_inference_steps: int,
     batch_size: int = 100,
 ) -> Tensor:
-    """From noise (N, C, h, w) to a clean latent of each of the labels (N,), without guidance: (N, C, h, w)."""
+    """From noise (N, C, h, w) to a clean latent of each of the labels (N,), without guidance: (N,
+    C, h, w)."""
     if len(noise) != len(labels):
         raise ValueError(f"expected a label for each of {len(noise)} latents, got {len(labels)}")
     drawn = []
@@ -113,17 +126,23 @@ def draw_labels(
     return torch.cat(drawn)
 
 
-def draw_bells(latents: Tensor, labels: Tensor, asked: Tensor, generator: torch.Generator) -> Tensor:
-    """For each of the labels asked for (N,) a point of the normal distribution that has the mean and the covariance of
-    the latents (M, ...) of that label (M,): (N, ...). A generator without a network, to compare others with.
+def draw_bells(
+    latents: Tensor, labels: Tensor, asked: Tensor, generator: torch.Generator
+) -> Tensor:
+    """For each of the labels asked for (N,) a point of the normal distribution that has the mean
+    and the covariance of the latents (M, ...) of that label (M,): (N, ...). A generator without a
+    network, to compare others with.
 
-    No matrix is needed: random multiples of the deviations from the mean have that covariance. Two latents of each.
+    No matrix is needed: random multiples of the deviations from the mean have that covariance. Two
+        latents of each.
     """
     z = latents.new_empty(len(asked), *latents.shape[1:])
     for label in asked.unique():
         own, places = latents[labels == label], asked == label
         if len(own) < 2:
             raise ValueError(f"expected at least two latents of label {int(label)}, got {len(own)}")
-        multiples = torch.randn(int(places.sum()), len(own), generator=generator) / (len(own) - 1) ** 0.5
+        multiples = (
+            torch.randn(int(places.sum()), len(own), generator=generator) / (len(own) - 1) ** 0.5
+        )
         z[places] = own.mean(0) + torch.tensordot(multiples, own - own.mean(0), 1)
     return z

@@ -1,9 +1,9 @@
-"""What a network costs: parameters, floating-point operations and memory of a training step, counted and not timed;
-the memory of a call, measured. Chapters 07 and 19.
+"""What a network costs: parameters, floating-point operations and memory of a training step,
+counted and not timed; the memory of a call, measured. Chapters 07 and 19.
 
-Counting is done on the meta device, whose tensors have a shape and no content: a network that fits into no memory is
-counted in a second. A multiplication and an addition are two operations; only matrix products and convolutions are
-counted.
+Counting is done on the meta device, whose tensors have a shape and no content: a network that fits
+into no memory is counted in a second. A multiplication and an addition are two operations; only
+matrix products and convolutions are counted.
 """
 
 from __future__ import annotations
@@ -32,16 +32,21 @@ class Cost(NamedTuple):
     training_flops: int
     """Of the call and its gradients."""
     kept: int
-    """Bytes that a training step keeps from the way there for the way back, in float32, attention's matrix included."""
+    """Bytes that a training step keeps from the way there for the way back, in float32, attention's
+    matrix included."""
 
 
 def peak_memory(call: Callable[[], object]) -> int:
-    """Bytes: the most that `call()` held at any moment beyond what was there before, its result included, on a CPU.
+    """Bytes: the most that `call()` held at any moment beyond what was there before, its result
+    included, on a CPU.
 
-    Unlike a count on the meta device it is a measurement, of every tensor and of what the kernels hold inside.
+    Unlike a count on the meta device it is a measurement, of every tensor and of what the kernels
+    hold inside.
     """
     with no_stderr():
-        profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True)
+        profiler = torch.profiler.profile(
+            activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+        )
         profiler.start()
     try:
         result = call()
@@ -59,7 +64,8 @@ def peak_memory(call: Callable[[], object]) -> int:
 
 @contextmanager
 def no_stderr() -> Iterator[None]:
-    """Nothing that a library writes there by itself is seen: the profiler's own notes are no concern of the reader."""
+    """Nothing that a library writes there by itself is seen: the profiler's own notes are no
+    concern of the reader."""
     sys.stderr.flush()
     kept = os.dup(2)
     with open(os.devnull, "wb") as nowhere:
@@ -72,9 +78,11 @@ def no_stderr() -> Iterator[None]:
 
 
 def cost(model: nn.Module, *inputs: Tensor, call: Call | None = None) -> Cost:
-    """Count `model(*inputs)`, or `call(model, *inputs)`; the model stays untouched and nothing is computed.
+    """Count `model(*inputs)`, or `call(model, *inputs)`; the model stays untouched and nothing is
+    computed.
 
-    inputs: tensors on any device, of which only shapes and types count: `torch.empty(1, 4, 64, 64, device="meta")`.
+    inputs: tensors on any device, of which only shapes and types count: `torch.empty(1, 4, 64, 64,
+        device="meta")`.
     """
     model = copy.deepcopy(model).to("meta").requires_grad_()
     inputs = tuple(x.to("meta") for x in inputs)
@@ -90,7 +98,10 @@ def cost(model: nn.Module, *inputs: Tensor, call: Call | None = None) -> Cost:
         kept[x.untyped_storage()._cdata] = x
         return x
 
-    with FlopCounterMode(display=False) as both, torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+    with (
+        FlopCounterMode(display=False) as both,
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x),
+    ):
         call(model, *inputs).sum().backward()
     size = sum(x.untyped_storage().nbytes() for key, x in kept.items() if key not in own)
     parameters = sum(p.numel() for p in model.parameters())

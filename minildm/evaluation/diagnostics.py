@@ -1,7 +1,9 @@
-"""Where does a pipeline break? Checks along the way from the pictures to a drawing, each with a number to expect and a
-word of advice (Rombach et al. 2022 for the way; Karras et al. 2022, section 5, for the network's scales). Chapter 20.
+"""Where does a pipeline break? Checks along the way from the pictures to a drawing, each with a
+number to expect and a word of advice (Rombach et al. 2022 for the way; Karras et al. 2022, section
+5, for the network's scales). Chapter 20.
 
-No check looks at a drawing, and none needs the training code: the true latents of a few pictures are enough.
+No check looks at a drawing, and none needs the training code: the true latents of a few pictures
+are enough.
 """
 
 from __future__ import annotations
@@ -40,10 +42,13 @@ def examine(
 ) -> dict[str, Finding]:
     """All checks in the order of the way, by name: the first that fails is the place to look.
 
-    images: some of the training pictures, (N, C, H, W) in [-1, 1], N > 1; prompts: what each of them shows, N.
+    images: some of the training pictures, (N, C, H, W) in [-1, 1], N > 1; prompts: what each of
+        them shows, N.
     """
     if len(images) != len(prompts) or len(images) < 2:
-        raise ValueError(f"expected two or more images and a prompt for each, got {len(images)} and {len(prompts)}")
+        raise ValueError(
+            f"expected two or more images and a prompt for each, got {len(images)} and {len(prompts)}"
+        )
     latents = encode(pipeline, images, seed)
     findings = [
         check_modes(pipeline.vae, pipeline.text_encoder, pipeline.unet),
@@ -64,32 +69,44 @@ def examine(
 def check_modes(*models: nn.Module) -> Finding:
     """Modules in training mode: dropout drops, and batch normalisation looks at the batch."""
     training = sum(module.training for model in models for module in model.modules())
-    return Finding("modes", training, 0, 0, "modules are in training mode: call .eval() on the models before drawing")
+    return Finding(
+        "modes",
+        training,
+        0,
+        0,
+        "modules are in training mode: call .eval() on the models before drawing",
+    )
 
 
 def check_images(images: Tensor) -> Finding:
-    """How far from the darkest to the brightest number in a batch of pictures: 2, if they are in [-1, 1]."""
+    """How far from the darkest to the brightest number in a batch of pictures: 2, if they are in
+    [-1, 1]."""
     advice = "pictures are expected in [-1, 1]: those in [0, 1] need 2·x - 1, those in 0 … 255 need x/127.5 - 1"
     return Finding("images", float(images.max() - images.min()), 1.5, 2.02, advice)
 
 
 @torch.no_grad()
 def encode(pipeline: StableDiffusionPipeline, images: Tensor, seed: int = 0) -> Tensor:
-    """The latents that the diffusion knows, by the pipeline's own way in (that of image-to-image). (N, C, h, w)."""
+    """The latents that the diffusion knows, by the pipeline's own way in (that of image-to-image).
+    (N, C, h, w)."""
     generator = torch.Generator().manual_seed(seed)
     return pipeline.starting_image(len(images), images, None, None, generator).latents
 
 
 @torch.no_grad()
 def check_round_trip(pipeline: StableDiffusionPipeline, images: Tensor, seed: int = 0) -> Finding:
-    """Into the latent and out again, without any diffusion: the share of the pictures' variance that is lost."""
+    """Into the latent and out again, without any diffusion: the share of the pictures' variance
+    that is lost."""
     error = (pipeline.decode(encode(pipeline, images, seed)) - images).square().mean()
     advice = "autoencoder: are the pictures in [-1, 1], the latents multiplied by scaling_factor, and divided again?"
-    return Finding("round trip", float(error / (images - images.mean(0)).square().mean()), 0, 0.2, advice)
+    return Finding(
+        "round trip", float(error / (images - images.mean(0)).square().mean()), 0, 0.2, advice
+    )
 
 
 def check_latents(latents: Tensor) -> Finding:
-    """The deviation of the latents that the diffusion works on; the schedules are made for 1. latents: (N, C, h, w)."""
+    """The deviation of the latents that the diffusion works on; the schedules are made for 1.
+    latents: (N, C, h, w)."""
     advice = "the noise schedule expects latents of deviation 1: multiply them by 1/std, the vae's scaling_factor"
     return Finding("latents", float(latents.std()), 0.85, 1.2, advice)
 
@@ -104,17 +121,24 @@ class Denoising(NamedTuple):
     errors: Tensor
     """Of the predicted x0, as shares of the latents' variance."""
     blind: Tensor
-    """Those of the best multiple of x_t, which needs no network: 1 - ᾱ_t for latents of variance 1."""
+    """Those of the best multiple of x_t, which needs no network: 1 - ᾱ_t for latents of variance
+    1."""
     slopes: Tensor
-    """By what the predicted x0 would have to be multiplied to come closest to the true ones. The expectation of x0
-    given anything at all has a slope of exactly 1, whatever the data (the orthogonality principle)."""
+    """By what the predicted x0 would have to be multiplied to come closest to the true ones. The
+    expectation of x0 given anything at all has a slope of exactly 1, whatever the data (the
+    orthogonality principle)."""
 
 
 @torch.no_grad()
 def denoise_once(
-    pipeline: StableDiffusionPipeline, latents: Tensor, prompts: Sequence[str], seed: int = 0, steps: int = 10
+    pipeline: StableDiffusionPipeline,
+    latents: Tensor,
+    prompts: Sequence[str],
+    seed: int = 0,
+    steps: int = 10,
 ) -> Denoising:
-    """True latents (N, C, h, w) noised to the timesteps to visit, x0 predicted from each in one step, unguided."""
+    """True latents (N, C, h, w) noised to the timesteps to visit, x0 predicted from each in one
+    step, unguided."""
     context = pipeline.encode_prompt(list(prompts), guidance=False)
     generator = torch.Generator().manual_seed(seed + 1)  # another noise than the one in the latents
     scheduler = pipeline.scheduler
@@ -132,11 +156,14 @@ def denoise_once(
 def check_network(
     pipeline: StableDiffusionPipeline, latents: Tensor, prompts: Sequence[str], seed: int = 0
 ) -> list[Finding]:
-    """Three findings of true latents (N, C, h, w), noised and denoised in one step: `schedule`, `calibration` and
-    `prompts`, what the right prompts are worth: the error with each other's over that with their own, in noise."""
+    """Three findings of true latents (N, C, h, w), noised and denoised in one step: `schedule`,
+    `calibration` and `prompts`, what the right prompts are worth: the error with each other's over
+    that with their own, in noise."""
     own = denoise_once(pipeline, latents, prompts, seed)
     other = denoise_once(pipeline, latents, [*prompts[1:], prompts[0]], seed)
-    clear = own.slopes[own.blind < 0.99]  # where all is noise, x0 is nearly 0 and so is every multiple of it
+    clear = own.slopes[
+        own.blind < 0.99
+    ]  # where all is noise, x0 is nearly 0 and so is every multiple of it
     worst = clear[(clear - 1).abs().argmax()] if len(clear) else torch.tensor(torch.nan)
     noisy = own.blind >= own.blind.median()
     worth = other.errors[noisy].mean() / own.errors[noisy].mean()
@@ -154,9 +181,14 @@ def check_network(
 
 @torch.no_grad()
 def check_guidance(
-    pipeline: StableDiffusionPipeline, latents: Tensor, prompts: Sequence[str], seed: int = 0, scale: float = 3.0
+    pipeline: StableDiffusionPipeline,
+    latents: Tensor,
+    prompts: Sequence[str],
+    seed: int = 0,
+    scale: float = 3.0,
 ) -> Finding:
-    """How far the guided prediction went from the unconditional one, in steps to the conditional one: `scale`."""
+    """How far the guided prediction went from the unconditional one, in steps to the conditional
+    one: `scale`."""
     context = pipeline.encode_prompt(list(prompts))
     pipeline.scheduler.set_timesteps(10)
     t = pipeline.scheduler.timesteps[5]
@@ -164,7 +196,9 @@ def check_guidance(
     x = pipeline.scheduler.noised(latents, noise, t)
     without, with_prompt = (pipeline.predict(x, t, half[None], 1.0) for half in context)
     towards = with_prompt - without
-    went = ((pipeline.predict(x, t, context, scale) - without) * towards).sum() / towards.square().sum()
+    went = (
+        (pipeline.predict(x, t, context, scale) - without) * towards
+    ).sum() / towards.square().sum()
     advice = "guidance is uncond + scale·(cond - uncond), with the negative prompt in the first half of the batch"
     return Finding("guidance", float(went), 0.98 * scale, 1.02 * scale, advice)
 
@@ -173,9 +207,11 @@ def check_guidance(
 
 
 def check_sampler(scheduler: Scheduler, latents: Tensor, seed: int = 0, steps: int = 10) -> Finding:
-    """The sampler alone, told the truth at every step: what it ends at is x0, whatever noise it began with.
+    """The sampler alone, told the truth at every step: what it ends at is x0, whatever noise it
+    began with.
 
-    No network is asked. x0 is linear in a network's output, so two of those show which output says the true x0.
+    No network is asked. x0 is linear in a network's output, so two of those show which output says
+    the true x0.
     """
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed + 1))
     scheduler.set_timesteps(steps)
@@ -189,7 +225,8 @@ def check_sampler(scheduler: Scheduler, latents: Tensor, seed: int = 0, steps: i
 
 
 class Walk(NamedTuple):
-    """One drawing: what the U-Net was told and shown at each step, (S,) each, and where it ended, (N, C, h, w)."""
+    """One drawing: what the U-Net was told and shown at each step, (S,) each, and where it ended,
+    (N, C, h, w)."""
 
     timesteps: Tensor
     deviations: Tensor
@@ -199,7 +236,8 @@ class Walk(NamedTuple):
 
 @torch.no_grad()
 def watch(pipeline: StableDiffusionPipeline, prompts: Sequence[str], seed: int = 0) -> Walk:
-    """Draw the prompts with the pipeline's own steps and guidance, and listen at the U-Net's door."""
+    """Draw the prompts with the pipeline's own steps and guidance, and listen at the U-Net's
+    door."""
     steps, (scale, start) = pipeline.default("num_inference_steps"), pipeline.guidance()
     told, deviations = [], []
 
@@ -217,7 +255,9 @@ def watch(pipeline: StableDiffusionPipeline, prompts: Sequence[str], seed: int =
     return Walk(torch.tensor(told), torch.tensor(deviations), latents)
 
 
-def check_walk(pipeline: StableDiffusionPipeline, prompts: Sequence[str], seed: int = 0) -> list[Finding]:
+def check_walk(
+    pipeline: StableDiffusionPipeline, prompts: Sequence[str], seed: int = 0
+) -> list[Finding]:
     """Three findings of one drawing: `shown`, `order` and `result`."""
     told, deviations, latents = watch(pipeline, prompts, seed)
     worst = torch.maximum(deviations, 1 / deviations).max()

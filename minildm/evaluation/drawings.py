@@ -1,4 +1,5 @@
-"""The drawings that a score is taken of, and what a reader must know in order to draw them again. Chapter 12."""
+"""The drawings that a score is taken of, and what a reader must know in order to draw them again.
+Chapter 12."""
 
 from __future__ import annotations
 
@@ -23,8 +24,8 @@ def draw_as_saved(
     size: int | None = None,
     guidance_start: float = 0.0,
 ) -> tuple[Tensor, float]:
-    """A picture of each prompt as it would be saved, in 8 bits at `size`: (N, C, size, size) in [-1, 1]; and the
-    seconds that drawing them took, text and decoder included."""
+    """A picture of each prompt as it would be saved, in 8 bits at `size`: (N, C, size, size) in
+    [-1, 1]; and the seconds that drawing them took, text and decoder included."""
     start = time.perf_counter()
     images = pipeline(
         prompts,
@@ -44,14 +45,20 @@ def provenance(pipeline: StableDiffusionPipeline) -> dict[str, Any]:
     return {
         "sampler": sampler_name(pipeline.scheduler),
         "device": str(pipeline.device),
-        "parameters": {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()},
+        "parameters": {
+            name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()
+        },
     }
 
 
 def footer(evaluation: Any, samples: str = "samples") -> list[str]:
-    """Two lines under a table of scores. evaluation: has the fields of `provenance`, and seed, samples, steps, guidance
-    and seconds."""
-    start = f" from {evaluation.guidance_start:.0%} of the steps on" if evaluation.guidance_start else ""
+    """Two lines under a table of scores. evaluation: has the fields of `provenance`, and seed,
+    samples, steps, guidance and seconds."""
+    start = (
+        f" from {evaluation.guidance_start:.0%} of the steps on"
+        if evaluation.guidance_start
+        else ""
+    )
     counts = ", ".join(f"{name} {count:,}" for name, count in evaluation.parameters.items())
     return [
         f"{evaluation.samples} {samples}, seed {evaluation.seed}: {evaluation.num_inference_steps} steps of "

@@ -1,7 +1,9 @@
-"""How well does a model draw what it is asked for? The one way in which every score of the course is taken. Chapter 12.
+"""How well does a model draw what it is asked for? The one way in which every score of the course
+is taken. Chapter 12.
 
-Prompts are balanced over the classes and go through all phrasings; the pictures are scored as they would be saved, in
-8 bits at the data's own size; beside each score stands its floor, that of as many real training images.
+Prompts are balanced over the classes and go through all phrasings; the pictures are scored as they
+would be saved, in 8 bits at the data's own size; beside each score stands its floor, that of as
+many real training images.
 """
 
 from __future__ import annotations
@@ -70,10 +72,11 @@ def evaluate(
     examiner: ImageClassifier | None = None,
     progress: bool = True,
 ) -> Evaluation | SceneEvaluation:
-    """Draw `samples` pictures, a multiple of the classes, and score them against the test images of the card's data.
+    """Draw `samples` pictures, a multiple of the classes, and score them against the test images of
+    the card's data.
 
-    num_inference_steps, guidance_scale, guidance_start: as in a call of the pipeline. examiner: the shipped one if not
-    given. Scenes are scored by what is in them (`evaluate_scenes`).
+    num_inference_steps, guidance_scale, guidance_start: as in a call of the pipeline. examiner: the
+    shipped one if not given. Scenes are scored by what is in them (`evaluate_scenes`).
     """
     dataset = pipeline.card.get("dataset")
     if dataset not in (*LOADERS, "scenes"):
@@ -92,7 +95,9 @@ def evaluate(
     prompts, labels = balanced_prompts(dataset, samples, len(train.classes))
     generator = torch.Generator().manual_seed(seed)
     size = train.images.shape[-1]
-    images, seconds = draw_as_saved(pipeline, prompts, steps, scale, generator, progress, size, start)
+    images, seconds = draw_as_saved(
+        pipeline, prompts, steps, scale, generator, progress, size, start
+    )
     reference, _ = extract(examiner, test.images)
     return Evaluation(
         scores=score(examiner, images, labels, reference),
@@ -108,10 +113,15 @@ def evaluate(
 
 
 def balanced_prompts(dataset: str, samples: int, num_classes: int = 10) -> tuple[list[str], Tensor]:
-    """`samples` prompts, class by class in turn, the next phrasing each time round, and their labels (samples,)."""
+    """`samples` prompts, class by class in turn, the next phrasing each time round, and their
+    labels (samples,)."""
     if samples < 1 or samples % num_classes:
-        raise ValueError(f"expected a number of samples that is a multiple of the {num_classes} classes, got {samples}")
+        raise ValueError(
+            f"expected a number of samples that is a multiple of the {num_classes} classes, got {samples}"
+        )
     phrasings = [captions_for(dataset, label) for label in range(num_classes)]
     labels = torch.arange(samples) % num_classes
-    prompts = [phrasings[c][i // num_classes % len(phrasings[c])] for i, c in enumerate(labels.tolist())]
+    prompts = [
+        phrasings[c][i // num_classes % len(phrasings[c])] for i, c in enumerate(labels.tolist())
+    ]
     return prompts, labels

@@ -1,7 +1,8 @@
-"""Faults that learners meet, on purpose: each makes of a healthy pipeline one that is ill in one place. Chapter 20.
+"""Faults that learners meet, on purpose: each makes of a healthy pipeline one that is ill in one
+place. Chapter 20.
 
-A fault is an ordinary subclass with one method wrong, or one part exchanged for a wrong one: what stands here is the
-mistake itself, as it stands in somebody's program.
+A fault is an ordinary subclass with one method wrong, or one part exchanged for a wrong one: what
+stands here is the mistake itself, as it stands in somebody's program.
 """
 
 from __future__ import annotations
@@ -32,21 +33,27 @@ class Fault(NamedTuple):
 
 
 def rebuilt(
-    pipeline: StableDiffusionPipeline, kind: type[StableDiffusionPipeline] = StableDiffusionPipeline, **parts: Any
+    pipeline: StableDiffusionPipeline,
+    kind: type[StableDiffusionPipeline] = StableDiffusionPipeline,
+    **parts: Any,
 ) -> StableDiffusionPipeline:
     """The same pipeline as another class or with other parts; what is not named is shared."""
     parts = {name: getattr(pipeline, name) for name in COMPONENTS} | parts
     made = kind(**{**parts, "scheduler": pipeline.scheduler}, card=pipeline.card)
-    made.scheduler = parts["scheduler"]  # past the constructor, which refuses or mends some of what is wrong here
+    made.scheduler = parts[
+        "scheduler"
+    ]  # past the constructor, which refuses or mends some of what is wrong here
     return made
 
 
 @torch.no_grad()
 def loud(pipeline: StableDiffusionPipeline, factor: float) -> StableDiffusionPipeline:
-    """The same pipeline, to the last picture, with an autoencoder whose latents are `factor` times as large: no loss on
-    pictures can tell the two apart, and the scaling factor makes up for it."""
+    """The same pipeline, to the last picture, with an autoencoder whose latents are `factor` times
+    as large: no loss on pictures can tell the two apart, and the scaling factor makes up for it."""
     vae = copy.deepcopy(pipeline.vae)
-    means = vae.config.latent_channels  # the first half of quant_conv's channels; the second is log-variances
+    means = (
+        vae.config.latent_channels
+    )  # the first half of quant_conv's channels; the second is log-variances
     vae.quant_conv.weight[:means] *= factor
     vae.quant_conv.bias[:means] *= factor
     vae.quant_conv.bias[means:] += 2 * torch.tensor(factor).log()
@@ -56,7 +63,8 @@ def loud(pipeline: StableDiffusionPipeline, factor: float) -> StableDiffusionPip
 
 
 def infect(pipeline: StableDiffusionPipeline, name: str) -> StableDiffusionPipeline:
-    """The pipeline, left as it is, with the fault called `name`, under the sampler that it is found in."""
+    """The pipeline, left as it is, with the fault called `name`, under the sampler that it is found
+    in."""
     if name not in FAULTS:
         raise ValueError(f"expected a fault of {', '.join(FAULTS)}, got {name!r}")
     return FAULTS[name].infect(rebuilt(pipeline).use_sampler(FAULTS[name].sampler))
@@ -83,8 +91,12 @@ class EncodesUnscaled(StableDiffusionPipeline):
 class ImagesFromZeroToOne(StableDiffusionPipeline):
     """Gives the encoder pictures in [0, 1], as torchvision's ToTensor makes them."""
 
-    def starting_image(self, count: int, image: Tensor | None, *arguments: Any, **options: Any) -> StartingImage | None:
-        return super().starting_image(count, None if image is None else image / 2 + 0.5, *arguments, **options)
+    def starting_image(
+        self, count: int, image: Tensor | None, *arguments: Any, **options: Any
+    ) -> StartingImage | None:
+        return super().starting_image(
+            count, None if image is None else image / 2 + 0.5, *arguments, **options
+        )
 
 
 # The schedule and the network
@@ -92,7 +104,9 @@ class ImagesFromZeroToOne(StableDiffusionPipeline):
 
 def other_scheduler(**changes: Any) -> Callable[[StableDiffusionPipeline], StableDiffusionPipeline]:
     """A fault that lies in the scheduler's configuration alone."""
-    return lambda pipeline: rebuilt(pipeline, scheduler=DDIMScheduler.from_config(pipeline.scheduler.config, **changes))
+    return lambda pipeline: rebuilt(
+        pipeline, scheduler=DDIMScheduler.from_config(pipeline.scheduler.config, **changes)
+    )
 
 
 def not_multiplied_up(pipeline: StableDiffusionPipeline) -> StableDiffusionPipeline:
@@ -124,17 +138,22 @@ class StartsTooQuietly(EulerDiscreteScheduler):
 
 
 def untrained_text(pipeline: StableDiffusionPipeline) -> StableDiffusionPipeline:
-    """A text encoder whose weights were never read: `load_state_dict(..., strict=False)` with names that do not fit."""
+    """A text encoder whose weights were never read: `load_state_dict(..., strict=False)` with names
+    that do not fit."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return rebuilt(pipeline, text_encoder=CLIPTextModel.from_config(pipeline.text_encoder.config).eval())
+        return rebuilt(
+            pipeline, text_encoder=CLIPTextModel.from_config(pipeline.text_encoder.config).eval()
+        )
 
 
 class GuidesAway(StableDiffusionPipeline):
     """Conditional and unconditional half in the wrong order: uncond + w·(uncond - cond)."""
 
     def predict(self, x: Tensor, t: Tensor, context: Tensor, guidance_scale: float) -> Tensor:
-        return super().predict(x, t, context, guidance_scale if len(context) == 1 else -guidance_scale)
+        return super().predict(
+            x, t, context, guidance_scale if len(context) == 1 else -guidance_scale
+        )
 
 
 # The walk
@@ -143,7 +162,9 @@ class GuidesAway(StableDiffusionPipeline):
 class Rising(DDIMScheduler):
     """Visits the timesteps from the clean end."""
 
-    def set_timesteps(self, num_inference_steps: int, device: torch.device | str | None = None) -> None:
+    def set_timesteps(
+        self, num_inference_steps: int, device: torch.device | str | None = None
+    ) -> None:
         super().set_timesteps(num_inference_steps, device)
         self.timesteps = self.timesteps.flip(0)
 
@@ -151,7 +172,9 @@ class Rising(DDIMScheduler):
 class ShortStride(DDIMScheduler):
     """Makes every step as long as if all training timesteps were visited."""
 
-    def set_timesteps(self, num_inference_steps: int, device: torch.device | str | None = None) -> None:
+    def set_timesteps(
+        self, num_inference_steps: int, device: torch.device | str | None = None
+    ) -> None:
         super().set_timesteps(num_inference_steps, device)
         self.num_inference_steps = self.config.num_train_timesteps
 
@@ -159,7 +182,9 @@ class ShortStride(DDIMScheduler):
 class StopsEarly(DDIMScheduler):
     """Leaves the last three steps out."""
 
-    def set_timesteps(self, num_inference_steps: int, device: torch.device | str | None = None) -> None:
+    def set_timesteps(
+        self, num_inference_steps: int, device: torch.device | str | None = None
+    ) -> None:
         super().set_timesteps(num_inference_steps, device)
         self.timesteps = self.timesteps[:-3]
 
@@ -268,7 +293,8 @@ FAULTS = {
 
 
 def unlabelled(pipeline: StableDiffusionPipeline, number: int) -> StableDiffusionPipeline:
-    """The pipeline with one of the faults, each number another one, in an order that gives nothing away."""
+    """The pipeline with one of the faults, each number another one, in an order that gives nothing
+    away."""
     names = sorted(FAULTS, key=lambda name: zlib.crc32(name.encode()))
     if not 0 <= number < len(names):
         raise ValueError(f"expected a number from 0 to {len(names) - 1}, got {number}")

@@ -1,7 +1,9 @@
-"""How good are the pictures? Distances between sets of pictures, in the features of an examiner that was never trained
-against (Heusel et al. 2017; Bińkowski et al. 2018; Kynkäänniemi et al. 2019). Chapter 12.
+"""How good are the pictures? Distances between sets of pictures, in the features of an examiner
+that was never trained against (Heusel et al. 2017; Bińkowski et al. 2018; Kynkäänniemi et al.
+2019). Chapter 12.
 
-Every score stands beside its *floor*: the score that as many real training images get against the same test images.
+Every score stands beside its *floor*: the score that as many real training images get against the
+    same test images.
 """
 
 from __future__ import annotations
@@ -13,13 +15,15 @@ from torch import Tensor
 
 from minildm.models.classifier import ImageClassifier, extract
 
-# Tables of all pairs are made some rows at a time: whole, 10,000 x 10,000 would take gigabytes, and a piece of less
-# than 32 MB is memory that the allocator keeps and hands out again, where a larger one is asked of the system anew.
+# Tables of all pairs are made some rows at a time: whole, 10,000 x 10,000 would take gigabytes, and
+# a piece of less than 32 MB is memory that the allocator keeps and hands out again, where a larger
+# one is asked of the system anew.
 PIECE = 100
 
 
 class Scores(NamedTuple):
-    """What `score` measures of one set of pictures against a reference set; fractions are in [0, 1]."""
+    """What `score` measures of one set of pictures against a reference set; fractions are in [0,
+    1]."""
 
     accuracy: float
     """Fraction that the examiner takes for what the prompt asked."""
@@ -34,22 +38,27 @@ class Scores(NamedTuple):
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
-    """‖μ_a − μ_b‖² + tr(Σ_a + Σ_b − 2(Σ_a Σ_b)^½) of features (N, D) and (M, D); Heusel et al. 2017, eq. 6.
+    """‖μ_a − μ_b‖² + tr(Σ_a + Σ_b − 2(Σ_a Σ_b)^½) of features (N, D) and (M, D); Heusel et al.
+    2017, eq. 6.
 
     It falls with the number of samples, so compare sets of one size. N, M > 1.
     """
     a, b = _check(a, b)
     difference = a.mean(0) - b.mean(0)
-    cov_a, cov_b = (x.T.cov().reshape(x.shape[1], x.shape[1]) for x in (a, b))  # of one feature, cov gives a number
+    cov_a, cov_b = (
+        x.T.cov().reshape(x.shape[1], x.shape[1]) for x in (a, b)
+    )  # of one feature, cov gives a number
     values, vectors = torch.linalg.eigh(cov_a)
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
-    # Σ_a Σ_b has the eigenvalues of the symmetric Σ_a^½ Σ_b Σ_a^½, whose roots are real and stable to compute.
+    # Σ_a Σ_b has the eigenvalues of the symmetric Σ_a^½ Σ_b Σ_a^½, whose roots are real and stable
+    # to compute.
     trace_root = torch.linalg.eigvalsh(root @ cov_b @ root).clamp(min=0).sqrt().sum()
     return (difference.square().sum() + cov_a.trace() + cov_b.trace() - 2 * trace_root).item()
 
 
 def kernel_distance(a: Tensor, b: Tensor) -> float:
-    """Unbiased squared MMD with the kernel (x·y / D + 1)³ of features (N, D) and (M, D); Bińkowski et al. 2018."""
+    """Unbiased squared MMD with the kernel (x·y / D + 1)³ of features (N, D) and (M, D); Bińkowski
+    et al. 2018."""
     a, b = _check(a, b)
 
     def total(x, y):
@@ -63,17 +72,22 @@ def kernel_distance(a: Tensor, b: Tensor) -> float:
 
 
 def precision_recall(real: Tensor, generated: Tensor, k: int = 3) -> tuple[float, float]:
-    """The fraction of `generated` features (M, D) inside the manifold of the `real` ones (N, D), and the reverse.
+    """The fraction of `generated` features (M, D) inside the manifold of the `real` ones (N, D),
+    and the reverse.
 
-    A set's manifold is the union of balls around its points that reach to their k-th neighbour; Kynkäänniemi et al.
-    2019, eq. 1. N, M > k.
+    A set's manifold is the union of balls around its points that reach to their k-th neighbour;
+    Kynkäänniemi et al. 2019, eq. 1. N, M > k.
     """
     real, generated = _check(real, generated, least=k + 1)
 
     def inside(points, others):
-        nearest = [torch.cdist(x, others).topk(k + 1, largest=False).values for x in others.split(PIECE)]
+        nearest = [
+            torch.cdist(x, others).topk(k + 1, largest=False).values for x in others.split(PIECE)
+        ]
         radius = torch.cat(nearest)[:, k]
-        return sum((torch.cdist(x, others) <= radius).any(1).sum().item() for x in points.split(PIECE)) / len(points)
+        return sum(
+            (torch.cdist(x, others) <= radius).any(1).sum().item() for x in points.split(PIECE)
+        ) / len(points)
 
     return inside(generated, real), inside(real, generated)
 
@@ -82,17 +96,19 @@ class Modes(NamedTuple):
     """Which kinds of real pictures are drawn too often or too rarely; fractions of all bins."""
 
     different: float
-    """Bins whose share is not that of real pictures, beyond chance: about 0.05 for the same distribution."""
+    """Bins whose share is not that of real pictures, beyond chance: about 0.05 for the same
+    distribution."""
     missing: float
     """Bins that get less than a quarter of their share."""
 
 
 def mode_coverage(real: Tensor, generated: Tensor, bins: int = 50, seed: int = 0) -> Modes:
-    """Are all kinds of pictures drawn, and as often as they should be? Features (N, D) and (M, D) -> Modes.
+    """Are all kinds of pictures drawn, and as often as they should be? Features (N, D) and (M, D)
+    -> Modes.
 
-    The real ones are put into bins around `bins` centres (k-means), the generated ones into the nearest; a bin differs
-    if its two shares do by a two-sided z-test at 5 %; the "number of statistically different bins" of Richardson &
-    Weiss 2018, as a fraction.
+    The real ones are put into bins around `bins` centres (k-means), the generated ones into the
+    nearest; a bin differs if its two shares do by a two-sided z-test at 5 %; the "number of
+    statistically different bins" of Richardson & Weiss 2018, as a fraction.
     """
     real, generated = _check(real, generated, least=bins)
     centres = real[torch.randperm(len(real), generator=torch.Generator().manual_seed(seed))[:bins]]
@@ -101,7 +117,10 @@ def mode_coverage(real: Tensor, generated: Tensor, bins: int = 50, seed: int = 0
         sums = torch.zeros_like(centres).index_add_(0, nearest, real)
         counts = nearest.bincount(minlength=bins)
         centres = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centres)
-    p, q = (torch.cdist(x, centres).argmin(1).bincount(minlength=bins) / len(x) for x in (real, generated))
+    p, q = (
+        torch.cdist(x, centres).argmin(1).bincount(minlength=bins) / len(x)
+        for x in (real, generated)
+    )
     pooled = (p * len(real) + q * len(generated)) / (len(real) + len(generated))
     error = (pooled * (1 - pooled) * (1 / len(real) + 1 / len(generated))).sqrt()
     different = (p - q).abs() > 1.96 * error
@@ -109,15 +128,17 @@ def mode_coverage(real: Tensor, generated: Tensor, bins: int = 50, seed: int = 0
 
 
 def nearest_images(images: Tensor, training_images: Tensor) -> tuple[Tensor, Tensor]:
-    """For each image (N, C, H, W) the nearest of the training images (M, C, H, W): its root mean square distance per
-    pixel and its index, both (N,). A distance near 0 is a copy."""
+    """For each image (N, C, H, W) the nearest of the training images (M, C, H, W): its root mean
+    square distance per pixel and its index, both (N,). A distance near 0 is a copy."""
     if images.shape[1:] != training_images.shape[1:] or not len(training_images):
         raise ValueError(
             f"expected images of the training images' shape {tuple(training_images.shape[1:])} and at least one of "
             f"those, got {tuple(images.shape[1:])} and {len(training_images)}"
         )
     a, b = images.flatten(1), training_images.flatten(1)
-    found = [torch.cdist(x, b).min(1) for x in a.split(500)]  # each piece costs a copy of all training images
+    found = [
+        torch.cdist(x, b).min(1) for x in a.split(500)
+    ]  # each piece costs a copy of all training images
     distances = torch.cat([nearest.values for nearest in found]) / a.shape[1] ** 0.5
     return distances, torch.cat([nearest.indices for nearest in found])
 
@@ -128,26 +149,35 @@ def nearest_distances(images: Tensor, training_images: Tensor) -> Tensor:
 
 
 def score(examiner: ImageClassifier, images: Tensor, labels: Tensor, reference: Tensor) -> Scores:
-    """All scores of images (N, C, H, W) in [-1, 1], drawn from prompts of the classes `labels` (N,), against the
-    `reference` features (M, D) of real test images."""
+    """All scores of images (N, C, H, W) in [-1, 1], drawn from prompts of the classes `labels`
+    (N,), against the `reference` features (M, D) of real test images."""
     if len(images) != len(labels):
         raise ValueError(f"expected a label for each of {len(images)} images, got {len(labels)}")
     features, predicted = extract(examiner, images)
     accuracy = (predicted == labels).float().mean().item()
     precision, recall = precision_recall(reference, features)
     return Scores(
-        accuracy, frechet_distance(features, reference), kernel_distance(features, reference), precision, recall
+        accuracy,
+        frechet_distance(features, reference),
+        kernel_distance(features, reference),
+        precision,
+        recall,
     )
 
 
 def balanced_subset(labels: Tensor, size: int, num_classes: int = 10) -> Tensor:
-    """Indices (size,) of the first `size / num_classes` images of every class, class by class in turn."""
+    """Indices (size,) of the first `size / num_classes` images of every class, class by class in
+    turn."""
     if size < 1 or size % num_classes:
-        raise ValueError(f"expected a number of samples that is a multiple of the {num_classes} classes, got {size}")
+        raise ValueError(
+            f"expected a number of samples that is a multiple of the {num_classes} classes, got {size}"
+        )
     per_class = [(labels == c).nonzero()[: size // num_classes, 0] for c in range(num_classes)]
     fewest = min(map(len, per_class))
     if fewest < size // num_classes:
-        raise ValueError(f"expected {size // num_classes} images of every class, got {fewest} of one")
+        raise ValueError(
+            f"expected {size // num_classes} images of every class, got {fewest} of one"
+        )
     return torch.stack(per_class, 1).flatten()
 
 
@@ -157,5 +187,7 @@ def _check(a: Tensor, b: Tensor, least: int = 2) -> tuple[Tensor, Tensor]:
             f"expected features (N, D) and (M, D) of at least {least} pictures, got {tuple(a.shape)}, {tuple(b.shape)}"
         )
     if not (a.isfinite().all() and b.isfinite().all()):
-        raise ValueError("expected finite features, got some that are not: look at the pictures they were taken of")
+        raise ValueError(
+            "expected finite features, got some that are not: look at the pictures they were taken of"
+        )
     return a.double(), b.double()

@@ -1,7 +1,8 @@
-"""Does a model draw what a caption says, and what no caption of its training ever said? Chapters 09 and 10.
+"""Does a model draw what a caption says, and what no caption of its training ever said? Chapters 09
+and 10.
 
-Each kind of prompt is scored alone, beside as many real scenes with the very same captions: what the scorer misreads
-there, no model can be blamed for.
+Each kind of prompt is scored alone, beside as many real scenes with the very same captions: what
+the scorer misreads there, no model can be blamed for.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ KINDS = {
 
 
 class SceneEvaluation(NamedTuple):
-    """The scores of each kind of prompt, and all that a reader needs in order to take them again."""
+    """The scores of each kind of prompt, and all that a reader needs in order to take them
+    again."""
 
     scores: dict[str, SceneScores]
     floor: dict[str, SceneScores]
@@ -49,12 +51,19 @@ class SceneEvaluation(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers and strings, for a JSON file or a model's card."""
-        tables = {name: {kind: s._asdict() for kind, s in getattr(self, name).items()} for name in ("scores", "floor")}
+        tables = {
+            name: {kind: s._asdict() for kind, s in getattr(self, name).items()}
+            for name in ("scores", "floor")
+        }
         return self._asdict() | tables
 
     def __str__(self) -> str:
         names = [name for name in SceneScores._fields if name != "map_iou"]
-        lines = [f"{'':24}" + "".join(f"{name.replace('_', ' '):>11}" for name in names) + f"{'real':>11}"]
+        lines = [
+            f"{'':24}"
+            + "".join(f"{name.replace('_', ' '):>11}" for name in names)
+            + f"{'real':>11}"
+        ]
         for kind, scores in self.scores.items():
             rates = [*(getattr(scores, name) for name in names), self.floor[kind].all_right]
             lines.append(f"{kind:24}" + "".join(f"{rate:>11.1%}" for rate in rates))
@@ -62,7 +71,8 @@ class SceneEvaluation(NamedTuple):
 
 
 def scene_prompts(kind: str, samples: int, seed: int) -> tuple[list[str], Attributes]:
-    """`samples` captions of one of the KINDS in the plain phrasing, and the attributes that they ask for."""
+    """`samples` captions of one of the KINDS in the plain phrasing, and the attributes that they
+    ask for."""
     split, count = KINDS[kind]
     attributes = sample_attributes(samples, torch.Generator().manual_seed(seed), split, count)
     return write(attributes), attributes
@@ -78,10 +88,13 @@ def evaluate_scenes(
     progress: bool = True,
     guidance_start: float = 0.0,
 ) -> SceneEvaluation:
-    """Draw `samples` // 5 pictures of each of the five KINDS of prompt, and read them. The examiner: MNIST's."""
+    """Draw `samples` // 5 pictures of each of the five KINDS of prompt, and read them. The
+    examiner: MNIST's."""
     each = samples // len(KINDS)
     if each < 1 or samples % len(KINDS):
-        raise ValueError(f"expected a number of samples that is a multiple of {len(KINDS)} kinds, got {samples}")
+        raise ValueError(
+            f"expected a number of samples that is a multiple of {len(KINDS)} kinds, got {samples}"
+        )
     real, scores, floor, seconds = DigitScenes(mnist("test")), {}, {}, 0.0
     generator = torch.Generator().manual_seed(seed)
     for kind in KINDS:

@@ -1,7 +1,7 @@
 """Assignments that grade themselves, written and read as nbgrader does.
 
-What an assignment's hidden tests call stands here; it is imported on first use, since what a submission runs in is
-started from this package too, and must be quick.
+What an assignment's hidden tests call stands here; it is imported on first use, since what a
+submission runs in is started from this package too, and must be quick.
 """
 
 from importlib import import_module

@@ -1,6 +1,8 @@
-"""An assignment's source notebook: what is run, what is asked, what is judged, and how the course key varies it.
+"""An assignment's source notebook: what is run, what is asked, what is judged, and how the course
+key varies it.
 
-The source is nbgrader's format. A part is one grade cell; its hidden region defines three functions:
+The source is nbgrader's format. A part is one grade cell; its hidden region defines three
+functions:
 
     given(rng) -> dict      the question, drawn from the course key       (in the grader)
     ask(student, given)     calls what the submission defines             (beside the submission)
@@ -23,7 +25,9 @@ import numpy as np
 
 from minildm.grading.sandbox.session import Limits
 
-HIDDEN = re.compile(r"^### BEGIN HIDDEN TESTS\n(.*?)^### END HIDDEN TESTS", re.MULTILINE | re.DOTALL)
+HIDDEN = re.compile(
+    r"^### BEGIN HIDDEN TESTS\n(.*?)^### END HIDDEN TESTS", re.MULTILINE | re.DOTALL
+)
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 CONSTANT = re.compile(r"^(?P<name>\w+) = (?P<value>.+?)  # course: (?P<choices>.+)$", re.MULTILINE)
 
@@ -109,7 +113,9 @@ class Assignment:
                 self.constants[match["name"]] = ast.literal_eval(chosen[1])
             if mark.get("grade") and mark.get("solution"):
                 below = self.texts(before=cell)[-1]
-                self.written.append(Written(mark["grade_id"], self.title_before(cell), mark["points"], below))
+                self.written.append(
+                    Written(mark["grade_id"], self.title_before(cell), mark["points"], below)
+                )
             elif mark.get("grade"):
                 self.parts.append(self.part(cell, mark))
         if not self.parts:
@@ -122,13 +128,19 @@ class Assignment:
     def title_before(self, cell: dict[str, Any]) -> str:
         """The last heading above a cell."""
         above = self.cells[: self.cells.index(cell) + 1]
-        headings = [line for c in above if c["cell_type"] == "markdown" for line in text_of(c).splitlines()]
+        headings = [
+            line for c in above if c["cell_type"] == "markdown" for line in text_of(c).splitlines()
+        ]
         return [line.lstrip("# ") for line in headings if line.startswith("#")][-1]
 
     def texts(self, before: dict[str, Any] | None = None) -> list[str]:
         """The course's texts, as the course key has them; only those before this cell."""
         cells = self.cells[: self.cells.index(before)] if before else self.cells
-        texts = [cell for cell in cells if cell["cell_type"] == "markdown" and not nbgrader_of(cell).get("solution")]
+        texts = [
+            cell
+            for cell in cells
+            if cell["cell_type"] == "markdown" and not nbgrader_of(cell).get("solution")
+        ]
         return [with_constants(text_of(cell), self.key, self.name).strip() for cell in texts]
 
     def part(self, cell: dict[str, Any], mark: dict[str, Any]) -> Part:
@@ -137,18 +149,25 @@ class Assignment:
         if not hidden:
             raise ValueError(f"{self.path}: {mark['grade_id']}: expected a hidden test, got none")
         tree = ast.parse(hidden[1])
-        kept = [node for node in tree.body if not isinstance(node, ast.Expr)]  # without its call of `check`
+        kept = [
+            node for node in tree.body if not isinstance(node, ast.Expr)
+        ]  # without its call of `check`
         asks = [node for node in kept if isinstance(node, ast.FunctionDef) and node.name == "ask"]
         names: dict[str, Any] = dict(self.constants)
         exec(compile(ast.Module(kept, []), f"hidden test of {mark['grade_id']}", "exec"), names)
         if not asks or not {"given", "judge"} <= set(names):
-            raise ValueError(f"{self.path}: {mark['grade_id']}: expected given, ask and judge in its hidden test")
+            raise ValueError(
+                f"{self.path}: {mark['grade_id']}: expected given, ask and judge in its hidden test"
+            )
         question = names["given"](course_rng(self.key, self.name, mark["grade_id"]))
         ask = ast.unparse(asks[0])
-        return Part(mark["grade_id"], self.title_before(cell), mark["points"], ask, question, names["judge"])
+        return Part(
+            mark["grade_id"], self.title_before(cell), mark["points"], ask, question, names["judge"]
+        )
 
     def locked(self) -> dict[str, str]:
-        """The cells that are the course's own and are not tests: by name, as the course key has them."""
+        """The cells that are the course's own and are not tests: by name, as the course key has
+        them."""
         found = {}
         for cell in self.cells:
             mark = nbgrader_of(cell)
@@ -157,19 +176,26 @@ class Assignment:
         return found
 
     def looks(self) -> set[str]:
-        """The sources of the cells that only show something (tag "look"): they need not run to grade."""
+        """The sources of the cells that only show something (tag "look"): they need not run to
+        grade."""
         cells = [cell for cell in self.cells if "look" in cell["metadata"].get("tags", [])]
         return {with_constants(text_of(cell), self.key, self.name).strip() for cell in cells}
 
     def tests(self) -> dict[str, str]:
         """What each grade cell shows the student: by name, without its hidden region."""
-        graded = [cell for cell in self.cells if nbgrader_of(cell).get("grade") and cell["cell_type"] == "code"]
+        graded = [
+            cell
+            for cell in self.cells
+            if nbgrader_of(cell).get("grade") and cell["cell_type"] == "code"
+        ]
         return {nbgrader_of(c)["grade_id"]: HIDDEN.sub("", text_of(c)).strip() for c in graded}
 
     def solutions(self) -> list[str]:
         """The names of the cells that a student fills in."""
         marks = [nbgrader_of(cell) for cell in self.cells]
-        return [mark["grade_id"] for mark in marks if mark.get("solution") and not mark.get("grade")]
+        return [
+            mark["grade_id"] for mark in marks if mark.get("solution") and not mark.get("grade")
+        ]
 
 
 def load_assignments(folder: Path, key: str) -> dict[str, Assignment]:

@@ -1,7 +1,8 @@
 """A folder of submissions becomes a table of grades: found, graded side by side, resumed, exported.
 
-Layouts that are understood: a folder per student (nbgrader's, and what Moodle's "download all submissions" unpacks to),
-or one folder of files (Canvas's, and Moodle's without folders). A student's row is never missing and never a silent 0.
+Layouts that are understood: a folder per student (nbgrader's, and what Moodle's "download all
+submissions" unpacks to), or one folder of files (Canvas's, and Moodle's without folders). A
+student's row is never missing and never a silent 0.
 """
 
 from __future__ import annotations
@@ -25,15 +26,26 @@ from minildm.grading.sandbox.wire import plain
 from minildm.grading.submission import Unreadable, read_notebook, release_of
 
 MOODLE = re.compile(r"^(?P<name>.+)_(?P<participant>\d+)_assignsubmission_file_?$")
-MOODLE_FILE = re.compile(r"^(?P<folder>.+_\d+_assignsubmission_file)_(?P<file>.+)$")  # downloaded without folders
+MOODLE_FILE = re.compile(
+    r"^(?P<folder>.+_\d+_assignsubmission_file)_(?P<file>.+)$"
+)  # downloaded without folders
 CANVAS = re.compile(r"^(?P<name>[^_]+)(_LATE)?_(?P<id>\d+)_\d+_(?P<file>.+)$")
 HIDDEN_FILES = (".", "__MACOSX")
-WRITTEN = ["student", "assignment", "question", "points", "points_max", "answer", "note"]  # of written.csv
+WRITTEN = [
+    "student",
+    "assignment",
+    "question",
+    "points",
+    "points_max",
+    "answer",
+    "note",
+]  # of written.csv
 ANEW = "another answer than was marked: look at the points, then empty this cell"
 
 
 class Entry(NamedTuple):
-    """One submission: whose, of what, which file (None: the student handed in nothing that could be graded)."""
+    """One submission: whose, of what, which file (None: the student handed in nothing that could be
+    graded)."""
 
     student: str
     assignment: str
@@ -41,8 +53,11 @@ class Entry(NamedTuple):
     notes: list[str]
 
 
-def find_submissions(folder: Path, assignments: dict[str, Assignment], only: str | None = None) -> list[Entry]:
-    """Every student of the folder with every assignment handed in; the newest where one stands twice."""
+def find_submissions(
+    folder: Path, assignments: dict[str, Assignment], only: str | None = None
+) -> list[Entry]:
+    """Every student of the folder with every assignment handed in; the newest where one stands
+    twice."""
     files: dict[str, list[Path]] = {}
     for path in sorted(Path(folder).iterdir()):
         if path.name.startswith(HIDDEN_FILES):
@@ -52,26 +67,43 @@ def find_submissions(folder: Path, assignments: dict[str, Assignment], only: str
             files.setdefault(plain(path.name, keep=""), []).extend(inside)
         else:
             canvas, moodle = CANVAS.match(path.name), MOODLE_FILE.match(path.name)
-            student = f"{canvas['name']}_{canvas['id']}" if canvas else moodle["folder"] if moodle else path.stem
+            student = (
+                f"{canvas['name']}_{canvas['id']}"
+                if canvas
+                else moodle["folder"]
+                if moodle
+                else path.stem
+            )
             files.setdefault(plain(student, keep=""), []).append(path)
     entries = []
     for student, paths in files.items():
-        notebooks = [p for p in paths if p.suffix == ".ipynb" and ".ipynb_checkpoints" not in p.parts]
+        notebooks = [
+            p for p in paths if p.suffix == ".ipynb" and ".ipynb_checkpoints" not in p.parts
+        ]
         by_name: dict[str, list[Path]] = {}
         for path in notebooks:
-            by_name.setdefault(only or assignment_of(path, Path(folder), assignments), []).append(path)
+            by_name.setdefault(only or assignment_of(path, Path(folder), assignments), []).append(
+                path
+            )
         if not notebooks:
             handed = plain(", ".join(path.name for path in paths)[:200]) or "nothing"
-            entries.append(Entry(student, only or "", None, [f"no notebook was handed in, but {handed}"]))
+            entries.append(
+                Entry(student, only or "", None, [f"no notebook was handed in, but {handed}"])
+            )
         for name, found in by_name.items():
             found.sort(key=lambda p: p.lstat().st_mtime)
-            notes = [f"{len(found)} files; the newest was graded: {plain(found[-1].name)}"] if len(found) > 1 else []
+            notes = (
+                [f"{len(found)} files; the newest was graded: {plain(found[-1].name)}"]
+                if len(found) > 1
+                else []
+            )
             entries.append(Entry(student, name, found[-1], notes))
     return entries
 
 
 def assignment_of(path: Path, folder: Path, assignments: dict[str, Assignment]) -> str:
-    """Which assignment a file belongs to: by its own name, its folder's, or what the notebook says; else ""."""
+    """Which assignment a file belongs to: by its own name, its folder's, or what the notebook says;
+    else ""."""
     for text in (path.stem, *(parent.name for parent in path.parents if folder in parent.parents)):
         fitting = [name for name in assignments if name in text]
         if fitting:
@@ -99,7 +131,8 @@ def grade_all(
     namespaces: bool = True,
     done: Callable[[str, Result], None] = lambda student, result: None,
 ) -> dict[tuple[str, str], Result]:
-    """Grade what has not been graded yet, `jobs` side by side; every result is kept as soon as it is there."""
+    """Grade what has not been graded yet, `jobs` side by side; every result is kept as soon as it
+    is there."""
     slots: queue.Queue[int] = queue.Queue()
     for slot in range(jobs):
         slots.put(slot)
@@ -107,7 +140,9 @@ def grade_all(
     def one(entry: Entry) -> Result:
         try:
             return graded(entry)
-        except Exception as error:  # the grader's own failure is the teacher's to see, and no student's 0
+        except (
+            Exception
+        ) as error:  # the grader's own failure is the teacher's to see, and no student's 0
             text = f"the grader itself failed: {type(error).__name__}: {error}"
             return Result("not graded: look at it", None, 0, [], {}, [plain(text[:500])])
 
@@ -169,11 +204,18 @@ def result_of(found: dict[str, Any]) -> Result:
 
 def safe(value: Any) -> Any:
     """A cell that no spreadsheet takes for a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value not in ("", "-") else value
+    return (
+        f"'{value}"
+        if isinstance(value, str) and value[:1] in "=+-@\t\r" and value not in ("", "-")
+        else value
+    )
 
 
-def write_table(path: Path, header: list[str], rows: Iterable[list[Any]], encoding: str = "utf-8") -> None:
-    """A CSV file, replaced as a whole. A spreadsheet reads names right in "utf-8-sig", which begins with a mark."""
+def write_table(
+    path: Path, header: list[str], rows: Iterable[list[Any]], encoding: str = "utf-8"
+) -> None:
+    """A CSV file, replaced as a whole. A spreadsheet reads names right in "utf-8-sig", which begins
+    with a mark."""
     beside = path.with_suffix(".part")
     with beside.open("w", newline="", encoding=encoding) as file:
         writer = csv.writer(file)
@@ -183,37 +225,50 @@ def write_table(path: Path, header: list[str], rows: Iterable[list[Any]], encodi
 
 
 def read_table(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:
-    """A CSV file's rows by column; [] if there is none. A ValueError unless it has these columns and is UTF-8.
+    """A CSV file's rows by column; [] if there is none. A ValueError unless it has these columns
+    and is UTF-8.
 
-    Spreadsheets' byte-order mark is dropped; those of many countries write semicolons, which is understood.
+    Spreadsheets' byte-order mark is dropped; those of many countries write semicolons, which is
+    understood.
     """
     if not path.is_file():
         return []
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise ValueError(f"{path}: expected UTF-8; in a spreadsheet, save it as “CSV UTF-8”") from None
+        raise ValueError(
+            f"{path}: expected UTF-8; in a spreadsheet, save it as “CSV UTF-8”"
+        ) from None
     first = text.partition("\n")[0]
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
     if absent := [name for name in columns if name not in (reader.fieldnames or ())]:
-        raise ValueError(f"{path}: expected the columns {', '.join(columns)}, but {', '.join(absent)} is missing")
+        raise ValueError(
+            f"{path}: expected the columns {', '.join(columns)}, but {', '.join(absent)} is missing"
+        )
     return list(reader)
 
 
 def export(
-    results: dict[tuple[str, str], Result], assignments: dict[str, Assignment], out: Path, roster: list[dict[str, str]]
+    results: dict[tuple[str, str], Result],
+    assignments: dict[str, Assignment],
+    out: Path,
+    roster: list[dict[str, str]],
 ) -> int:
-    """Write grades.csv, written.csv, what Moodle and Canvas import, and the feedback; how many marks are still missing.
+    """Write grades.csv, written.csv, what Moodle and Canvas import, and the feedback; how many
+    marks are still missing.
 
-    written.csv is for the teacher: points filled in there are read at the next run, and never dropped. A grade that was
-    not given, or whose written part is not marked as it stands, is left blank for Moodle and Canvas, and is never a 0.
+    written.csv is for the teacher: points filled in there are read at the next run, and never
+    dropped. A grade that was not given, or whose written part is not marked as it stands, is left
+    blank for Moodle and Canvas, and is never a 0.
     """
     marked_rows = rows_by_hand(out)
     by_hand = {tuple(row[:3]): row for row in marked_rows}
     people = {student: person for student, _ in results if (person := person_of(student, roster))}
     for row in roster:
         folders = [student for student, person in people.items() if person is row]
-        student = next((f for f in folders if not MOODLE.match(f)), row["student"])  # Moodle numbers per assignment
+        student = next(
+            (f for f in folders if not MOODLE.match(f)), row["student"]
+        )  # Moodle numbers per assignment
         for name in assignments:
             if not any((folder, name) in results for folder in folders):
                 people[student] = row
@@ -230,20 +285,50 @@ def export(
             marked.append(None if note else points)
             sheet.append([student, name, question.name, blank(points), question.points, text, note])
         missing += (pending := marked.count(None))
-        total = None if result.score is None or pending else result.score + sum(points or 0 for points in marked)
+        total = (
+            None
+            if result.score is None or pending
+            else result.score + sum(points or 0 for points in marked)
+        )
         totals[student, name] = total
-        parts = "; ".join(f"{mark.part} {mark.points:g}/{mark.out_of:g}: {mark.message}" for mark in result.marks)
+        parts = "; ".join(
+            f"{mark.part} {mark.points:g}/{mark.out_of:g}: {mark.message}" for mark in result.marks
+        )
         status = result.status + (", the written part is still to be marked" if pending else "")
         highest = assignments[name].points if name in assignments else ""
         notes = "; ".join(result.notes)
-        grades.append([student, name, blank(result.score), result.out_of, blank(total), highest, status, parts, notes])
+        grades.append(
+            [
+                student,
+                name,
+                blank(result.score),
+                result.out_of,
+                blank(total),
+                highest,
+                status,
+                parts,
+                notes,
+            ]
+        )
         if name in assignments:
             page = out / name / "feedback" / f"{file_name(student)}.html"
             page.parent.mkdir(parents=True, exist_ok=True)
-            page.write_text(feedback_page(student, assignments[name], result, marked), encoding="utf-8")
+            page.write_text(
+                feedback_page(student, assignments[name], result, marked), encoding="utf-8"
+            )
     listed = {(safe(student), name, question) for student, name, question, *_ in sheet}
     sheet += [row for row in marked_rows if tuple(row[:3]) not in listed]
-    header = ["student", "assignment", "automatic", "automatic_max", "total", "total_max", "status", "parts", "notes"]
+    header = [
+        "student",
+        "assignment",
+        "automatic",
+        "automatic_max",
+        "total",
+        "total_max",
+        "status",
+        "parts",
+        "notes",
+    ]
     write_table(out / "grades.csv", header, grades, "utf-8-sig")
     write_table(out / "written.csv", WRITTEN, sheet, "utf-8-sig")
     for name, assignment in assignments.items():
@@ -257,12 +342,15 @@ def blank(value: float | None) -> str:
     return "" if value is None else f"{value:g}"
 
 
-def _letters(text: str) -> str:  # what a spreadsheet leaves of it: not the spaces, not our first apostrophe
+def _letters(
+    text: str,
+) -> str:  # what a spreadsheet leaves of it: not the spaces, not our first apostrophe
     return "".join(text.split()).lstrip("'")
 
 
 def rows_by_hand(out: Path) -> list[list[str]]:
-    """The rows of written.csv that the teacher has filled in; a ValueError for what is no number."""
+    """The rows of written.csv that the teacher has filled in; a ValueError for what is no
+    number."""
     found = []
     for row in read_table(out / "written.csv", WRITTEN[:-1]):
         if points := (row["points"] or "").strip():
@@ -270,13 +358,16 @@ def rows_by_hand(out: Path) -> list[list[str]]:
             try:
                 float(row["points"])
             except ValueError:
-                raise ValueError(f"written.csv: expected points for {row['student']}, got {points!r}") from None
+                raise ValueError(
+                    f"written.csv: expected points for {row['student']}, got {points!r}"
+                ) from None
             found.append([row.get(name) or "" for name in WRITTEN])
     return found
 
 
 def person_of(student: str, roster: list[dict[str, str]]) -> dict[str, str] | None:
-    """The roster's row for a submission: it names the folder, or what nbgrader, Moodle or Canvas made its name of."""
+    """The roster's row for a submission: it names the folder, or what nbgrader, Moodle or Canvas
+    made its name of."""
     moodle, canvas = MOODLE.match(student), re.search(r"_(\d+)$", student)
     ways = [("student", student), ("id", student), ("login", student), ("email", student)]
     ways += [("name", moodle["name"])] if moodle else []
@@ -291,8 +382,9 @@ def person_of(student: str, roster: list[dict[str, str]]) -> dict[str, str] | No
 def export_moodle(out: Path, name: str, assignment: Assignment, totals: dict, people: dict) -> None:
     """Moodle's grading worksheet: assignment → Upload grading worksheet.
 
-    Moodle finds a row's student by the identifier alone, and refuses a file without one of the columns Identifier,
-    Grade, and Last modified (grade). A row without a grade says nothing, lest it make one.
+    Moodle finds a row's student by the identifier alone, and refuses a file without one of the
+    columns Identifier, Grade, and Last modified (grade). A row without a grade says nothing, lest
+    it make one.
     """
     rows = []
     for (student, which), total in sorted(totals.items()):
@@ -302,19 +394,43 @@ def export_moodle(out: Path, name: str, assignment: Assignment, totals: dict, pe
             full_name = person.get("name") or (match["name"] if match else student)
             contact = [person.get("id", ""), person.get("email", "")]
             feedback = "" if total is None else f"See {file_name(student)}.html"
-            rows.append([identifier, full_name, *contact, blank(total), assignment.points, "-", feedback])
+            rows.append(
+                [identifier, full_name, *contact, blank(total), assignment.points, "-", feedback]
+            )
     header = ["Identifier", "Full name", "ID number", "Email address"]
     header += ["Grade", "Maximum Grade", "Last modified (grade)", "Feedback comments"]
     write_table(out / f"moodle-{name}.csv", header, rows)
 
 
-def export_canvas(out: Path, assignments: dict[str, Assignment], totals: dict, people: dict) -> None:
+def export_canvas(
+    out: Path, assignments: dict[str, Assignment], totals: dict, people: dict
+) -> None:
     """Canvas's gradebook: Grades → Import. The second line holds the points possible."""
-    rows: list[list[Any]] = [["    Points Possible", "", "", "", "", *(a.points for a in assignments.values())]]
+    rows: list[list[Any]] = [
+        ["    Points Possible", "", "", "", "", *(a.points for a in assignments.values())]
+    ]
     for student in sorted({student for student, _ in totals}):
         person, number = people.get(student, {}), re.search(r"_(\d+)$", student)
         identity = person.get("canvas_id") or (number[1] if number else "")
-        columns = [person.get("name") or student, identity, person.get("id", ""), person.get("login", "")]
-        rows.append([*columns, person.get("section", ""), *(blank(totals.get((student, n))) for n in assignments)])
-    header = ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", *(a.title for a in assignments.values())]
+        columns = [
+            person.get("name") or student,
+            identity,
+            person.get("id", ""),
+            person.get("login", ""),
+        ]
+        rows.append(
+            [
+                *columns,
+                person.get("section", ""),
+                *(blank(totals.get((student, n))) for n in assignments),
+            ]
+        )
+    header = [
+        "Student",
+        "ID",
+        "SIS User ID",
+        "SIS Login ID",
+        "Section",
+        *(a.title for a in assignments.values()),
+    ]
     write_table(out / "canvas.csv", header, rows)

@@ -13,10 +13,15 @@ import typer
 if TYPE_CHECKING:
     from minildm.grading.assignment import Assignment
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Release the assignments, and grade a class.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Release the assignments, and grade a class."
+)
 
 Source = Annotated[Path, typer.Option(help="the folder with the source notebooks")]
-Key = Annotated[str | None, typer.Option(envvar="MINILDM_COURSE_KEY", help="the course key; else that of --key-file")]
+Key = Annotated[
+    str | None,
+    typer.Option(envvar="MINILDM_COURSE_KEY", help="the course key; else that of --key-file"),
+]
 KeyFile = Annotated[Path, typer.Option(help="where the course key is kept; `release` makes one")]
 
 
@@ -28,9 +33,13 @@ def course_key(key: str | None, file: Path, make: bool = False) -> str:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as opened:
             opened.write(secrets.token_urlsafe(16) + "\n")
-        typer.echo(f"{file}: a new course key. Keep it, and keep it secret: grading needs the same one.")
+        typer.echo(
+            f"{file}: a new course key. Keep it, and keep it secret: grading needs the same one."
+        )
     if not file.is_file():
-        raise typer.BadParameter(f"expected a course key: --key, MINILDM_COURSE_KEY, or the file {file}")
+        raise typer.BadParameter(
+            f"expected a course key: --key, MINILDM_COURSE_KEY, or the file {file}"
+        )
     return file.read_text().strip()
 
 
@@ -46,17 +55,25 @@ def sources(folder: Path, key: str) -> dict[str, Assignment]:
 
 @app.command()
 def release(
-    out: Annotated[Path, typer.Option(help="where the students' notebooks go")] = Path("build/assignments"),
+    out: Annotated[Path, typer.Option(help="where the students' notebooks go")] = Path(
+        "build/assignments"
+    ),
     source: Source = Path("assignments"),
     key: Key = None,
     key_file: KeyFile = Path("course.key"),
-    repository: Annotated[str, typer.Option(help="owner/name on GitHub, for the badges")] = "minildm/minildm",
-    book: Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="the built book, for the zip")] = None,
+    repository: Annotated[
+        str, typer.Option(help="owner/name on GitHub, for the badges")
+    ] = "minildm/minildm",
+    book: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="the built book, for the zip")
+    ] = None,
 ) -> None:
     """Make the students' versions, without solutions and hidden tests, and a zip of them."""
     from minildm.grading.release import make_release
 
-    for path in make_release(sources(source, course_key(key, key_file, make=True)), out, repository, book):
+    for path in make_release(
+        sources(source, course_key(key, key_file, make=True)), out, repository, book
+    ):
         typer.echo(path)
 
 
@@ -71,7 +88,9 @@ def bounds() -> None:
 def unbounded() -> dict[str, str]:
     """The bounds that are missing here; all of them where the platform has no POSIX processes."""
     if os.name != "posix":
-        raise typer.BadParameter("grading needs Linux or macOS; on Windows use WSL 2, which is Linux")
+        raise typer.BadParameter(
+            "grading needs Linux or macOS; on Windows use WSL 2, which is Linux"
+        )
     from minildm.grading.sandbox.session import missing_bounds
 
     return missing_bounds()
@@ -79,17 +98,27 @@ def unbounded() -> dict[str, str]:
 
 @app.command()
 def grade(
-    submissions: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="a folder per student, or files")],
-    out: Annotated[Path, typer.Option(help="grades and feedback; what is graded there is not graded again")] = Path(
-        "build/grades"
-    ),
+    submissions: Annotated[
+        Path, typer.Argument(exists=True, file_okay=False, help="a folder per student, or files")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="grades and feedback; what is graded there is not graded again")
+    ] = Path("build/grades"),
     source: Source = Path("assignments"),
-    assignment: Annotated[str | None, typer.Option(help="all files belong to this assignment")] = None,
+    assignment: Annotated[
+        str | None, typer.Option(help="all files belong to this assignment")
+    ] = None,
     key: Key = None,
     key_file: KeyFile = Path("course.key"),
-    roster: Annotated[Path | None, typer.Option(help="CSV: student,name,id,email,canvas_id,login,section")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="submissions graded side by side, one core each")] = 2,
-    accept_missing_bounds: Annotated[bool, typer.Option(help="go on where a bound is missing, without asking")] = False,
+    roster: Annotated[
+        Path | None, typer.Option(help="CSV: student,name,id,email,canvas_id,login,section")
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="submissions graded side by side, one core each")
+    ] = 2,
+    accept_missing_bounds: Annotated[
+        bool, typer.Option(help="go on where a bound is missing, without asking")
+    ] = False,
 ) -> None:
     """Grade a class: every submission in a bounded process, every answer judged outside it."""
     from tqdm import tqdm
@@ -100,12 +129,16 @@ def grade(
     for name, meaning in missing.items():
         typer.echo(f"This machine cannot bound: {name}: {meaning}.", err=True)
     if missing and not accept_missing_bounds:
-        if not sys.stdin.isatty() or not typer.confirm("Go on all the same, with submissions that you trust so far?"):
+        if not sys.stdin.isatty() or not typer.confirm(
+            "Go on all the same, with submissions that you trust so far?"
+        ):
             typer.echo("Nothing was run. --accept-missing-bounds goes on without asking.", err=True)
             raise typer.Exit(2)
     assignments = sources(source, course_key(key, key_file))
     if assignment is not None and assignment not in assignments:
-        raise typer.BadParameter(f"expected an assignment of {', '.join(assignments)}, got {assignment}")
+        raise typer.BadParameter(
+            f"expected an assignment of {', '.join(assignments)}, got {assignment}"
+        )
     chosen = {assignment: assignments[assignment]} if assignment else assignments
     try:  # before anything takes long
         people = classroom.read_table(roster, ["student"]) if roster else []
@@ -124,14 +157,22 @@ def grade(
     look = sorted({student for (student, _), result in results.items() if result.score is None})
     results = classroom.kept_results(assignments, out) | results
     used = {name for _, name in results}
-    unmarked = classroom.export(results, {n: a for n, a in assignments.items() if n in used} or chosen, out, people)
-    typer.echo(f"{len(results)} rows in {out / 'grades.csv'}; to be looked at: {', '.join(look) or 'none'}")
+    unmarked = classroom.export(
+        results, {n: a for n, a in assignments.items() if n in used} or chosen, out, people
+    )
+    typer.echo(
+        f"{len(results)} rows in {out / 'grades.csv'}; to be looked at: {', '.join(look) or 'none'}"
+    )
     if unmarked:
-        typer.echo(f"{unmarked} written answers to mark: fill in {out / 'written.csv'} and run this again")
+        typer.echo(
+            f"{unmarked} written answers to mark: fill in {out / 'written.csv'} and run this again"
+        )
     known = {(classroom.safe(student), name) for student, name in results}
     strangers = {row[0] for row in classroom.rows_by_hand(out) if tuple(row[:2]) not in known}
     if strangers:
-        typer.echo(f"marks in written.csv that belong to no submission here: {', '.join(sorted(strangers))}")
+        typer.echo(
+            f"marks in written.csv that belong to no submission here: {', '.join(sorted(strangers))}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""What a student gets back: one HTML page, without a script, in which all that the submission said is plain text."""
+"""What a student gets back: one HTML page, without a script, in which all that the submission said
+is plain text."""
 
 from __future__ import annotations
 
@@ -14,19 +15,30 @@ tr { border-bottom: 1px solid #ccc } .right { color: #1b5e20 } .wrong { color: #
 """
 
 
-def feedback_page(student: str, assignment: Assignment, result: Result, marked: list[float | None]) -> str:
-    """The page: each part with its points and what was wrong, the written answers with their marks, the notes."""
+def feedback_page(
+    student: str, assignment: Assignment, result: Result, marked: list[float | None]
+) -> str:
+    """The page: each part with its points and what was wrong, the written answers with their marks,
+    the notes."""
     rows = []
     for mark in result.marks:
         kind = "right" if mark.points else "wrong"
         points = f"{mark.points:g} of {mark.out_of:g}"
-        rows.append([escape(mark.title), points, f'<span class="{kind}">{escape(mark.message)}</span>'])
+        rows.append(
+            [escape(mark.title), points, f'<span class="{kind}">{escape(mark.message)}</span>']
+        )
     for question, points in zip(assignment.written, marked, strict=False):
         shown = "not marked yet" if points is None else f"{points:g} of {question.points:g}"
-        answer = f"<pre>{escape(result.written.get(question.name) or 'nothing was handed in')}</pre>"
+        answer = (
+            f"<pre>{escape(result.written.get(question.name) or 'nothing was handed in')}</pre>"
+        )
         rows.append([escape(question.title), shown, answer])
     table = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>\n" for row in rows)
-    score = f"{result.score:g} of {result.out_of:g} points in the parts that the machine marks" if result.marks else ""
+    score = (
+        f"{result.score:g} of {result.out_of:g} points in the parts that the machine marks"
+        if result.marks
+        else ""
+    )
     notes = "".join(f"<li>{escape(note)}</li>" for note in result.notes)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{escape(assignment.title)}</title><style>{STYLE}</style></head>

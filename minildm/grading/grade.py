@@ -12,7 +12,9 @@ from minildm.grading.sandbox.session import PATIENCE, Died, Session
 from minildm.grading.sandbox.wire import encode, plain
 from minildm.grading.submission import Submission, Unreadable, opened, prepare, read_notebook
 
-MOST_STARTS = 4  # a step that ends the process is left out, and the others run again: so often at most
+MOST_STARTS = (
+    4  # a step that ends the process is left out, and the others run again: so often at most
+)
 EMPTY = "NotImplementedError"
 
 
@@ -27,7 +29,8 @@ class Mark(NamedTuple):
 
 
 class Result(NamedTuple):
-    """A submission's grade; `score` is None where a person has to look first, and `notes` say what happened."""
+    """A submission's grade; `score` is None where a person has to look first, and `notes` say what
+    happened."""
 
     status: str
     score: float | None
@@ -58,7 +61,12 @@ def grade(path: Path, assignment: Assignment, slot: int = 0, namespaces: bool = 
     marks = [mark(part, replies[part.name]) for part in assignment.parts]
     score = sum(m.points for m in marks)
     failed = [f"{name}: {error}" for name, error in errors.items() if not error.startswith(EMPTY)]
-    notes = submission.notes + notes + failed[:5] + ([f"and {len(failed) - 5} more"] if len(failed) > 5 else [])
+    notes = (
+        submission.notes
+        + notes
+        + failed[:5]
+        + ([f"and {len(failed) - 5} more"] if len(failed) > 5 else [])
+    )
     if all(mark.message.startswith(EMPTY) for mark in marks):
         notes.append("nothing filled in: the notebook is as it was released")
     status = "graded, with notes" if notes else "graded"
@@ -72,8 +80,9 @@ def run(
 ) -> tuple[dict[str, str], dict[str, Any], list[str]]:
     """Errors by cell, replies by part, and what had to be ended.
 
-    A step that kills the process costs itself only: the process is started again without it. On the clock, all cells
-    together have PATIENCE times the submission's seconds, and the questions as much again.
+    A step that kills the process costs itself only: the process is started again without it. On the
+    clock, all cells together have PATIENCE times the submission's seconds, and the questions as
+    much again.
     """
     patience = PATIENCE * assignment.limits.seconds
     until = time.monotonic() + patience
@@ -89,9 +98,13 @@ def run(
                     if number in left_out:
                         continue
                     if time.monotonic() > until:
-                        errors[step.name] = "not run, nor what follows: the cells took longer than allowed"
+                        errors[step.name] = (
+                            "not run, nor what follows: the cells took longer than allowed"
+                        )
                         break
-                    reply = session.request(step.name, assignment.step_seconds, until, cell=step.source)
+                    reply = session.request(
+                        step.name, assignment.step_seconds, until, cell=step.source
+                    )
                     errors.pop(step.name, None)
                     if reply["error"]:
                         errors[step.name] = str(reply["error"])[:600]
@@ -111,7 +124,9 @@ def run(
             else:
                 notes.append(str(death))
     for part in assignment.parts:
-        replies.setdefault(part.name, {"error": f"not reached: the process had to be started {MOST_STARTS} times"})
+        replies.setdefault(
+            part.name, {"error": f"not reached: the process had to be started {MOST_STARTS} times"}
+        )
     return errors, replies, notes
 
 

@@ -13,16 +13,21 @@ from minildm.grading.sandbox.wire import decode, encode
 
 
 def same(got: Any, expected: Any, what: str, rtol: float = 1e-4, atol: float = 1e-5) -> None:
-    """AssertionError, in words for a student, unless shape and values agree. The expected numbers are not told."""
+    """AssertionError, in words for a student, unless shape and values agree. The expected numbers
+    are not told."""
     assert got is not None, f"{what}: nothing was returned"
     got, expected = np.asarray(got), np.asarray(expected)
     assert got.dtype.kind in "biuf", f"{what}: expected numbers, got {got.dtype}"
-    assert got.shape == expected.shape, f"{what}: expected the shape {expected.shape}, got {got.shape}"
+    assert got.shape == expected.shape, (
+        f"{what}: expected the shape {expected.shape}, got {got.shape}"
+    )
     got, expected = got.astype(np.float64), expected.astype(np.float64)
     assert np.isfinite(got).all(), f"{what}: not all numbers are finite"
     wrong = ~np.isclose(got, expected, rtol=rtol, atol=atol)
     by = abs(got - expected).max(initial=0)
-    assert not wrong.any(), f"{what}: {wrong.mean():.0%} of the numbers are wrong, by up to {by:.3g}"
+    assert not wrong.any(), (
+        f"{what}: {wrong.mean():.0%} of the numbers are wrong, by up to {by:.3g}"
+    )
 
 
 def seed_of(rng: np.random.Generator) -> int:
@@ -30,11 +35,14 @@ def seed_of(rng: np.random.Generator) -> int:
     return int(rng.integers(2**31))
 
 
-def check(given: Callable, ask: Callable, judge: Callable, names: dict[str, Any], key: str = "teacher") -> None:
-    """Run a hidden test here and now, on what this notebook defines: for whoever writes or tries an assignment.
+def check(
+    given: Callable, ask: Callable, judge: Callable, names: dict[str, Any], key: str = "teacher"
+) -> None:
+    """Run a hidden test here and now, on what this notebook defines: for whoever writes or tries an
+    assignment.
 
-    The grader does not call it: there, `ask` runs beside the submission and `judge` in the grader, and what they say
-    to each other travels as it does here.
+    The grader does not call it: there, `ask` runs beside the submission and `judge` in the grader,
+    and what they say to each other travels as it does here.
     """
     question = given(course_rng(key, judge.__module__))
     answer = ask(Submission(names), decode(encode(question)))

@@ -1,4 +1,5 @@
-"""What students get: notebooks without solutions and hidden tests (by nbgrader's preprocessors), and a bundle."""
+"""What students get: notebooks without solutions and hidden tests (by nbgrader's preprocessors),
+and a bundle."""
 
 from __future__ import annotations
 
@@ -9,34 +10,55 @@ from typing import Any
 
 from minildm.grading.assignment import BADGE, Assignment, fingerprint, with_constants
 
-REPOSITORY = "minildm/minildm"  # owner/name on GitHub, for the badges, which look in its folder release/
+REPOSITORY = (
+    "minildm/minildm"  # owner/name on GitHub, for the badges, which look in its folder release/
+)
 
 
 def release(assignment: Assignment) -> Any:
-    """The student's version of a source notebook, as nbgrader's `generate_assignment` makes it; the key's constants."""
+    """The student's version of a source notebook, as nbgrader's `generate_assignment` makes it; the
+    key's constants."""
     import nbformat
-    from nbgrader.preprocessors import CheckCellMetadata, ClearHiddenTests, ClearOutput, ClearSolutions, LockCells
+    from nbgrader.preprocessors import (
+        CheckCellMetadata,
+        ClearHiddenTests,
+        ClearOutput,
+        ClearSolutions,
+        LockCells,
+    )
 
     notebook = nbformat.read(assignment.path, as_version=4)
     resources: dict[str, Any] = {"nbgrader": {}}
     for cell in notebook.cells:
         cell.source = with_constants(cell.source, assignment.key, assignment.name)
-    for preprocessor in (CheckCellMetadata, LockCells, ClearSolutions, ClearOutput, ClearHiddenTests):
+    for preprocessor in (
+        CheckCellMetadata,
+        LockCells,
+        ClearSolutions,
+        ClearOutput,
+        ClearHiddenTests,
+    ):
         notebook, resources = preprocessor().preprocess(notebook, resources)
     for cell in notebook.cells:
         cell.source = cell.source.rstrip() + ("\n" if not cell.source.strip() else "")
-    notebook.metadata["minildm"] = {"assignment": assignment.name, "key": fingerprint(assignment.key)}
+    notebook.metadata["minildm"] = {
+        "assignment": assignment.name,
+        "key": fingerprint(assignment.key),
+    }
     nbformat.validate(notebook)
     return notebook
 
 
 def with_badges(notebook: Any, assignment: Assignment, repository: str) -> Any:
-    """The notebook for Colab, Binder or a laptop without the course: badges, and a first cell that installs minildm."""
+    """The notebook for Colab, Binder or a laptop without the course: badges, and a first cell that
+    installs minildm."""
     import nbformat
 
     notebook = copy.deepcopy(notebook)
     colab = f"https://colab.research.google.com/github/{repository}/blob/main/release/{assignment.name}.ipynb"
-    binder = f"https://mybinder.org/v2/gh/{repository}/HEAD?labpath=release%2F{assignment.name}.ipynb"
+    binder = (
+        f"https://mybinder.org/v2/gh/{repository}/HEAD?labpath=release%2F{assignment.name}.ipynb"
+    )
     badges = (
         f"[![Open in Colab]({BADGE})]({colab}) "
         f"[![Open in Binder](https://mybinder.org/badge_logo.svg)]({binder})\n\n"
@@ -47,14 +69,21 @@ def with_badges(notebook: Any, assignment: Assignment, repository: str) -> Any:
         "try:\n    import minildm\nexcept ImportError:\n"
         f"    %pip install --quiet git+https://github.com/{repository}\n    import minildm"
     )
-    notebook.cells[1:1] = [nbformat.v4.new_markdown_cell(badges), nbformat.v4.new_code_cell(install)]
+    notebook.cells[1:1] = [
+        nbformat.v4.new_markdown_cell(badges),
+        nbformat.v4.new_code_cell(install),
+    ]
     return notebook
 
 
 def make_release(
-    assignments: dict[str, Assignment], out: Path, repository: str = REPOSITORY, book: Path | None = None
+    assignments: dict[str, Assignment],
+    out: Path,
+    repository: str = REPOSITORY,
+    book: Path | None = None,
 ) -> list[Path]:
-    """Write every release notebook to `out`, and a zip of all of them for students who do not use nbgrader.
+    """Write every release notebook to `out`, and a zip of all of them for students who do not use
+    nbgrader.
 
     book: the folder of the built book, for those who only read; it goes into the zip.
     """
@@ -68,7 +97,9 @@ def make_release(
             notebook = release(assignment)
             nbformat.write(notebook, out / f"{name}.ipynb")
             written.append(out / f"{name}.ipynb")
-            archive.writestr(f"{name}.ipynb", nbformat.writes(with_badges(notebook, assignment, repository)))
+            archive.writestr(
+                f"{name}.ipynb", nbformat.writes(with_badges(notebook, assignment, repository))
+            )
         archive.writestr("README.txt", README)
         for path in sorted(book.rglob("*")) if book else []:
             if path.is_file():

@@ -1,4 +1,5 @@
-"""A submitted notebook, read without trusting it, and made ready to run: which cells, and what was done to it."""
+"""A submitted notebook, read without trusting it, and made ready to run: which cells, and what was
+done to it."""
 
 from __future__ import annotations
 
@@ -18,10 +19,14 @@ from minildm.grading.assignment import BADGE, Assignment, fingerprint, nbgrader_
 
 LARGEST = 256 * 2**20  # bytes of a file that is looked at; outputs may be large, they are dropped
 LARGEST_TEXT = 4 * 2**20  # of what is left of it then
-UNANSWERED = ("your answer here", "")  # what stands in a written answer's cell before it is filled in
+UNANSWERED = (
+    "your answer here",
+    "",
+)  # what stands in a written answer's cell before it is filled in
 
-# Runs in a process of its own with little memory: a file of a stranger is parsed there, and all but what grading needs
-# of it (code, texts, nbgrader's marks) stays there: outputs, attachments, the state of widgets.
+# Runs in a process of its own with little memory: a file of a stranger is parsed there, and all but
+# what grading needs of it (code, texts, nbgrader's marks) stays there: outputs, attachments, the
+# state of widgets.
 READ = """
 import json, sys
 def only(metadata, *names):
@@ -64,7 +69,8 @@ class Submission(NamedTuple):
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-    """A submitted file, open: a plain one of a bearable size. Unreadable says what it is instead."""
+    """A submitted file, open: a plain one of a bearable size. Unreadable says what it is
+    instead."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
@@ -96,8 +102,12 @@ def read_notebook(path: Path) -> dict[str, Any]:
         except subprocess.TimeoutExpired as error:
             raise Unreadable("it takes too long to read") from error
     if done.returncode:
-        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["it needs too much memory"]
-        raise Unreadable(f"it is no readable notebook ({last[0].removeprefix('AssertionError: ')[:200]})")
+        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [
+            "it needs too much memory"
+        ]
+        raise Unreadable(
+            f"it is no readable notebook ({last[0].removeprefix('AssertionError: ')[:200]})"
+        )
     return json.loads(done.stdout)
 
 
@@ -110,7 +120,8 @@ def _limit_reader() -> None:
 
 
 def release_of(notebook: dict[str, Any]) -> dict[str, Any]:
-    """What the release has written into the notebook: which assignment, and the course key's fingerprint."""
+    """What the release has written into the notebook: which assignment, and the course key's
+    fingerprint."""
     own = notebook["metadata"].get("minildm")
     return own if isinstance(own, dict) else {}
 
@@ -125,10 +136,11 @@ def language_of(notebook: dict[str, Any]) -> str:
 
 
 def prepare(notebook: dict[str, Any], assignment: Assignment) -> Submission:
-    """The submission's cells in their order, the course's own cells restored; tests are not run, they are asked.
+    """The submission's cells in their order, the course's own cells restored; tests are not run,
+    they are asked.
 
-    What a submission is graded by is what it defines, so a cell that lost its name, was split, or stands twice is run
-    like any other. A note says so.
+    What a submission is graded by is what it defines, so a cell that lost its name, was split, or
+    stands twice is run like any other. A note says so.
     """
     if not language_of(notebook).startswith("python") and language_of(notebook) != "ipython":
         raise Unreadable(f"its kernel is {language_of(notebook)[:40]}, not Python")
@@ -156,7 +168,9 @@ def prepare(notebook: dict[str, Any], assignment: Assignment) -> Submission:
         elif source.strip() in looks:
             continue
         else:
-            own = next((key for key, text in locked.items() if text.strip() == source.strip()), None)
+            own = next(
+                (key for key, text in locked.items() if text.strip() == source.strip()), None
+            )
             locked.pop(own, None)
             steps.append(Step(f"cell {number}", source))
     if locked:
@@ -166,13 +180,19 @@ def prepare(notebook: dict[str, Any], assignment: Assignment) -> Submission:
     return Submission(steps, written, notes)
 
 
-def written_answers(notebook: dict[str, Any], assignment: Assignment) -> tuple[dict[str, str], list[str]]:
-    """The answers that a person marks, by question, and notes on those that do not stand in their own cell alone.
+def written_answers(
+    notebook: dict[str, Any], assignment: Assignment
+) -> tuple[dict[str, str], list[str]]:
+    """The answers that a person marks, by question, and notes on those that do not stand in their
+    own cell alone.
 
-    What a student writes into further cells below a question belongs to the answer; where the question itself is gone,
-    or no cell has its name any more, no text of the student's is left out.
+    What a student writes into further cells below a question belongs to the answer; where the
+    question itself is gone, or no cell has its name any more, no text of the student's is left out.
     """
-    course, questions = assignment.texts(), {question.name: question for question in assignment.written}
+    course, questions = (
+        assignment.texts(),
+        {question.name: question for question in assignment.written},
+    )
     named: dict[str, str] = {}
     own: list[tuple[str, str]] = []  # below which text of the course, what
     above = ""
@@ -190,10 +210,14 @@ def written_answers(notebook: dict[str, Any], assignment: Assignment) -> tuple[d
     written, notes = {}, []
     for name, question in questions.items():
         asked = any(place == question.below for place, _ in own)
-        others = [text for place, text in own if place == question.below or not (asked or name in named)]
+        others = [
+            text for place, text in own if place == question.below or not (asked or name in named)
+        ]
         written[name] = "\n\n".join(filter(None, [named.get(name, ""), *others]))[:20_000]
         if others:
-            notes.append(f"the answer to {name} was gathered from other cells: compare it with the notebook")
+            notes.append(
+                f"the answer to {name} was gathered from other cells: compare it with the notebook"
+            )
     return written, notes
 
 
@@ -205,14 +229,19 @@ def notes_on_names(names: list[str], assignment: Assignment) -> list[str]:
     gone = [name for name in expected if name not in names]
     twice = sorted({name for name in names if names.count(name) > 1})
     notes = [f"cells deleted or renamed: {', '.join(gone)}"] if gone else []
-    return notes + ([f"cells that stand twice, both run: {', '.join(twice)[:200]}"] if twice else [])
+    return notes + (
+        [f"cells that stand twice, both run: {', '.join(twice)[:200]}"] if twice else []
+    )
 
 
 def notes_on_imports(steps: list[Step], assignment: Assignment) -> list[str]:
-    """Where a solution imports the finished thing: no fault of its own, but the teacher should look."""
+    """Where a solution imports the finished thing: no fault of its own, but the teacher should
+    look."""
     ours = "\n".join(text_of(cell) for cell in assignment.cells if cell["cell_type"] == "code")
     found = {name for step in steps for name in imported(step.source)} - imported(ours)
-    borrowed = sorted(name for name in found if name.partition(".")[0] in ("minildm", "diffusers", "transformers"))
+    borrowed = sorted(
+        name for name in found if name.partition(".")[0] in ("minildm", "diffusers", "transformers")
+    )
     return [f"imports what it was to write? {', '.join(borrowed)[:200]}"] if borrowed else []
 
 
@@ -224,5 +253,8 @@ def imported(source: str) -> set[str]:
         return set()
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     return names | {
-        f"{node.module}.{alias.name}" for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names
+        f"{node.module}.{alias.name}"
+        for node in nodes
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
     }

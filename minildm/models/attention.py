@@ -1,5 +1,5 @@
-"""Attention, and the transformer that lets an image read a text (Vaswani et al. 2017; Rombach et al. 2022).
-Chapters 08 and 09."""
+"""Attention, and the transformer that lets an image read a text (Vaswani et al. 2017; Rombach et
+al. 2022). Chapters 08 and 09."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 
 class Attention(nn.Module):
-    """softmax(q·kᵀ/√d)·v in `heads` independent parts; self-attention without a context, else cross-attention.
+    """softmax(q·kᵀ/√d)·v in `heads` independent parts; self-attention without a context, else
+    cross-attention.
 
-    hidden_states: (B, N, query_dim); encoder_hidden_states: (B, L, cross_attention_dim). Returns (B, N, query_dim).
-    With `norm_num_groups` it is the attention block of autoencoder and unconditional U-Net: it takes an image
-    (B, query_dim, H, W), normalises it, attends from pixel to pixel and adds the result to the image.
+    hidden_states: (B, N, query_dim); encoder_hidden_states: (B, L, cross_attention_dim). Returns
+    (B, N, query_dim). With `norm_num_groups` it is the attention block of autoencoder and
+    unconditional U-Net: it takes an image (B, query_dim, H, W), normalises it, attends from pixel
+    to pixel and adds the result to the image.
     """
 
     def __init__(
@@ -41,28 +43,43 @@ class Attention(nn.Module):
     def forward(self, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None) -> Tensor:
         if self.group_norm is not None:
             tokens = self.group_norm(image_to_tokens(hidden_states).mT).mT
-            # A sum takes the memory layout of its first term: in this order, as in diffusers, channels-last.
+            # A sum takes the memory layout of its first term: in this order, as in diffusers,
+            # channels-last.
             return tokens_to_image(self.attend(tokens, tokens), hidden_states.shape) + hidden_states
-        return self.attend(hidden_states, hidden_states if encoder_hidden_states is None else encoder_hidden_states)
+        return self.attend(
+            hidden_states, hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        )
 
     def attend(self, x: Tensor, context: Tensor) -> Tensor:
-        q, k, v = (self.split_heads(y) for y in (self.to_q(x), self.to_k(context), self.to_v(context)))
+        q, k, v = (
+            self.split_heads(y) for y in (self.to_q(x), self.to_k(context), self.to_v(context))
+        )
         if self.slice_size is None:
             attended = F.scaled_dot_product_attention(q, k, v)
         else:  # the heads of all pictures in one row, and a few of them at a time
-            parts = zip(*(y.flatten(0, 1)[None].split(self.slice_size, dim=1) for y in (q, k, v)), strict=True)
-            attended = torch.cat([F.scaled_dot_product_attention(*part) for part in parts], dim=1).view_as(q)
+            parts = zip(
+                *(y.flatten(0, 1)[None].split(self.slice_size, dim=1) for y in (q, k, v)),
+                strict=True,
+            )
+            attended = torch.cat(
+                [F.scaled_dot_product_attention(*part) for part in parts], dim=1
+            ).view_as(q)
         return self.to_out[0](attended.transpose(1, 2).flatten(2))
 
     def set_attention_slice(self, slice_size: int | str | None = "auto") -> None:
-        """Attend for so many heads at a time: "auto" half of them, "max" one by one, None all at once again.
+        """Attend for so many heads at a time: "auto" half of them, "max" one by one, None all at
+        once again.
 
-        The result is the same. The memory is less where the table of all weights, (B, heads, N, L), is written down;
-        a fused kernel, which never writes it, has nothing to save.
+        The result is the same. The memory is less where the table of all weights, (B, heads, N, L),
+        is written down; a fused kernel, which never writes it, has nothing to save.
         """
         named = {"auto": max(1, self.heads // 2), "max": 1, None: None}
-        if slice_size not in named and not (isinstance(slice_size, int) and 1 <= slice_size <= self.heads):
-            raise ValueError(f'expected a slice_size of "auto", "max", None or 1 to {self.heads}, got {slice_size!r}')
+        if slice_size not in named and not (
+            isinstance(slice_size, int) and 1 <= slice_size <= self.heads
+        ):
+            raise ValueError(
+                f'expected a slice_size of "auto", "max", None or 1 to {self.heads}, got {slice_size!r}'
+            )
         self.slice_size = named.get(slice_size, slice_size)
 
     def split_heads(self, x: Tensor) -> Tensor:
@@ -72,8 +89,9 @@ class Attention(nn.Module):
     def get_attention_scores(self, x: Tensor, context: Tensor) -> Tensor:
         """The weights softmax(q·kᵀ/√d), to look at: (B, heads, N, L), each row sums to 1.
 
-        `layer.register_forward_hook(lambda layer, args, _: maps.append(layer.get_attention_scores(*args)))` keeps
-        those of every call of a cross-attention layer (`attn2`).
+        `layer.register_forward_hook(lambda layer, args, _:
+        maps.append(layer.get_attention_scores(*args)))` keeps those of every call of a
+        cross-attention layer (`attn2`).
         """
         q, k = self.split_heads(self.to_q(x)), self.split_heads(self.to_k(context))
         return (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(dim=-1)
@@ -92,7 +110,8 @@ class GEGLU(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """GEGLU to four times the width, and back. (`net.1` is diffusers' dropout, which has no weights.)"""
+    """GEGLU to four times the width, and back. (`net.1` is diffusers' dropout, which has no
+    weights.)"""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -103,12 +122,15 @@ class FeedForward(nn.Module):
 
 
 class BasicTransformerBlock(nn.Module):
-    """Self-attention, cross-attention to the context, feed-forward; each normalises its input and adds to it.
+    """Self-attention, cross-attention to the context, feed-forward; each normalises its input and
+    adds to it.
 
     hidden_states: (B, N, dim); encoder_hidden_states: (B, L, cross_attention_dim).
     """
 
-    def __init__(self, dim: int, num_attention_heads: int, attention_head_dim: int, cross_attention_dim: int):
+    def __init__(
+        self, dim: int, num_attention_heads: int, attention_head_dim: int, cross_attention_dim: int
+    ):
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
         self.attn1 = Attention(dim, num_attention_heads, attention_head_dim)
@@ -142,7 +164,9 @@ class Transformer2DModel(nn.Module):
     ):
         super().__init__()
         if in_channels % num_attention_heads:
-            raise ValueError(f"expected channels that {num_attention_heads} heads divide, got {in_channels}")
+            raise ValueError(
+                f"expected channels that {num_attention_heads} heads divide, got {in_channels}"
+            )
         head_dim = in_channels // num_attention_heads
         projection = nn.Linear if use_linear_projection else partial(nn.Conv2d, kernel_size=1)
         self.norm = nn.GroupNorm(norm_num_groups, in_channels, eps=1e-6)
@@ -166,7 +190,8 @@ def project(layer: nn.Linear | nn.Conv2d, tokens: Tensor) -> Tensor:
 
 
 def image_to_tokens(image: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, H·W, C), one token a pixel, row by row; a view if the image is channels-last."""
+    """(B, C, H, W) -> (B, H·W, C), one token a pixel, row by row; a view if the image is
+    channels-last."""
     return image.permute(0, 2, 3, 1).flatten(1, 2)
 
 

@@ -1,5 +1,5 @@
-"""The autoencoder that takes an image to a small latent and back (Kingma & Welling 2014; Rombach et al. 2022).
-Chapter 06."""
+"""The autoencoder that takes an image to a small latent and back (Kingma & Welling 2014; Rombach et
+al. 2022). Chapter 06."""
 
 from __future__ import annotations
 
@@ -22,10 +22,14 @@ class DownEncoderBlock2D(DownBlock2D):
 class UpDecoderBlock2D(nn.Module):
     """ResNets, then twice the size."""
 
-    def __init__(self, in_channels: int, out_channels: int, num_layers: int, resnet: dict, add_upsample: bool):
+    def __init__(
+        self, in_channels: int, out_channels: int, num_layers: int, resnet: dict, add_upsample: bool
+    ):
         super().__init__()
         widths = [in_channels] + num_layers * [out_channels]
-        self.resnets = nn.ModuleList(ResnetBlock2D(widths[i], widths[i + 1], **resnet) for i in range(num_layers))
+        self.resnets = nn.ModuleList(
+            ResnetBlock2D(widths[i], widths[i + 1], **resnet) for i in range(num_layers)
+        )
         self.upsamplers = nn.ModuleList([Upsample2D(out_channels)] if add_upsample else [])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -38,8 +42,8 @@ BLOCKS = {"DownEncoderBlock2D": DownEncoderBlock2D, "UpDecoderBlock2D": UpDecode
 
 
 class Encoder(nn.Module):
-    """Image (B, in_channels, H, W) -> mean and log-variance (B, 2·out_channels, H/f, W/f), f = 2^(blocks - 1);
-    with `double_z=False` one number each, (B, out_channels, H/f, W/f)."""
+    """Image (B, in_channels, H, W) -> mean and log-variance (B, 2·out_channels, H/f, W/f), f =
+    2^(blocks - 1); with `double_z=False` one number each, (B, out_channels, H/f, W/f)."""
 
     def __init__(
         self,
@@ -97,7 +101,13 @@ class Decoder(nn.Module):
         self.conv_in = nn.Conv2d(in_channels, widths[0], 3, padding=1)
         self.mid_block = UNetMidBlock2D(widths[0], resnet, attention)
         self.up_blocks = nn.ModuleList(
-            BLOCKS[name](widths[max(i - 1, 0)], widths[i], layers_per_block + 1, resnet, add_upsample=i < last)
+            BLOCKS[name](
+                widths[max(i - 1, 0)],
+                widths[i],
+                layers_per_block + 1,
+                resnet,
+                add_upsample=i < last,
+            )
             for i, name in enumerate(up_block_types)
         )
         self.conv_norm_out = nn.GroupNorm(norm_num_groups, widths[-1], eps=1e-6)
@@ -111,21 +121,29 @@ class Decoder(nn.Module):
 
 
 def shared_options(norm_num_groups: int, add_attention: bool) -> tuple[dict, dict | None]:
-    """The options of every ResNet, and of the one attention layer (a single head as wide as the image is deep)."""
+    """The options of every ResNet, and of the one attention layer (a single head as wide as the
+    image is deep)."""
     attention = {"dim_head": None, "bias": True, "norm_num_groups": norm_num_groups, "eps": 1e-6}
     return {"groups": norm_num_groups, "eps": 1e-6}, attention if add_attention else None
 
 
 def check_block_types(model: nn.Module) -> None:
-    """There is one type of block for the way down and one for the way up; a configuration names it for every size."""
-    for key, kind in (("down_block_types", "DownEncoderBlock2D"), ("up_block_types", "UpDecoderBlock2D")):
+    """There is one type of block for the way down and one for the way up; a configuration names it
+    for every size."""
+    for key, kind in (
+        ("down_block_types", "DownEncoderBlock2D"),
+        ("up_block_types", "UpDecoderBlock2D"),
+    ):
         expected = (kind,) * len(model.config.block_out_channels)
         if model.config[key] != expected:
-            raise ValueError(f"{type(model).__name__}: expected {key} = {expected}, got {model.config[key]}")
+            raise ValueError(
+                f"{type(model).__name__}: expected {key} = {expected}, got {model.config[key]}"
+            )
 
 
 class DiagonalGaussianDistribution:
-    """q(z|x) = N(mean, diag(exp(logvar))) from `parameters` (B, 2·C, h, w): means first, then log-variances.
+    """q(z|x) = N(mean, diag(exp(logvar))) from `parameters` (B, 2·C, h, w): means first, then
+    log-variances.
 
     The log-variance is kept within [-30, 20], so that neither it nor its exponential overflows.
     """
@@ -145,7 +163,9 @@ class DiagonalGaussianDistribution:
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """z = mean + std·ε, so that gradients reach both (the reparameterisation)."""
         device = self.mean.device if generator is None else generator.device
-        noise = torch.randn(self.mean.shape, generator=generator, dtype=self.mean.dtype, device=device)
+        noise = torch.randn(
+            self.mean.shape, generator=generator, dtype=self.mean.dtype, device=device
+        )
         return self.mean + self.std * noise.to(self.mean.device)
 
     def mode(self) -> Tensor:
@@ -160,8 +180,8 @@ class DiagonalGaussianDistribution:
 class AutoencoderKL(ModelMixin, nn.Module):
     """The `vae` of Stable Diffusion (CompVis: `first_stage_model`): images in [-1, 1] <-> latents.
 
-    The diffusion model sees `(z - shift_factor) · scaling_factor`, which has about unit variance; `encode` and
-    `decode` themselves apply neither.
+    The diffusion model sees `(z - shift_factor) · scaling_factor`, which has about unit variance;
+    `encode` and `decode` themselves apply neither.
     """
 
     unsupported = {"act_fn": ("silu", "swish")}
@@ -189,8 +209,14 @@ class AutoencoderKL(ModelMixin, nn.Module):
         shape = (block_out_channels, layers_per_block, norm_num_groups, mid_block_add_attention)
         self.encoder = Encoder(in_channels, latent_channels, down_block_types, *shape)
         self.decoder = Decoder(latent_channels, out_channels, up_block_types, *shape)
-        self.quant_conv = nn.Conv2d(2 * latent_channels, 2 * latent_channels, 1) if use_quant_conv else nn.Identity()
-        self.post_quant_conv = nn.Conv2d(latent_channels, latent_channels, 1) if use_post_quant_conv else nn.Identity()
+        self.quant_conv = (
+            nn.Conv2d(2 * latent_channels, 2 * latent_channels, 1)
+            if use_quant_conv
+            else nn.Identity()
+        )
+        self.post_quant_conv = (
+            nn.Conv2d(latent_channels, latent_channels, 1) if use_post_quant_conv else nn.Identity()
+        )
 
     @property
     def downscale_factor(self) -> int:
@@ -204,17 +230,25 @@ class AutoencoderKL(ModelMixin, nn.Module):
             raise ValueError(f"expected images (B, {channels}, H, W), got {tuple(x.shape)}")
         height, width = x.shape[2:]
         if height % factor or width % factor:
-            raise ValueError(f"expected an image whose sides are multiples of {factor}, got {height}x{width}")
+            raise ValueError(
+                f"expected an image whose sides are multiples of {factor}, got {height}x{width}"
+            )
         return DiagonalGaussianDistribution(self.quant_conv(self.encoder(x)))
 
     def decode(self, z: Tensor) -> Tensor:
-        """z: (B, latent_channels, h, w) -> images (B, out_channels, f·h, f·w), about [-1, 1], not clamped."""
+        """z: (B, latent_channels, h, w) -> images (B, out_channels, f·h, f·w), about [-1, 1], not
+        clamped."""
         if z.ndim != 4 or z.shape[1] != self.config.latent_channels:
-            raise ValueError(f"expected latents (B, {self.config.latent_channels}, h, w), got {tuple(z.shape)}")
+            raise ValueError(
+                f"expected latents (B, {self.config.latent_channels}, h, w), got {tuple(z.shape)}"
+            )
         return self.decoder(self.post_quant_conv(z))
 
     def forward(
-        self, sample: Tensor, sample_posterior: bool = False, generator: torch.Generator | None = None
+        self,
+        sample: Tensor,
+        sample_posterior: bool = False,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
         """There and back, through the mean or through a random z."""
         posterior = self.encode(sample)
@@ -222,7 +256,8 @@ class AutoencoderKL(ModelMixin, nn.Module):
 
 
 def with_scaling_factor(vae: AutoencoderKL, scaling_factor: float) -> AutoencoderKL:
-    """The same autoencoder, which remembers by what its latents are multiplied to have unit variance."""
+    """The same autoencoder, which remembers by what its latents are multiplied to have unit
+    variance."""
     scaled = AutoencoderKL.from_config(vae.config, scaling_factor=scaling_factor)
     scaled.load_state_dict(vae.state_dict())
     return scaled.eval().to(vae.device)

@@ -1,5 +1,5 @@
-"""The blocks that U-Net and autoencoder are built from: on the way down, in the middle, on the way up (Ho et al. 2020;
-Rombach et al. 2022). Chapters 04, 06 and 09."""
+"""The blocks that U-Net and autoencoder are built from: on the way down, in the middle, on the way
+up (Ho et al. 2020; Rombach et al. 2022). Chapters 04, 06 and 09."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from torch import Tensor, nn
 from minildm.models.attention import Attention, Transformer2DModel
 from minildm.models.resnet import Downsample2D, ResnetBlock2D, Upsample2D
 
-# Every block is a row of ResNets, with or without attention after each. `resnet` and `attention` hold the keyword
-# arguments that all layers of their kind share. `temb` is the embedded time (B, temb_channels), `context` the embedded
-# text (B, L, cross_attention_dim); either may be None where nothing reads it.
+# Every block is a row of ResNets, with or without attention after each. `resnet` and `attention`
+# hold the keyword arguments that all layers of their kind share. `temb` is the embedded time (B,
+# temb_channels), `context` the embedded text (B, L, cross_attention_dim); either may be None where
+# nothing reads it.
 
 
 class DownBlock2D(nn.Module):
-    """ResNets, then half the size. Returns the image and all it was on the way, which the way up will want."""
+    """ResNets, then half the size. Returns the image and all it was on the way, which the way up
+    will want."""
 
     attention_class: ClassVar[type[nn.Module] | None] = None
 
@@ -33,11 +35,17 @@ class DownBlock2D(nn.Module):
     ):
         super().__init__()
         widths = [in_channels] + num_layers * [out_channels]
-        self.resnets = nn.ModuleList(ResnetBlock2D(widths[i], widths[i + 1], **resnet) for i in range(num_layers))
+        self.resnets = nn.ModuleList(
+            ResnetBlock2D(widths[i], widths[i + 1], **resnet) for i in range(num_layers)
+        )
         self.attentions = attentions(self.attention_class, num_layers, out_channels, attention)
-        self.downsamplers = nn.ModuleList([Downsample2D(out_channels, downsample_padding)] if add_downsample else [])
+        self.downsamplers = nn.ModuleList(
+            [Downsample2D(out_channels, downsample_padding)] if add_downsample else []
+        )
 
-    def forward(self, x: Tensor, temb: Tensor | None, context: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+    def forward(
+        self, x: Tensor, temb: Tensor | None, context: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
         skips = []
         for resnet, attention in zip(self.resnets, self.attentions, strict=True):
             x = attention(resnet(x, temb), context)
@@ -68,9 +76,13 @@ class UNetMidBlock2D(nn.Module):
     def __init__(self, channels: int, resnet: dict[str, Any], attention: dict[str, Any] | None):
         super().__init__()
         self.resnets = nn.ModuleList(ResnetBlock2D(channels, channels, **resnet) for _ in range(2))
-        self.attentions = attentions(self.attention_class if attention else None, 1, channels, attention)
+        self.attentions = attentions(
+            self.attention_class if attention else None, 1, channels, attention
+        )
 
-    def forward(self, x: Tensor, temb: Tensor | None = None, context: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, temb: Tensor | None = None, context: Tensor | None = None
+    ) -> Tensor:
         x = self.attentions[0](self.resnets[0](x, temb), context)
         return self.resnets[1](x, temb)
 
@@ -84,7 +96,8 @@ class UNetMidBlock2DCrossAttn(UNetMidBlock2D):
 class UpBlock2D(nn.Module):
     """ResNets, each of which also gets what the way down had at this place; then twice the size.
 
-    `skips` is taken from the end. The size doubles to that of the next skip: an odd one comes back odd.
+    `skips` is taken from the end. The size doubles to that of the next skip: an odd one comes back
+    odd.
     """
 
     attention_class: ClassVar[type[nn.Module] | None] = None
@@ -104,10 +117,14 @@ class UpBlock2D(nn.Module):
             ResnetBlock2D(width + skip, out_channels, **resnet)
             for width, skip in zip(widths, skip_channels, strict=True)
         )
-        self.attentions = attentions(self.attention_class, len(skip_channels), out_channels, attention)
+        self.attentions = attentions(
+            self.attention_class, len(skip_channels), out_channels, attention
+        )
         self.upsamplers = nn.ModuleList([Upsample2D(out_channels)] if add_upsample else [])
 
-    def forward(self, x: Tensor, skips: list[Tensor], temb: Tensor, context: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, skips: list[Tensor], temb: Tensor, context: Tensor | None = None
+    ) -> Tensor:
         for resnet, attention in zip(self.resnets, self.attentions, strict=True):
             x = attention(resnet(torch.cat([x, skips.pop()], dim=1), temb), context)
         for upsampler in self.upsamplers:
@@ -134,11 +151,18 @@ class NoAttention(nn.Module):
         return x
 
 
-def attentions(kind: type[nn.Module] | None, num: int, channels: int, options: dict[str, Any] | None) -> nn.ModuleList:
-    """`num` layers of that kind; Attention gives each head `dim_head` channels, or has one head if that is None."""
+def attentions(
+    kind: type[nn.Module] | None, num: int, channels: int, options: dict[str, Any] | None
+) -> nn.ModuleList:
+    """`num` layers of that kind; Attention gives each head `dim_head` channels, or has one head if
+    that is None."""
     if kind is Attention:
         dim_head = options["dim_head"] or channels
         if dim_head > channels:
-            raise ValueError(f"expected an attention_head_dim of at most {channels}, the channels, got {dim_head}")
+            raise ValueError(
+                f"expected an attention_head_dim of at most {channels}, the channels, got {dim_head}"
+            )
         options = {**options, "heads": channels // dim_head, "dim_head": dim_head}
-    return nn.ModuleList(NoAttention() if kind is None else kind(channels, **options) for _ in range(num))
+    return nn.ModuleList(
+        NoAttention() if kind is None else kind(channels, **options) for _ in range(num)
+    )

@@ -1,8 +1,10 @@
-"""A small convolutional classifier: the examiner of `metrics.py` and the eyes of the perceptual loss. Chapter 12.
+"""A small convolutional classifier: the examiner of `metrics.py` and the eyes of the perceptual
+loss. Chapter 12.
 
-Two are trained for every data set, never the same one for both tasks: the *examiner* scores what a model draws and
-is in no loss; the *critic*, smaller and from another seed, gives the features of the perceptual loss.
-Judging with the network that one has trained against would be marking one's own homework.
+Two are trained for every data set, never the same one for both tasks: the *examiner* scores what a
+model draws and is in no loss; the *critic*, smaller and from another seed, gives the features of
+the perceptual loss. Judging with the network that one has trained against would be marking one's
+own homework.
 """
 
 from __future__ import annotations
@@ -30,8 +32,8 @@ class ConvBlock(nn.Sequential):
 class ImageClassifier(ModelMixin, nn.Module):
     """Logits of a picture's class; its `features` are the space in which pictures are compared.
 
-    Blocks of two convolutions, each followed by max-pooling that halves the picture, then two linear layers:
-    images (B, in_channels, sample_size, sample_size) in [-1, 1] -> (B, num_classes).
+    Blocks of two convolutions, each followed by max-pooling that halves the picture, then two
+    linear layers: images (B, in_channels, sample_size, sample_size) in [-1, 1] -> (B, num_classes).
     """
 
     def __init__(
@@ -44,14 +46,17 @@ class ImageClassifier(ModelMixin, nn.Module):
     ):
         super().__init__()
         widths = (in_channels, *block_out_channels)
-        self.blocks = nn.ModuleList(ConvBlock(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.blocks = nn.ModuleList(
+            ConvBlock(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
+        )
         self.pool = nn.MaxPool2d(2)
         side = sample_size >> len(block_out_channels)
         self.project = nn.Linear(block_out_channels[-1] * side * side, feature_dim)
         self.classify = nn.Linear(feature_dim, num_classes)
 
     def feature_maps(self, images: Tensor) -> list[Tensor]:
-        """The output of every block, fine to coarse: [(B, C_i, H / 2^i, W / 2^i)], for any H and W."""
+        """The output of every block, fine to coarse: [(B, C_i, H / 2^i, W / 2^i)], for any H and
+        W."""
         maps, x = [], images
         for i, block in enumerate(self.blocks):
             x = block(self.pool(x) if i else x)
@@ -62,7 +67,9 @@ class ImageClassifier(ModelMixin, nn.Module):
         """The last layer before the classes, (B, feature_dim). For Fréchet and kernel distance."""
         channels, side = self.config.in_channels, self.config.sample_size
         if images.shape[1:] != (channels, side, side):
-            raise ValueError(f"expected images (B, {channels}, {side}, {side}), got {tuple(images.shape)}")
+            raise ValueError(
+                f"expected images (B, {channels}, {side}, {side}), got {tuple(images.shape)}"
+            )
         return self.project(self.pool(self.feature_maps(images)[-1]).flatten(1))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -70,24 +77,32 @@ class ImageClassifier(ModelMixin, nn.Module):
 
 
 def jitter(
-    images: Tensor, generator: torch.Generator, rotation: float = 10, scale: float = 0.1, shift: float = 0.06
+    images: Tensor,
+    generator: torch.Generator,
+    rotation: float = 10,
+    scale: float = 0.1,
+    shift: float = 0.06,
 ) -> Tensor:
     """Each image rotated, scaled and shifted a little at random: the same digit, written once more.
 
-    rotation in degrees, scale and shift as fractions of the picture; (B, C, H, W) -> (B, C, H, W), -1 outside.
+    rotation in degrees, scale and shift as fractions of the picture; (B, C, H, W) -> (B, C, H, W),
+    -1 outside.
     """
     angle, size, dx, dy = (torch.rand(4, len(images), generator=generator) * 2 - 1) * torch.tensor(
         [[torch.pi * rotation / 180], [scale], [2 * shift], [2 * shift]]
     )
     size = 1 + size
-    rows = torch.stack([angle.cos() * size, -angle.sin() * size, dx, angle.sin() * size, angle.cos() * size, dy], 1)
+    rows = torch.stack(
+        [angle.cos() * size, -angle.sin() * size, dx, angle.sin() * size, angle.cos() * size, dy], 1
+    )
     grid = nn.functional.affine_grid(rows.view(-1, 2, 3), list(images.shape), align_corners=False)
     return nn.functional.grid_sample(images + 1, grid, align_corners=False) - 1
 
 
 def shift_and_mirror(images: Tensor, generator: torch.Generator, most: int = 4) -> Tensor:
-    """Each image moved by up to `most` pixels, its rim reflected where it leaves the frame, and half of them mirrored:
-    the same photograph, taken once more (He et al. 2016, section 4.2). (B, C, H, W) -> (B, C, H, W)."""
+    """Each image moved by up to `most` pixels, its rim reflected where it leaves the frame, and
+    half of them mirrored: the same photograph, taken once more (He et al. 2016, section 4.2). (B,
+        C, H, W) -> (B, C, H, W)."""
     count, _, height, width = images.shape
     top, left = torch.randint(2 * most + 1, (2, count, 1), generator=generator)
     columns = left + torch.arange(width)
@@ -99,10 +114,17 @@ def shift_and_mirror(images: Tensor, generator: torch.Generator, most: int = 4) 
 
 
 @torch.no_grad()
-def extract(examiner: ImageClassifier, images: Tensor, batch_size: int = 100) -> tuple[Tensor, Tensor]:
-    """Features (N, D) and predicted classes (N,) of images (N, C, H, W) in [-1, 1]. The examiner: in eval mode."""
+def extract(
+    examiner: ImageClassifier, images: Tensor, batch_size: int = 100
+) -> tuple[Tensor, Tensor]:
+    """Features (N, D) and predicted classes (N,) of images (N, C, H, W) in [-1, 1]. The examiner:
+    in eval mode."""
     if examiner.training:
-        raise ValueError("expected the examiner in evaluation mode (examiner.eval()), got training mode")
-    features = torch.cat([examiner.features(batch.to(examiner.device)).cpu() for batch in images.split(batch_size)])
+        raise ValueError(
+            "expected the examiner in evaluation mode (examiner.eval()), got training mode"
+        )
+    features = torch.cat(
+        [examiner.features(batch.to(examiner.device)).cpu() for batch in images.split(batch_size)]
+    )
     logits = examiner.classify(features.to(examiner.device).relu()).cpu()
     return features, logits.argmax(1)

@@ -1,5 +1,5 @@
-"""A transformer in the U-Net's place: patches of the latent are its words, and time and class steer every block through
-its normalisation (Peebles & Xie 2023). Chapter 14."""
+"""A transformer in the U-Net's place: patches of the latent are its words, and time and class steer
+every block through its normalisation (Peebles & Xie 2023). Chapter 14."""
 
 from __future__ import annotations
 
@@ -15,18 +15,23 @@ from minildm.models.embeddings import TimestepEmbedding, Timesteps
 
 
 def get_2d_sincos_pos_embed(embed_dim: int, grid_size: int) -> Tensor:
-    """Where each cell of a grid is: sines and cosines of its column, then of its row; (grid_size², embed_dim), float64.
+    """Where each cell of a grid is: sines and cosines of its column, then of its row; (grid_size²,
+    embed_dim), float64.
 
-    Each half is [sin(p·w_i), cos(p·w_i)] with w_i = 10000^(-4i / embed_dim), as in Vaswani et al. 2017.
+    Each half is [sin(p·w_i), cos(p·w_i)] with w_i = 10000^(-4i / embed_dim), as in Vaswani et al.
+    2017.
     """
-    frequencies = torch.exp(-math.log(10000) * torch.arange(embed_dim // 4, dtype=torch.float64) * 4 / embed_dim)
+    frequencies = torch.exp(
+        -math.log(10000) * torch.arange(embed_dim // 4, dtype=torch.float64) * 4 / embed_dim
+    )
     row, column = torch.meshgrid(*2 * [torch.arange(grid_size, dtype=torch.float64)], indexing="ij")
     angles = [place.reshape(-1, 1) * frequencies for place in (column, row)]
     return torch.cat([part for angle in angles for part in (angle.sin(), angle.cos())], dim=1)
 
 
 class PatchEmbed(nn.Module):
-    """Patches as tokens: (B, in_channels, H, W) -> (B, H·W / patch_size², embed_dim), row by row, with their place."""
+    """Patches as tokens: (B, in_channels, H, W) -> (B, H·W / patch_size², embed_dim), row by row,
+    with their place."""
 
     def __init__(self, sample_size: int, patch_size: int, in_channels: int, embed_dim: int):
         super().__init__()
@@ -39,9 +44,11 @@ class PatchEmbed(nn.Module):
 
 
 class LabelEmbedding(nn.Module):
-    """A vector for each class, and one more for none: class_labels (B,), up to and with num_classes -> (B, D).
+    """A vector for each class, and one more for none: class_labels (B,), up to and with num_classes
+    -> (B, D).
 
-    Which labels a training drops, so that guidance has something to guide from, is for its batches to say.
+    Which labels a training drops, so that guidance has something to guide from, is for its batches
+    to say.
     """
 
     def __init__(self, num_classes: int, hidden_size: int):
@@ -67,8 +74,9 @@ class CombinedTimestepLabelEmbeddings(nn.Module):
 
 
 class AdaLayerNormZero(nn.Module):
-    """A layer norm without weights of its own: time and class give the shift, the scale, and the gate that the branch
-    behind it passes; once for attention, once for the feed-forward layer. Peebles & Xie 2023, section 3.2.
+    """A layer norm without weights of its own: time and class give the shift, the scale, and the
+    gate that the branch behind it passes; once for attention, once for the feed-forward layer.
+    Peebles & Xie 2023, section 3.2.
 
     Returns the normalised tokens (B, N, D), then gate, shift, scale, gate, each (B, 1, D).
     """
@@ -110,16 +118,28 @@ class GELUFeedForward(FeedForward):
 
 
 class DiTBlock(nn.Module):
-    """Attention and feed-forward, each normalised, modulated, gated and added: tokens (B, N, D) -> (B, N, D).
+    """Attention and feed-forward, each normalised, modulated, gated and added: tokens (B, N, D) ->
+    (B, N, D).
 
     The gates begin at zero, so the block begins as the identity.
     """
 
-    def __init__(self, dim: int, heads: int, dim_head: int, num_classes: int, bias: bool, affine: bool, eps: float):
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        dim_head: int,
+        num_classes: int,
+        bias: bool,
+        affine: bool,
+        eps: float,
+    ):
         super().__init__()
         self.norm1 = AdaLayerNormZero(dim, num_classes)
         self.attn1 = Attention(dim, heads, dim_head, bias=bias)
-        self.norm3 = nn.LayerNorm(dim, eps, elementwise_affine=affine)  # a norm2 would stand before cross-attention
+        self.norm3 = nn.LayerNorm(
+            dim, eps, elementwise_affine=affine
+        )  # a norm2 would stand before cross-attention
         self.ff = GELUFeedForward(dim)
 
     def forward(self, x: Tensor, timestep: Tensor, class_labels: Tensor) -> Tensor:
@@ -131,8 +151,8 @@ class DiTBlock(nn.Module):
 class DiTTransformer2DModel(ModelMixin, nn.Module):
     """The diffusion transformer: patches, blocks, patches. It is told the time and a class.
 
-    As in diffusers every block has an embedding of time and class of its own; the paper's blocks share one, so a
-    checkpoint of the paper's has it as often as there are blocks.
+    As in diffusers every block has an embedding of time and class of its own; the paper's blocks
+    share one, so a checkpoint of the paper's has it as often as there are blocks.
     """
 
     unsupported = {
@@ -167,7 +187,9 @@ class DiTTransformer2DModel(ModelMixin, nn.Module):
         sizes = (dim, num_attention_heads, attention_head_dim, num_embeds_ada_norm)
         options = (attention_bias, norm_elementwise_affine, norm_eps)
         self.pos_embed = PatchEmbed(sample_size, patch_size, in_channels, dim)
-        self.transformer_blocks = nn.ModuleList(DiTBlock(*sizes, *options) for _ in range(num_layers))
+        self.transformer_blocks = nn.ModuleList(
+            DiTBlock(*sizes, *options) for _ in range(num_layers)
+        )
         self.norm_out = nn.LayerNorm(dim, eps=1e-6, elementwise_affine=False)
         self.proj_out_1 = nn.Linear(dim, 2 * dim)
         self.proj_out_2 = nn.Linear(dim, patch_size**2 * (out_channels or in_channels))
@@ -177,17 +199,26 @@ class DiTTransformer2DModel(ModelMixin, nn.Module):
         """The paper's first weights: every branch and the output begin at zero."""
         for layer in self.modules():
             if isinstance(layer, (nn.Linear, nn.Conv2d)):
-                nn.init.xavier_uniform_(layer.weight.flatten(1))  # a view: a convolution of patches is a linear layer
+                nn.init.xavier_uniform_(
+                    layer.weight.flatten(1)
+                )  # a view: a convolution of patches is a linear layer
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
             elif isinstance(layer, CombinedTimestepLabelEmbeddings):
                 nn.init.normal_(layer.class_embedder.embedding_table.weight, std=0.02)
-        for layer in [*(block.norm1.linear for block in self.transformer_blocks), self.proj_out_1, self.proj_out_2]:
+        for layer in [
+            *(block.norm1.linear for block in self.transformer_blocks),
+            self.proj_out_1,
+            self.proj_out_2,
+        ]:
             nn.init.zeros_(layer.weight)
 
-    def forward(self, hidden_states: Tensor, timestep: Tensor | float, class_labels: Tensor) -> Tensor:
-        """hidden_states: (B, in_channels, sample_size, sample_size); timestep: a number or (B,); class_labels: (B,)
-        int, num_embeds_ada_norm for no class. Returns (B, out_channels, sample_size, sample_size)."""
+    def forward(
+        self, hidden_states: Tensor, timestep: Tensor | float, class_labels: Tensor
+    ) -> Tensor:
+        """hidden_states: (B, in_channels, sample_size, sample_size); timestep: a number or (B,);
+        class_labels: (B,) int, num_embeds_ada_norm for no class. Returns (B, out_channels,
+            sample_size, sample_size)."""
         config, batch = self.config, len(hidden_states)
         expected = (config.in_channels, config.sample_size, config.sample_size)
         if hidden_states.shape[1:] != expected:
@@ -197,7 +228,9 @@ class DiTTransformer2DModel(ModelMixin, nn.Module):
         timestep = torch.as_tensor(timestep, device=self.device)
         if timestep.numel() not in (1, batch) or class_labels.shape != (batch,):
             got = f"{tuple(timestep.shape)} and {tuple(class_labels.shape)}"
-            raise ValueError(f"expected one timestep, or one per sample, and a label each ({batch}), got {got}")
+            raise ValueError(
+                f"expected one timestep, or one per sample, and a label each ({batch}), got {got}"
+            )
         told = timestep.reshape(-1).expand(batch), class_labels
 
         x = self.pos_embed(hidden_states)
@@ -209,7 +242,8 @@ class DiTTransformer2DModel(ModelMixin, nn.Module):
         return self.unpatchify(x)
 
     def unpatchify(self, x: Tensor) -> Tensor:
-        """Tokens (B, N, patch_size²·C) -> (B, C, H, W); in a token the channels of one pixel lie together."""
+        """Tokens (B, N, patch_size²·C) -> (B, C, H, W); in a token the channels of one pixel lie
+        together."""
         cells, p = self.config.sample_size // self.config.patch_size, self.config.patch_size
         x = x.unflatten(2, (p, p, -1)).unflatten(1, (cells, cells))  # (B, row, column, p, p, C)
         return x.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)

@@ -1,5 +1,5 @@
-"""The timestep as a vector: sines and cosines of many frequencies (Vaswani et al. 2017; Ho et al. 2020), then a small
-network. Chapter 04."""
+"""The timestep as a vector: sines and cosines of many frequencies (Vaswani et al. 2017; Ho et al.
+2020), then a small network. Chapter 04."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ def get_timestep_embedding(
     downscale_freq_shift: float = 1,
     max_period: float = 10000,
 ) -> Tensor:
-    """[sin(t·w_i), cos(t·w_i)] with w_i = max_period^(-i / (embedding_dim/2 - downscale_freq_shift)).
+    """[sin(t·w_i), cos(t·w_i)] with w_i = max_period^(-i / (embedding_dim/2 -
+    downscale_freq_shift)).
 
-    timesteps: (B,), may be fractional. Returns (B, embedding_dim), float32; the cosines come first with
-    `flip_sin_to_cos`; an odd dimension ends in a zero.
+    timesteps: (B,), may be fractional. Returns (B, embedding_dim), float32; the cosines come first
+    with `flip_sin_to_cos`; an odd dimension ends in a zero.
     """
     half = embedding_dim // 2
-    exponents = -math.log(max_period) * torch.arange(half, dtype=torch.float32, device=timesteps.device)
+    exponents = -math.log(max_period) * torch.arange(
+        half, dtype=torch.float32, device=timesteps.device
+    )
     angles = timesteps[:, None].float() * torch.exp(exponents / (half - downscale_freq_shift))
     parts = [angles.cos(), angles.sin()] if flip_sin_to_cos else [angles.sin(), angles.cos()]
     return F.pad(torch.cat(parts, dim=-1), (0, embedding_dim % 2))
@@ -39,7 +42,9 @@ class Timesteps(nn.Module):
         self.downscale_freq_shift = downscale_freq_shift
 
     def forward(self, timesteps: Tensor) -> Tensor:
-        return get_timestep_embedding(timesteps, self.num_channels, self.flip_sin_to_cos, self.downscale_freq_shift)
+        return get_timestep_embedding(
+            timesteps, self.num_channels, self.flip_sin_to_cos, self.downscale_freq_shift
+        )
 
 
 class TimestepEmbedding(nn.Module):

@@ -1,5 +1,5 @@
-"""The convolutional layers of U-Net and autoencoder: the residual block, halving, doubling (He et al. 2016; Ho et al.
-2020). Chapter 04."""
+"""The convolutional layers of U-Net and autoencoder: the residual block, halving, doubling (He et
+al. 2016; Ho et al. 2020). Chapter 04."""
 
 from __future__ import annotations
 
@@ -26,11 +26,15 @@ class ResnetBlock2D(nn.Module):
         super().__init__()
         self.norm1 = nn.GroupNorm(groups, in_channels, eps)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.time_emb_proj = None if temb_channels is None else nn.Linear(temb_channels, out_channels)
+        self.time_emb_proj = (
+            None if temb_channels is None else nn.Linear(temb_channels, out_channels)
+        )
         self.norm2 = nn.GroupNorm(groups, out_channels, eps)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
-        self.conv_shortcut = None if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
+        self.conv_shortcut = (
+            None if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
+        )
 
     def forward(self, x: Tensor, temb: Tensor | None = None) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
@@ -43,8 +47,8 @@ class ResnetBlock2D(nn.Module):
 class Downsample2D(nn.Module):
     """A 3x3 convolution of stride 2: (B, C, H, W) -> (B, C, H/2, W/2).
 
-    `padding=1` pads all four sides (an odd side is rounded up); `padding=0`, as in the autoencoder and in the first
-    DDPM checkpoints, pads right and bottom only (an odd side is rounded down).
+    `padding=1` pads all four sides (an odd side is rounded up); `padding=0`, as in the autoencoder
+    and in the first DDPM checkpoints, pads right and bottom only (an odd side is rounded down).
     """
 
     def __init__(self, channels: int, padding: int = 1):
@@ -57,7 +61,8 @@ class Downsample2D(nn.Module):
 
 
 class Upsample2D(nn.Module):
-    """Nearest neighbours, then a 3x3 convolution: (B, C, H, W) -> (B, C, 2H, 2W), or (B, C, *output_size)."""
+    """Nearest neighbours, then a 3x3 convolution: (B, C, H, W) -> (B, C, 2H, 2W), or (B, C,
+    *output_size)."""
 
     def __init__(self, channels: int):
         super().__init__()

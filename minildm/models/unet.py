@@ -1,5 +1,5 @@
-"""The U-Net that predicts the noise, without text or with it (Ronneberger et al. 2015; Ho et al. 2020; Rombach et al.
-2022). Chapters 04, 07 and 09."""
+"""The U-Net that predicts the noise, without text or with it (Ronneberger et al. 2015; Ho et al.
+2020; Rombach et al. 2022). Chapters 04, 07 and 09."""
 
 from __future__ import annotations
 
@@ -31,38 +31,71 @@ class _UNet(ModelMixin, nn.Module):
     blocks: ClassVar[dict[str, type[nn.Module]]]
 
     def build_down(self, resnet: dict[str, Any], attentions_at: list[dict[str, Any]]) -> list[int]:
-        """Make the layers of the way down and the middle that `self.config` asks for; `attentions_at` has the options
-        of each down block. Returns the channels of the skips."""
-        config, widths, num_layers = self.config, self.config.block_out_channels, self.config.layers_per_block
+        """Make the layers of the way down and the middle that `self.config` asks for;
+        `attentions_at` has the options of each down block. Returns the channels of the skips."""
+        config, widths, num_layers = (
+            self.config,
+            self.config.block_out_channels,
+            self.config.layers_per_block,
+        )
         for key in ("down_block_types", "up_block_types"):
             if len(config.get(key, widths)) != len(widths):
-                raise ValueError(f"expected as many {key} as block_out_channels ({len(widths)}), got {config[key]}")
-        for key in ("layers_per_block", "norm_num_groups", "transformer_layers_per_block", "cross_attention_dim"):
+                raise ValueError(
+                    f"expected as many {key} as block_out_channels ({len(widths)}), got {config[key]}"
+                )
+        for key in (
+            "layers_per_block",
+            "norm_num_groups",
+            "transformer_layers_per_block",
+            "cross_attention_dim",
+        ):
             if not isinstance(config.get(key, 1), int):  # later U-Nets have one for each block
-                raise ValueError(f"{type(self).__name__} supports only one number as {key}, got {config[key]!r}")
+                raise ValueError(
+                    f"{type(self).__name__} supports only one number as {key}, got {config[key]!r}"
+                )
         last, temb_channels = len(widths) - 1, 4 * widths[0]
 
         self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
         self.time_proj = Timesteps(widths[0], config.flip_sin_to_cos, config.freq_shift)
         self.time_embedding = TimestepEmbedding(widths[0], temb_channels)
 
-        self.down_blocks, self.up_blocks = nn.ModuleList(), nn.ModuleList()  # the way up stays empty in a ControlNet
-        channels, skip_channels = widths[0], [widths[0]]  # what conv_in leaves; the blocks put theirs on top
+        self.down_blocks, self.up_blocks = (
+            nn.ModuleList(),
+            nn.ModuleList(),
+        )  # the way up stays empty in a ControlNet
+        channels, skip_channels = (
+            widths[0],
+            [widths[0]],
+        )  # what conv_in leaves; the blocks put theirs on top
         for i, name in enumerate(config.down_block_types):
-            sizes = (channels, widths[i], num_layers, resnet, attentions_at[i], i < last, config.downsample_padding)
+            sizes = (
+                channels,
+                widths[i],
+                num_layers,
+                resnet,
+                attentions_at[i],
+                i < last,
+                config.downsample_padding,
+            )
             self.down_blocks.append(self.block_class(name, "Down")(*sizes))
             channels = widths[i]
             skip_channels += [channels] * (num_layers + (i < last))
 
         self.mid_block = None
         if config.mid_block_type is not None:
-            self.mid_block = self.block_class(config.mid_block_type, "Mid")(channels, resnet, attentions_at[last])
+            self.mid_block = self.block_class(config.mid_block_type, "Mid")(
+                channels, resnet, attentions_at[last]
+            )
         return skip_channels
 
     def build(self, resnet: dict[str, Any], attentions_at: list[dict[str, Any]]) -> None:
         """Make all layers: those of the way down and the middle, then those of the way up."""
         skip_channels = self.build_down(resnet, attentions_at)
-        config, widths, num_layers = self.config, self.config.block_out_channels, self.config.layers_per_block
+        config, widths, num_layers = (
+            self.config,
+            self.config.block_out_channels,
+            self.config.layers_per_block,
+        )
         channels, last = widths[-1], len(widths) - 1
         for i, name in zip(range(last, -1, -1), config.up_block_types, strict=True):
             taken = [skip_channels.pop() for _ in range(num_layers + 1)]
@@ -76,17 +109,25 @@ class _UNet(ModelMixin, nn.Module):
     def block_class(self, name: str, place: str) -> type[nn.Module]:
         possible = {key: block for key, block in self.blocks.items() if place in key}
         if name not in possible:
-            raise ValueError(f"{type(self).__name__}: expected one of {', '.join(possible)}, got {name!r}")
+            raise ValueError(
+                f"{type(self).__name__}: expected one of {', '.join(possible)}, got {name!r}"
+            )
         return possible[name]
 
     def embed_time(self, timestep: Tensor | float, batch: int) -> Tensor:
         """A number, or one per sample -> (batch, temb_channels)."""
         timestep = torch.as_tensor(timestep, device=self.device)
         if timestep.numel() not in (1, batch):
-            raise ValueError(f"expected one timestep, or one per sample ({batch}), got {tuple(timestep.shape)}")
-        return self.time_embedding(self.time_proj(timestep.reshape(-1).expand(batch)).to(self.dtype))
+            raise ValueError(
+                f"expected one timestep, or one per sample ({batch}), got {tuple(timestep.shape)}"
+            )
+        return self.time_embedding(
+            self.time_proj(timestep.reshape(-1).expand(batch)).to(self.dtype)
+        )
 
-    def encode(self, x: Tensor, temb: Tensor, context: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+    def encode(
+        self, x: Tensor, temb: Tensor, context: Tensor | None
+    ) -> tuple[Tensor, list[Tensor]]:
         """Down and middle: what `conv_in` leaves -> what the middle leaves, and the skips."""
         skips = [x]
         for block in self.down_blocks:
@@ -104,11 +145,14 @@ class _UNet(ModelMixin, nn.Module):
         skip_residuals: Sequence[Tensor] | None = None,
         mid_residual: Tensor | None = None,
     ) -> Tensor:
-        """Down, middle, up: (B, in_channels, H, W) -> (B, out_channels, H, W). The residuals are added in between."""
+        """Down, middle, up: (B, in_channels, H, W) -> (B, out_channels, H, W). The residuals are
+        added in between."""
         x, skips = self.encode(self.conv_in(sample), temb, context)
         if skip_residuals is not None:
             if len(skip_residuals) != len(skips):
-                raise ValueError(f"expected {len(skips)} residuals, one for each skip, got {len(skip_residuals)}")
+                raise ValueError(
+                    f"expected {len(skips)} residuals, one for each skip, got {len(skip_residuals)}"
+                )
             skips = [skip + residual for skip, residual in zip(skips, skip_residuals, strict=True)]
         if mid_residual is not None:
             x = x + mid_residual
@@ -124,11 +168,14 @@ class _UNet(ModelMixin, nn.Module):
 
     def check_sample(self, sample: Tensor) -> None:
         if sample.ndim != 4 or sample.shape[1] != self.config.in_channels:
-            raise ValueError(f"expected a sample (B, {self.config.in_channels}, H, W), got {tuple(sample.shape)}")
+            raise ValueError(
+                f"expected a sample (B, {self.config.in_channels}, H, W), got {tuple(sample.shape)}"
+            )
 
 
 class UNet2DModel(_UNet):
-    """A U-Net that knows the time and, with `num_class_embeds`, a class label. Chapters 03 to 05."""
+    """A U-Net that knows the time and, with `num_class_embeds`, a class label. Chapters 03 to
+    05."""
 
     blocks = {
         "DownBlock2D": DownBlock2D,
@@ -155,9 +202,19 @@ class UNet2DModel(_UNet):
         out_channels: int = 3,
         freq_shift: int = 0,
         flip_sin_to_cos: bool = True,
-        down_block_types: tuple[str, ...] = ("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
+        down_block_types: tuple[str, ...] = (
+            "DownBlock2D",
+            "AttnDownBlock2D",
+            "AttnDownBlock2D",
+            "AttnDownBlock2D",
+        ),
         mid_block_type: str | None = "UNetMidBlock2D",
-        up_block_types: tuple[str, ...] = ("AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+        up_block_types: tuple[str, ...] = (
+            "AttnUpBlock2D",
+            "AttnUpBlock2D",
+            "AttnUpBlock2D",
+            "UpBlock2D",
+        ),
         block_out_channels: tuple[int, ...] = (224, 448, 672, 896),
         layers_per_block: int = 2,
         downsample_padding: int = 1,
@@ -168,18 +225,33 @@ class UNet2DModel(_UNet):
         num_class_embeds: int | None = None,
     ):
         super().__init__()
-        attention = {"dim_head": attention_head_dim, "bias": True, "norm_num_groups": norm_num_groups, "eps": norm_eps}
+        attention = {
+            "dim_head": attention_head_dim,
+            "bias": True,
+            "norm_num_groups": norm_num_groups,
+            "eps": norm_eps,
+        }
         resnet = {"groups": norm_num_groups, "eps": norm_eps, "dropout": dropout}
         resnet["temb_channels"] = 4 * block_out_channels[0]
         self.build(resnet, [attention] * len(block_out_channels))
-        self.class_embedding = nn.Embedding(num_class_embeds, 4 * block_out_channels[0]) if num_class_embeds else None
+        self.class_embedding = (
+            nn.Embedding(num_class_embeds, 4 * block_out_channels[0]) if num_class_embeds else None
+        )
 
-    def forward(self, sample: Tensor, timestep: Tensor | float, class_labels: Tensor | None = None) -> Tensor:
+    def forward(
+        self, sample: Tensor, timestep: Tensor | float, class_labels: Tensor | None = None
+    ) -> Tensor:
         """sample: (B, in_channels, H, W); timestep: a number or (B,); class_labels: (B,) int."""
         self.check_sample(sample)
         if (class_labels is None) != (self.class_embedding is None):
-            expected = "no class_labels (num_class_embeds is None)" if self.class_embedding is None else "class_labels"
-            raise ValueError(f"expected {expected}, got {'none' if class_labels is None else 'some'}")
+            expected = (
+                "no class_labels (num_class_embeds is None)"
+                if self.class_embedding is None
+                else "class_labels"
+            )
+            raise ValueError(
+                f"expected {expected}, got {'none' if class_labels is None else 'some'}"
+            )
         temb = self.embed_time(timestep, len(sample))
         if class_labels is not None:
             temb = temb + self.class_embedding(class_labels)
@@ -189,8 +261,8 @@ class UNet2DModel(_UNet):
 class UNet2DConditionModel(_UNet):
     """The U-Net of Stable Diffusion: it also reads a text, through cross-attention.
 
-    `attention_head_dim`, one for all blocks or one each, is the *number* of heads: a name that diffusers mistook
-    and every checkpoint has since kept.
+    `attention_head_dim`, one for all blocks or one each, is the *number* of heads: a name that
+    diffusers mistook and every checkpoint has since kept.
     """
 
     blocks = {
@@ -245,14 +317,18 @@ class UNet2DConditionModel(_UNet):
         down_block_additional_residuals: Sequence[Tensor] | None = None,
         mid_block_additional_residual: Tensor | None = None,
     ) -> Tensor:
-        """sample: (B, in_channels, H, W); timestep: a number or (B,); encoder_hidden_states: (B, L, D). As sample.
+        """sample: (B, in_channels, H, W); timestep: a number or (B,); encoder_hidden_states: (B, L,
+        D). As sample.
 
-        The additional residuals are a ControlNet's: one for each skip, and one for what the middle leaves.
+        The additional residuals are a ControlNet's: one for each skip, and one for what the middle
+        leaves.
         """
         self.check_sample(sample)
         check_context(encoder_hidden_states, len(sample), self.config.cross_attention_dim)
         temb, residuals = self.embed_time(timestep, len(sample)), down_block_additional_residuals
-        return self.denoise(sample, temb, encoder_hidden_states, residuals, mid_block_additional_residual)
+        return self.denoise(
+            sample, temb, encoder_hidden_states, residuals, mid_block_additional_residual
+        )
 
 
 def layer_options(config: Config) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -268,7 +344,11 @@ def layer_options(config: Config) -> tuple[dict[str, Any], list[dict[str, Any]]]
         "norm_num_groups": config.norm_num_groups,
         "use_linear_projection": config.use_linear_projection,
     }
-    resnet = {"groups": config.norm_num_groups, "eps": config.norm_eps, "dropout": config.get("dropout", 0.0)}
+    resnet = {
+        "groups": config.norm_num_groups,
+        "eps": config.norm_eps,
+        "dropout": config.get("dropout", 0.0),
+    }
     resnet["temb_channels"] = 4 * widths[0]
     return resnet, [{**attention, "num_attention_heads": n} for n in heads]
 

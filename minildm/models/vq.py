@@ -1,4 +1,5 @@
-"""The autoencoder whose latent is made of words from a learnt codebook (van den Oord et al. 2017). Chapter 06."""
+"""The autoencoder whose latent is made of words from a learnt codebook (van den Oord et al. 2017).
+Chapter 06."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ class Quantized(NamedTuple):
     """What the codebook makes of z (B, D, h, w)."""
 
     latents: Tensor
-    """(B, D, h, w): each place's nearest word; its gradient goes to z as if nothing had happened."""
+    """(B, D, h, w): each place's nearest word; its gradient goes to z as if nothing had
+    happened."""
     loss: Tensor
     """(): how far z and its words lie apart, which draws each to the other."""
     indices: Tensor
@@ -24,10 +26,12 @@ class Quantized(NamedTuple):
 
 
 class VectorQuantizer(nn.Module):
-    """Each place's D numbers replaced by the nearest of `n_e` learnt words; van den Oord et al. 2017, eq. 1 to 3.
+    """Each place's D numbers replaced by the nearest of `n_e` learnt words; van den Oord et al.
+    2017, eq. 1 to 3.
 
-    The loss is mean(z - sg(word))² + beta·mean(sg(z) - word)², sg: no gradient. The paper has the beta before the
-    first term; diffusers and CompVis have it here, and checkpoints are trained with theirs.
+    The loss is mean(z - sg(word))² + beta·mean(sg(z) - word)², sg: no gradient. The paper has the
+    beta before the first term; diffusers and CompVis have it here, and checkpoints are trained with
+    theirs.
     """
 
     def __init__(self, n_e: int, vq_embed_dim: int, beta: float = 0.25):
@@ -38,14 +42,17 @@ class VectorQuantizer(nn.Module):
 
     def forward(self, z: Tensor) -> Quantized:
         last = z.permute(0, 2, 3, 1)
-        indices = torch.cdist(last.flatten(0, 2), self.embedding.weight).argmin(1).view(last.shape[:3])
+        indices = (
+            torch.cdist(last.flatten(0, 2), self.embedding.weight).argmin(1).view(last.shape[:3])
+        )
         words = self.embedding(indices).permute(0, 3, 1, 2)
         loss = F.mse_loss(z, words.detach()) + self.beta * F.mse_loss(words, z.detach())
         return Quantized(z + (words - z).detach(), loss, indices)  # straight through
 
 
 class VQModel(ModelMixin, nn.Module):
-    """Images (B, in_channels, H, W) in [-1, 1] <-> words of a codebook, (B, vq_embed_dim, H/f, W/f)."""
+    """Images (B, in_channels, H, W) in [-1, 1] <-> words of a codebook, (B, vq_embed_dim, H/f,
+    W/f)."""
 
     unsupported = {
         "act_fn": ("silu", "swish"),
@@ -74,14 +81,17 @@ class VQModel(ModelMixin, nn.Module):
         check_block_types(self)
         shape = (block_out_channels, layers_per_block, norm_num_groups, mid_block_add_attention)
         width = latent_channels if vq_embed_dim is None else vq_embed_dim
-        self.encoder = Encoder(in_channels, latent_channels, down_block_types, *shape, double_z=False)
+        self.encoder = Encoder(
+            in_channels, latent_channels, down_block_types, *shape, double_z=False
+        )
         self.quant_conv = nn.Conv2d(latent_channels, width, 1)
         self.quantize = VectorQuantizer(num_vq_embeddings, width)
         self.post_quant_conv = nn.Conv2d(width, latent_channels, 1)
         self.decoder = Decoder(latent_channels, out_channels, up_block_types, *shape)
 
     def encode(self, x: Tensor) -> Tensor:
-        """x: (B, in_channels, H, W) -> z (B, vq_embed_dim, H/f, W/f), not quantised yet: `quantize` does it."""
+        """x: (B, in_channels, H, W) -> z (B, vq_embed_dim, H/f, W/f), not quantised yet: `quantize`
+        does it."""
         factor, channels = 2 ** (len(self.config.block_out_channels) - 1), self.config.in_channels
         if x.ndim != 4 or x.shape[1] != channels or x.shape[2] % factor or x.shape[3] % factor:
             raise ValueError(
@@ -90,11 +100,14 @@ class VQModel(ModelMixin, nn.Module):
         return self.quant_conv(self.encoder(x))
 
     def decode(self, z: Tensor, force_not_quantize: bool = False) -> Tensor:
-        """z: (B, vq_embed_dim, h, w), quantised here if it is not to be left -> (B, out_channels, f·h, f·w)."""
+        """z: (B, vq_embed_dim, h, w), quantised here if it is not to be left -> (B, out_channels,
+        f·h, f·w)."""
         width = self.post_quant_conv.in_channels
         if z.ndim != 4 or z.shape[1] != width:
             raise ValueError(f"expected latents (B, {width}, h, w), got {tuple(z.shape)}")
-        return self.decoder(self.post_quant_conv(z if force_not_quantize else self.quantize(z).latents))
+        return self.decoder(
+            self.post_quant_conv(z if force_not_quantize else self.quantize(z).latents)
+        )
 
     def forward(self, sample: Tensor) -> tuple[Tensor, Tensor]:
         """There and back, and the codebook's loss: (B, out_channels, H, W), ()."""

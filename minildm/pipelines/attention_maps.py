@@ -1,4 +1,5 @@
-"""Where a picture looks for each word while it is drawn (Hertz et al. 2023; Tang et al. 2023). Chapter 09."""
+"""Where a picture looks for each word while it is drawn (Hertz et al. 2023; Tang et al. 2023).
+Chapter 09."""
 
 from __future__ import annotations
 
@@ -15,14 +16,16 @@ from minildm.text.tokenizer import CLIPTokenizer
 
 
 class AttentionMaps:
-    """Keeps the cross-attention weights of every layer and step while the pipeline draws, those of the prompt's half.
+    """Keeps the cross-attention weights of every layer and step while the pipeline draws, those of
+    the prompt's half.
 
     >>> with AttentionMaps(pipeline) as maps:
     ...     images = pipeline("a small red three on the left on a white background")
     >>> maps.heat().shape  # steps, pictures, tokens, H, W
 
-    timesteps: the S timesteps at which the U-Net was asked. layers: name -> (S, N, L, h, w), the mean over the heads;
-    over its L tokens a place's weights add up to 1. All pictures have to be drawn in one batch.
+    timesteps: the S timesteps at which the U-Net was asked. layers: name -> (S, N, L, h, w), the
+    mean over the heads; over its L tokens a place's weights add up to 1. All pictures have to be
+    drawn in one batch.
     """
 
     def __init__(self, pipeline: StableDiffusionPipeline):
@@ -42,7 +45,9 @@ class AttentionMaps:
 
         def predict(x: Tensor, t: Tensor, context: Tensor, guidance_scale: float) -> Tensor:
             if self.timesteps and int(t) > self.timesteps[-1]:
-                raise ValueError(f"expected one batch of pictures, got another after {len(self.timesteps)} steps")
+                raise ValueError(
+                    f"expected one batch of pictures, got another after {len(self.timesteps)} steps"
+                )
             self.timesteps.append(int(t))
             self._count, self.latent_size = len(x), tuple(x.shape[2:])
             return method(x, t, context, guidance_scale)
@@ -56,27 +61,35 @@ class AttentionMaps:
             handle.remove()
         self.layers = {name: torch.stack(kept) for name, kept in self._kept.items() if kept}
 
-    def _keep(self, name: str, layer: Attention, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        weights = layer.get_attention_scores(*(x[-self._count :] for x in inputs))  # the prompts come last
+    def _keep(
+        self, name: str, layer: Attention, inputs: tuple[Tensor, Tensor], output: Tensor
+    ) -> None:
+        weights = layer.get_attention_scores(
+            *(x[-self._count :] for x in inputs)
+        )  # the prompts come last
         (height, width), places = self.latent_size, weights.shape[2]
         factor = math.sqrt(height * width / places)
         shape = (math.ceil(height / factor - 1e-6), math.ceil(width / factor - 1e-6))
         self._kept[name].append(weights.mean(1).mT.unflatten(2, shape).cpu())
 
     def heat(self, size: tuple[int, int] | None = None) -> Tensor:
-        """The mean over the layers, each resized to `size`, the picture's if not given: (S, N, L, H, W)."""
+        """The mean over the layers, each resized to `size`, the picture's if not given: (S, N, L,
+        H, W)."""
         if not self.layers:
             raise ValueError("expected a pipeline call inside `with AttentionMaps(…)`, got none")
         size = size or tuple(self.pipeline.vae.downscale_factor * side for side in self.latent_size)
         resized = [
-            F.interpolate(maps.flatten(0, 1), size=size, mode="bilinear").unflatten(0, maps.shape[:2])
+            F.interpolate(maps.flatten(0, 1), size=size, mode="bilinear").unflatten(
+                0, maps.shape[:2]
+            )
             for maps in self.layers.values()
         ]
         return torch.stack(resized).mean(0)
 
 
 def word_positions(tokenizer: CLIPTokenizer, prompt: str) -> list[tuple[str, slice]]:
-    """Each word of the prompt and the places of its tokens in the context; what is cut off has none.
+    """Each word of the prompt and the places of its tokens in the context; what is cut off has
+    none.
 
     >>> word_positions(tokenizer, "a red three")
     [('a', slice(1, 2)), ('red', slice(2, 3)), ('three', slice(3, 4))]

@@ -1,4 +1,5 @@
-"""A model on disk: Stable Diffusion's folder, and the models that are shipped with minildm. Chapter 11."""
+"""A model on disk: Stable Diffusion's folder, and the models that are shipped with minildm. Chapter
+11."""
 
 from __future__ import annotations
 
@@ -18,33 +19,51 @@ from minildm.schedulers import SAMPLERS
 from minildm.text.text_encoder import CLIPTextModel
 from minildm.text.tokenizer import CLIPTokenizer
 
-INDEX, CARD = "model_index.json", "minildm.json"  # diffusers' list of the parts, and what else we know of the model
-# The folders of a model: the library that the index names for each, and the classes that may lie in it.
+INDEX, CARD = (
+    "model_index.json",
+    "minildm.json",
+)  # diffusers' list of the parts, and what else we know of the model
+# The folders of a model: the library that the index names for each, and the classes that may lie in
+# it.
 COMPONENTS: dict[str, tuple[str, dict[str, type]]] = {
     "vae": ("diffusers", {"AutoencoderKL": AutoencoderKL}),
     "text_encoder": ("transformers", {"CLIPTextModel": CLIPTextModel}),
-    "tokenizer": ("transformers", {"CLIPTokenizer": CLIPTokenizer, "CLIPTokenizerFast": CLIPTokenizer}),
+    "tokenizer": (
+        "transformers",
+        {"CLIPTokenizer": CLIPTokenizer, "CLIPTokenizerFast": CLIPTokenizer},
+    ),
     "unet": ("diffusers", {"UNet2DConditionModel": UNet2DConditionModel}),
     "scheduler": ("diffusers", {scheduler.__name__: scheduler for scheduler in SAMPLERS.values()}),
 }
-PASSED_OVER = ("safety_checker", "feature_extractor", "image_encoder")  # a picture needs none of them
+PASSED_OVER = (
+    "safety_checker",
+    "feature_extractor",
+    "image_encoder",
+)  # a picture needs none of them
 
 PIPELINE = "StableDiffusionPipeline"
-WEIGHTS = Path(__file__).resolve().parents[1] / "weights"  # a folder for each checkpoint, and SHA256SUMS
+WEIGHTS = (
+    Path(__file__).resolve().parents[1] / "weights"
+)  # a folder for each checkpoint, and SHA256SUMS
 
 
 def load_parts(folder: Path, dtype: torch.dtype | None = None) -> dict[str, Any]:
-    """The parts in the folder of a Stable Diffusion model that ours or diffusers wrote, and its card (None without)."""
+    """The parts in the folder of a Stable Diffusion model that ours or diffusers wrote, and its
+    card (None without)."""
     parts: dict[str, Any] = {}
     for part, class_ in read_index(folder / INDEX).items():
         options = {"dtype": dtype} if issubclass(class_, torch.nn.Module) else {}
         parts[part] = class_.from_pretrained(folder / part, **options)
     for part in ("vae", "unet"):
         parts[part].to(memory_format=torch.channels_last)  # faster convolutions on a CPU
-    return parts | {"card": read_json(folder / CARD, "a model's card") if (folder / CARD).is_file() else None}
+    return parts | {
+        "card": read_json(folder / CARD, "a model's card") if (folder / CARD).is_file() else None
+    }
 
 
-def save_parts(folder: Path, parts: Mapping[str, Any], card: Mapping[str, Any], dtype: torch.dtype | None) -> None:
+def save_parts(
+    folder: Path, parts: Mapping[str, Any], card: Mapping[str, Any], dtype: torch.dtype | None
+) -> None:
     """The inverse; the index comes last, so that an unfinished folder is not taken for a model."""
     index: dict[str, Any] = {"_class_name": PIPELINE, "_diffusers_version": DIFFUSERS_VERSION}
     for name, part in parts.items():
@@ -52,15 +71,25 @@ def save_parts(folder: Path, parts: Mapping[str, Any], card: Mapping[str, Any], 
         part.save_pretrained(folder / name, **options)
         index[name] = [COMPONENTS[name][0], type(part).__name__]
     write_json(folder / CARD, card)
-    write_json(folder / INDEX, index | dict.fromkeys(PASSED_OVER, [None, None]) | {"requires_safety_checker": False})
+    write_json(
+        folder / INDEX,
+        index | dict.fromkeys(PASSED_OVER, [None, None]) | {"requires_safety_checker": False},
+    )
 
 
 def read_index(file: Path) -> dict[str, type]:
-    """The class of each part that a model_index.json names, if they are those of a StableDiffusionPipeline."""
+    """The class of each part that a model_index.json names, if they are those of a
+    StableDiffusionPipeline."""
     index = read_json(file, "the list of a Stable Diffusion model's parts")
     if index.get("_class_name") != PIPELINE:
-        raise ValueError(f"{file}: expected _class_name {PIPELINE!r}, got {index.get('_class_name')!r}")
-    given = {part: value[-1] for part, value in index.items() if isinstance(value, list) and value and value[-1]}
+        raise ValueError(
+            f"{file}: expected _class_name {PIPELINE!r}, got {index.get('_class_name')!r}"
+        )
+    given = {
+        part: value[-1]
+        for part, value in index.items()
+        if isinstance(value, list) and value and value[-1]
+    }
     for part in dict.fromkeys([*COMPONENTS, *given]):
         expected = COMPONENTS[part][1] if part in COMPONENTS else {}
         if part not in PASSED_OVER and given.get(part) not in expected:
@@ -78,22 +107,33 @@ def find_model(name_or_folder: str | os.PathLike) -> Path:
     if name in known:
         return shipped(name)
     if not Path(name).is_dir():
-        raise FileNotFoundError(f"expected a folder or a shipped model ({', '.join(known) or 'none'}), got {name!r}")
+        raise FileNotFoundError(
+            f"expected a folder or a shipped model ({', '.join(known) or 'none'}), got {name!r}"
+        )
     return Path(name)
 
 
 def shipped_models() -> list[str]:
     """The names that `find_model` knows."""
-    return sorted(Path(name).parent.as_posix() for name in checksums() if name.endswith(f"/{INDEX}"))
+    return sorted(
+        Path(name).parent.as_posix() for name in checksums() if name.endswith(f"/{INDEX}")
+    )
 
 
 def shipped(name: str) -> Path:
-    """The folder of a shipped checkpoint ("mnist", "mnist-examiner"), once its files have their checksums."""
+    """The folder of a shipped checkpoint ("mnist", "mnist-examiner"), once its files have their
+    checksums."""
     in_source_tree = (WEIGHTS.parents[1] / "pyproject.toml").is_file()
-    mend = "git checkout -- minildm/weights" if in_source_tree else "pip install --force-reinstall --no-deps minildm"
+    mend = (
+        "git checkout -- minildm/weights"
+        if in_source_tree
+        else "pip install --force-reinstall --no-deps minildm"
+    )
     files = {file: digest for file, digest in checksums().items() if file.startswith(f"{name}/")}
     if not files:
-        raise FileNotFoundError(f"{WEIGHTS / name}: expected a shipped checkpoint, got none; mend it with: {mend}")
+        raise FileNotFoundError(
+            f"{WEIGHTS / name}: expected a shipped checkpoint, got none; mend it with: {mend}"
+        )
     for file, expected in files.items():
         path = WEIGHTS / file
         got = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"

@@ -16,34 +16,56 @@ from minildm.text.text_encoder import CLIPTextModel
 from minildm.text.tokenizer import CLIPTokenizer
 
 
-def check_fit(vae: AutoencoderKL, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, unet: UNet2DConditionModel):
+def check_fit(
+    vae: AutoencoderKL,
+    text_encoder: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
+    unet: UNet2DConditionModel,
+):
     """ValueError if the parts are not of one Stable Diffusion model."""
     text, channels = text_encoder.config, vae.config.latent_channels
     for what, expected, got in (
         ("unet.in_channels", channels, unet.config.in_channels),
         ("unet.out_channels", channels, unet.config.out_channels),
         ("unet.cross_attention_dim", text.hidden_size, unet.config.cross_attention_dim),
-        ("vae.shift_factor", 0, vae.config.shift_factor or 0),  # Stable Diffusion's pipeline has only a scale
+        (
+            "vae.shift_factor",
+            0,
+            vae.config.shift_factor or 0,
+        ),  # Stable Diffusion's pipeline has only a scale
     ):
         if got != expected:
             raise ValueError(f"expected parts of one model, with {what} = {expected}, got {got}")
-    if tokenizer.model_max_length > text.max_position_embeddings or len(tokenizer) > text.vocab_size:
-        expected, got = (text.max_position_embeddings, text.vocab_size), (tokenizer.model_max_length, len(tokenizer))
-        raise ValueError(f"expected at most (tokens per prompt, vocabulary) = {expected} of the tokenizer, got {got}")
+    if (
+        tokenizer.model_max_length > text.max_position_embeddings
+        or len(tokenizer) > text.vocab_size
+    ):
+        expected, got = (
+            (text.max_position_embeddings, text.vocab_size),
+            (tokenizer.model_max_length, len(tokenizer)),
+        )
+        raise ValueError(
+            f"expected at most (tokens per prompt, vocabulary) = {expected} of the tokenizer, got {got}"
+        )
 
 
 def check_prediction_type(card: Mapping[str, Any], scheduler: Scheduler) -> None:
-    """ValueError if the card says that the U-Net was trained to predict something else than the scheduler reads."""
+    """ValueError if the card says that the U-Net was trained to predict something else than the
+    scheduler reads."""
     said, read = card.get("prediction_type"), scheduler.config.get("prediction_type")
     if said is not None and read is not None and said != read:
-        raise ValueError(f"expected a scheduler for the U-Net's prediction_type {said!r}, got one for {read!r}")
+        raise ValueError(
+            f"expected a scheduler for the U-Net's prediction_type {said!r}, got one for {read!r}"
+        )
 
 
 def check_card(card: Mapping[str, Any]) -> None:
     """ValueError if what the card says to draw with is not of its kind."""
     for key in ("image_size", "num_inference_steps"):
         if not (card.get(key) is None or (isinstance(card[key], Integral) and card[key] >= 1)):
-            raise ValueError(f"expected the card (minildm.json) to have a whole {key} of 1 or more, got {card[key]!r}")
+            raise ValueError(
+                f"expected the card (minildm.json) to have a whole {key} of 1 or more, got {card[key]!r}"
+            )
     try:
         check_guidance(card.get("guidance_scale", 1.0), card.get("guidance_start", 0.0))
     except ValueError as error:
@@ -51,36 +73,57 @@ def check_card(card: Mapping[str, Any]) -> None:
 
 
 def check_guidance(scale: Any, start: Any = 0.0) -> None:
-    """ValueError unless the scale is a number that can weigh the prompt, and the start a part of the steps."""
+    """ValueError unless the scale is a number that can weigh the prompt, and the start a part of
+    the steps."""
     number = isinstance(scale, (Real, Tensor))
     if not (number and 0 <= scale < math.inf):
         got = f"{scale:g}" if number else repr(scale)
-        raise ValueError(f"expected a guidance_scale of 0 or more, got {got}; negative_prompt steers away")
+        raise ValueError(
+            f"expected a guidance_scale of 0 or more, got {got}; negative_prompt steers away"
+        )
     if not (isinstance(start, Real) and 0 <= start < 1):
         raise ValueError(f"expected a guidance_start in [0, 1), a part of the steps, got {start!r}")
 
 
 def sampler_like(scheduler: Scheduler, name: str) -> Scheduler:
-    """The sampler called `name` for a model that was trained for `scheduler`; ValueError if it does not fit."""
+    """The sampler called `name` for a model that was trained for `scheduler`; ValueError if it does
+    not fit."""
     if name not in [*SAMPLERS, *SPACED_SAMPLERS]:
-        raise ValueError(f"expected a sampler of {', '.join([*SAMPLERS, *SPACED_SAMPLERS])}, got {name!r}")
+        raise ValueError(
+            f"expected a sampler of {', '.join([*SAMPLERS, *SPACED_SAMPLERS])}, got {name!r}"
+        )
     asked, (name, rule) = name, SPACED_SAMPLERS.get(name, (name, None))
-    config = {**scheduler.config, **{f"use_{each}_sigmas": each == rule for each in ("karras", "exponential")}}
+    config = {
+        **scheduler.config,
+        **{f"use_{each}_sigmas": each == rule for each in ("karras", "exponential")},
+    }
     flow = "shift" in config or config.get("use_flow_sigmas", False)
-    fitting = ["dpmpp_2m", "flow_euler"] if flow else [key for key in SAMPLERS if key != "flow_euler"]
+    fitting = (
+        ["dpmpp_2m", "flow_euler"] if flow else [key for key in SAMPLERS if key != "flow_euler"]
+    )
     if config.get("rescale_betas_zero_snr"):
         fitting = [key for key in fitting if "rescale_betas_zero_snr" in SAMPLERS[key]().config]
     if name not in fitting:
-        raise ValueError(f"expected a sampler that fits this model, one of {', '.join(fitting)}, got {asked!r}")
+        raise ValueError(
+            f"expected a sampler that fits this model, one of {', '.join(fitting)}, got {asked!r}"
+        )
     if flow:  # the same number has two names
         shift = config.get("shift", config.get("flow_shift"))
-        config |= {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": shift, "shift": shift}
+        config |= {
+            "prediction_type": "flow_prediction",
+            "use_flow_sigmas": True,
+            "flow_shift": shift,
+            "shift": shift,
+        }
     return with_latent_conventions(SAMPLERS[name].from_config({"skip_prk_steps": True, **config}))
 
 
 def with_latent_conventions(scheduler: Scheduler) -> Scheduler:
-    """The scheduler with the two settings that diffusers' pipeline insists on, whatever its own configuration says:
-    latents are not clipped to [-1, 1], and evenly spaced timesteps lead from 1, not 0."""
+    """The scheduler with the two settings that diffusers' pipeline insists on, whatever its own
+    configuration says: latents are not clipped to [-1, 1], and evenly spaced timesteps lead from 1,
+        not 0."""
     insisted = {"clip_sample": False, "steps_offset": 1}
-    changes = {key: value for key, value in insisted.items() if scheduler.config.get(key, value) != value}
+    changes = {
+        key: value for key, value in insisted.items() if scheduler.config.get(key, value) != value
+    }
     return type(scheduler).from_config(scheduler.config, **changes) if changes else scheduler

@@ -1,5 +1,5 @@
-"""From a prompt to a picture: text encoder, denoising loop, decoder (Rombach et al. 2022), with guidance (Ho & Salimans
-2021). Chapter 11."""
+"""From a prompt to a picture: text encoder, denoising loop, decoder (Rombach et al. 2022), with
+guidance (Ho & Salimans 2021). Chapter 11."""
 
 from __future__ import annotations
 
@@ -35,21 +35,25 @@ Callback = Callable[[int, Tensor, Tensor, Tensor], None]
 
 
 class StartingImage(NamedTuple):
-    """An image to begin from: its latents (N, C, h, w), how far from it to go, and where, bool (N, 1, h, w), or None
-    for everywhere."""
+    """An image to begin from: its latents (N, C, h, w), how far from it to go, and where, bool (N,
+    1, h, w), or None for everywhere."""
 
     latents: Tensor
     strength: float
     mask: Tensor | None
 
     def rows(self, which: slice) -> StartingImage:
-        return StartingImage(self.latents[which], self.strength, None if self.mask is None else self.mask[which])
+        return StartingImage(
+            self.latents[which], self.strength, None if self.mask is None else self.mask[which]
+        )
 
 
 class StableDiffusionPipeline:
-    """The parts of Stable Diffusion and the way through them. CompVis calls the whole `LatentDiffusion`.
+    """The parts of Stable Diffusion and the way through them. CompVis calls the whole
+    `LatentDiffusion`.
 
-    card: what is known about the model: its data set, how it was trained, its default steps and guidance, its scores.
+    card: what is known about the model: its data set, how it was trained, its default steps and
+        guidance, its scores.
     """
 
     def __init__(
@@ -88,23 +92,29 @@ class StableDiffusionPipeline:
         batch_size: int = 250,
         progress: bool = True,
     ) -> Tensor:
-        """Images (N, C, height, width) in [-1, 1], N = prompts x num_images_per_prompt, those of one prompt together.
+        """Images (N, C, height, width) in [-1, 1], N = prompts x num_images_per_prompt, those of
+        one prompt together.
 
-        height, width: multiples of the autoencoder's downscale factor; if not given, the size trained on
-        num_inference_steps, guidance_scale: if not given, the card's, or diffusers' 50 and 7.5; guidance_scale <= 1
-            means no guidance
+        height, width: multiples of the autoencoder's downscale factor; if not given, the size
+            trained on
+        num_inference_steps, guidance_scale: if not given, the card's, or diffusers' 50 and 7.5;
+            guidance_scale <= 1 means no guidance
         negative_prompt: what to steer away from, one text or one for each prompt; "" if not given
-        latents: the starting noise, standard normal, (N, latent_channels, height / factor, width / factor)
-        image: (1 or N, C, height, width) in [-1, 1] to begin from (Meng et al. 2022), instead of from nothing but noise
-        strength: how much of the way from noise is gone, in (0, 1], the rest of the image being kept; 0.8 if not given,
-            or 1 with a mask
-        mask: (1 or N, 1, height, width), 1 where to paint anew and 0 where to keep the image (Lugmayr et al. 2022);
-            a latent pixel is painted anew if the one at its centre is
-        guidance_start: the part of the steps, in [0, 1), that go without guidance, before it begins (Kynkäänniemi et
-            al. 2024); if not given, the card's, or 0 where a guidance_scale is given: then it is as in diffusers
-        callback: is told at every step (step, timestep, latents before it, the x0 predicted from them)
-        batch_size: how many are drawn at a time. The starting noise does not depend on it, since all of it is drawn
-            first; what a stochastic sampler (ddpm) adds on the way does.
+        latents: the starting noise, standard normal, (N, latent_channels, height / factor, width /
+            factor)
+        image: (1 or N, C, height, width) in [-1, 1] to begin from (Meng et al. 2022), instead of
+            from nothing but noise
+        strength: how much of the way from noise is gone, in (0, 1], the rest of the image being
+            kept; 0.8 if not given, or 1 with a mask
+        mask: (1 or N, 1, height, width), 1 where to paint anew and 0 where to keep the image
+            (Lugmayr et al. 2022); a latent pixel is painted anew if the one at its centre is
+        guidance_start: the part of the steps, in [0, 1), that go without guidance, before it begins
+            (Kynkäänniemi et al. 2024); if not given, the card's, or 0 where a guidance_scale is
+            given: then it is as in diffusers
+        callback: is told at every step (step, timestep, latents before it, the x0 predicted from
+            them)
+        batch_size: how many are drawn at a time. The starting noise does not depend on it, since
+            all of it is drawn first; what a stochastic sampler (ddpm) adds on the way does.
         """
         steps = self.default("num_inference_steps", num_inference_steps)
         scale, guidance_start = self.guidance(guidance_scale, guidance_start)
@@ -114,20 +124,36 @@ class StableDiffusionPipeline:
                 raise ValueError(f"expected a whole {name} of 1 or more, got {count!r}")
         check_guidance(scale, guidance_start)
 
-        context = self.encode_prompt(prompt, negative_prompt if scale > 1 else None, num_images_per_prompt, scale > 1)
+        context = self.encode_prompt(
+            prompt, negative_prompt if scale > 1 else None, num_images_per_prompt, scale > 1
+        )
         start = self.starting_image(context.shape[1], image, mask, strength, generator)
         if start is not None and int(steps * start.strength) < 1:
-            raise ValueError(f"expected a strength of at least one of the {steps} steps, got {start.strength:g}")
+            raise ValueError(
+                f"expected a strength of at least one of the {steps} steps, got {start.strength:g}"
+            )
         if start is not None:
             height, width = image.shape[-2:]
         noise = self.starting_noise(context.shape[1], height, width, generator, latents)
         self.scheduler.set_timesteps(steps)
         batches = list(zip(noise.split(batch_size), context.split(batch_size, dim=1), strict=True))
         images = []
-        with tqdm(total=len(batches) * len(self.scheduler.timesteps), unit="step", disable=not progress) as bar:
+        with tqdm(
+            total=len(batches) * len(self.scheduler.timesteps), unit="step", disable=not progress
+        ) as bar:
             for i, (batch, its_context) in enumerate(batches):
                 its_start = start and start.rows(slice(i * batch_size, (i + 1) * batch_size))
-                x0 = self.denoise(batch, its_context, steps, scale, generator, its_start, callback, bar, guidance_start)
+                x0 = self.denoise(
+                    batch,
+                    its_context,
+                    steps,
+                    scale,
+                    generator,
+                    its_start,
+                    callback,
+                    bar,
+                    guidance_start,
+                )
                 images.append(self.decode(x0))
         return torch.cat(images)
 
@@ -143,33 +169,50 @@ class StableDiffusionPipeline:
         bar: tqdm | None = None,
         guidance_start: float = 0.0,
     ) -> Tensor:
-        """The loop: from noise (N, C, h, w) step by step to a clean latent of that shape. context: see `predict`."""
-        self.scheduler.set_timesteps(num_inference_steps)  # also forgets the steps of a former batch
+        """The loop: from noise (N, C, h, w) step by step to a clean latent of that shape. context:
+        see `predict`."""
+        self.scheduler.set_timesteps(
+            num_inference_steps
+        )  # also forgets the steps of a former batch
         timesteps = self.scheduler.timesteps
         self.scheduler.set_begin_index(0)
         x, unguided = noise * self.scheduler.init_noise_sigma, int(guidance_start * len(timesteps))
-        if start is not None and (start.strength < 1 or start.mask is None):  # a mask keeps the image by itself
-            begin = (num_inference_steps - int(num_inference_steps * start.strength)) * self.scheduler.order
+        if start is not None and (
+            start.strength < 1 or start.mask is None
+        ):  # a mask keeps the image by itself
+            begin = (
+                num_inference_steps - int(num_inference_steps * start.strength)
+            ) * self.scheduler.order
             timesteps, unguided = timesteps[begin:], unguided - begin
             self.scheduler.set_begin_index(begin)
             x = self.scheduler.noised(start.latents, noise, timesteps[0])
         for i, t in enumerate(timesteps):
-            prediction = self.predict(x, t, context if i >= unguided else context[-1:], guidance_scale)
+            prediction = self.predict(
+                x, t, context if i >= unguided else context[-1:], guidance_scale
+            )
             if callback:
                 callback(i, t, x, self.scheduler.predict_x0(prediction, t, x))
             x = self.scheduler.step(prediction, t, x, generator=generator)
-            if start is not None and start.mask is not None:  # what is to be kept, as noisy as the rest now is
+            if (
+                start is not None and start.mask is not None
+            ):  # what is to be kept, as noisy as the rest now is
                 last = i + 1 == len(timesteps)
-                kept = start.latents if last else self.scheduler.noised(start.latents, noise, timesteps[i + 1])
+                kept = (
+                    start.latents
+                    if last
+                    else self.scheduler.noised(start.latents, noise, timesteps[i + 1])
+                )
                 x = torch.where(start.mask, x, kept)
             if bar:
                 bar.update()
         return x
 
     def predict(self, x: Tensor, t: Tensor, context: Tensor, guidance_scale: float) -> Tensor:
-        """What the U-Net says of x (N, C, h, w) at time t: uncond + w·(cond - uncond), Ho & Salimans 2021, eq. 6.
+        """What the U-Net says of x (N, C, h, w) at time t: uncond + w·(cond - uncond), Ho &
+        Salimans 2021, eq. 6.
 
-        context: the texts, (2, N, L, D), without condition and with it, in one batch; (1, N, L, D): no guidance.
+        context: the texts, (2, N, L, D), without condition and with it, in one batch; (1, N, L, D):
+            no guidance.
         """
         x = self.scheduler.scale_model_input(x, t)
         if len(context) == 1:
@@ -184,7 +227,8 @@ class StableDiffusionPipeline:
         num_images_per_prompt: int = 1,
         guidance: bool = True,
     ) -> Tensor:
-        """(2, N, L, D): the negative prompts, then the prompts, each repeated; without guidance only these, (1, …)."""
+        """(2, N, L, D): the negative prompts, then the prompts, each repeated; without guidance
+        only these, (1, …)."""
         for given in (prompt, negative_prompt or ""):
             if not isinstance(given, (str, list, tuple)):
                 raise ValueError(f"expected a text or a list of texts, got {type(given).__name__}")
@@ -192,18 +236,28 @@ class StableDiffusionPipeline:
         texts = [prompts]
         if guidance:
             several = not (negative_prompt is None or isinstance(negative_prompt, str))
-            texts.insert(0, list(negative_prompt) if several else [negative_prompt or ""] * len(prompts))
+            texts.insert(
+                0, list(negative_prompt) if several else [negative_prompt or ""] * len(prompts)
+            )
         if not prompts or len(texts[0]) != len(prompts):
-            raise ValueError(f"expected prompts, and as many negative ones, got {len(prompts)} and {len(texts[0])}")
+            raise ValueError(
+                f"expected prompts, and as many negative ones, got {len(prompts)} and {len(texts[0])}"
+            )
 
         distinct = list(dict.fromkeys(sum(texts, [])))  # each is encoded once
-        unknown = dict.fromkeys(word for text in distinct for word in self.tokenizer.unknown_words(text))
+        unknown = dict.fromkeys(
+            word for text in distinct for word in self.tokenizer.unknown_words(text)
+        )
         if unknown:
             words = ", ".join(map(repr, unknown))
-            warnings.warn(f"training never saw {words}: the picture may show anything", stacklevel=4)
+            warnings.warn(
+                f"training never saw {words}: the picture may show anything", stacklevel=4
+            )
         vectors = self.text_encoder(self.tokenizer(distinct).to(self.device))
         row = {text: i for i, text in enumerate(distinct)}
-        rows = torch.tensor([[row[text] for text in line for _ in range(num_images_per_prompt)] for line in texts])
+        rows = torch.tensor(
+            [[row[text] for text in line for _ in range(num_images_per_prompt)] for line in texts]
+        )
         return vectors[rows.to(self.device)]
 
     def starting_image(
@@ -214,7 +268,8 @@ class StableDiffusionPipeline:
         strength: float | None,
         generator: torch.Generator | None = None,
     ) -> StartingImage | None:
-        """What `image`, `mask` and `strength` of a call amount to, checked; None without an image."""
+        """What `image`, `mask` and `strength` of a call amount to, checked; None without an
+        image."""
         if image is None:
             if mask is not None or strength is not None:
                 raise ValueError("expected an image with mask or strength, got none")
@@ -226,9 +281,13 @@ class StableDiffusionPipeline:
             got = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
             raise ValueError(f"expected an image as a tensor (N, C, height, width), got {got}")
         if len(image) not in (1, count):
-            raise ValueError(f"expected 1 or {count} images, as many as are drawn, got {len(image)}")
+            raise ValueError(
+                f"expected 1 or {count} images, as many as are drawn, got {len(image)}"
+            )
         if not image.abs().max() <= 1.01:  # NaN neither
-            raise ValueError(f"expected an image in [-1, 1], got one from {image.min():g} to {image.max():g}")
+            raise ValueError(
+                f"expected an image in [-1, 1], got one from {image.min():g} to {image.max():g}"
+            )
         image = image.to(self.device, self.unet.dtype, memory_format=torch.channels_last)
         latents = self.vae.encode(image).sample(generator) * self.vae.config.scaling_factor
         if mask is not None:
@@ -237,8 +296,13 @@ class StableDiffusionPipeline:
                 raise ValueError(f"expected a mask of shape {expected}, got {tuple(mask.shape)}")
             if not (mask.min() >= 0 and mask.max() <= 1):
                 low, high = mask.min().item(), mask.max().item()
-                raise ValueError(f"expected a mask of 1 (paint anew) and 0 (keep), got one from {low:g} to {high:g}")
-            mask = torch.nn.functional.interpolate(mask.float(), latents.shape[2:]).to(self.device) >= 0.5
+                raise ValueError(
+                    f"expected a mask of 1 (paint anew) and 0 (keep), got one from {low:g} to {high:g}"
+                )
+            mask = (
+                torch.nn.functional.interpolate(mask.float(), latents.shape[2:]).to(self.device)
+                >= 0.5
+            )
             mask = mask.expand(count, -1, -1, -1)
         return StartingImage(latents.expand(count, -1, -1, -1), strength, mask)
 
@@ -250,34 +314,52 @@ class StableDiffusionPipeline:
         generator: torch.Generator | None = None,
         latents: Tensor | None = None,
     ) -> Tensor:
-        """Standard normal (count, C, h, w) for images of height x width; `latents`, if given, after a check."""
+        """Standard normal (count, C, h, w) for images of height x width; `latents`, if given, after
+        a check."""
         factor, size = self.vae.downscale_factor, self.unet.config.sample_size or 0
         if latents is not None:
             size = tuple(latents.shape[-2:])
         h, w = (size, size) if isinstance(size, int) else size
-        height, width = (h * factor if height is None else height), (w * factor if width is None else width)
+        height, width = (
+            (h * factor if height is None else height),
+            (w * factor if width is None else width),
+        )
         if min(height, width) < 1 or height % factor or width % factor:
-            raise ValueError(f"expected a height and a width that are multiples of {factor}, got {height} x {width}")
+            raise ValueError(
+                f"expected a height and a width that are multiples of {factor}, got {height} x {width}"
+            )
         shape = (count, self.unet.config.in_channels, height // factor, width // factor)
-        if latents is None:  # drawn where the generator is: the same noise whatever the model runs on
-            latents = torch.randn(shape, generator=generator, device=generator.device if generator else "cpu")
+        if (
+            latents is None
+        ):  # drawn where the generator is: the same noise whatever the model runs on
+            latents = torch.randn(
+                shape, generator=generator, device=generator.device if generator else "cpu"
+            )
         if latents.shape != shape:
             raise ValueError(f"expected latents of shape {shape}, got {tuple(latents.shape)}")
         return latents.to(self.device, self.unet.dtype, memory_format=torch.channels_last)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents of the diffusion's unit scale (N, C, h, w) -> images (N, C', f·h, f·w) in [-1, 1]."""
+        """Latents of the diffusion's unit scale (N, C, h, w) -> images (N, C', f·h, f·w) in [-1,
+        1]."""
         if not latents.isfinite().all():
-            raise ValueError("expected finite latents, got NaN or infinity: did half precision overflow? try float32")
+            raise ValueError(
+                "expected finite latents, got NaN or infinity: did half precision overflow? try float32"
+            )
         return self.vae.decode(latents / self.vae.config.scaling_factor).clamp(-1, 1)
 
     def default(self, name: str, given: Any = None) -> Any:
         """What is given, else what the card says, else diffusers' default."""
         return given if given is not None else self.card.get(name, DEFAULTS[name])
 
-    def guidance(self, scale: float | None = None, start: float | None = None) -> tuple[float, float]:
-        """guidance_scale and guidance_start of a call that was given these: a scale alone is for all steps."""
-        start = 0.0 if start is None and scale is not None else self.default("guidance_start", start)
+    def guidance(
+        self, scale: float | None = None, start: float | None = None
+    ) -> tuple[float, float]:
+        """guidance_scale and guidance_start of a call that was given these: a scale alone is for
+        all steps."""
+        start = (
+            0.0 if start is None and scale is not None else self.default("guidance_start", start)
+        )
         return self.default("guidance_scale", scale), start
 
     @property
@@ -295,7 +377,8 @@ class StableDiffusionPipeline:
         self.unet.set_attention_slice(slice_size)
 
     def use_sampler(self, name: str) -> StableDiffusionPipeline:
-        """Replace the scheduler by another, "ddim" say, for the same noise schedule; returns the pipeline."""
+        """Replace the scheduler by another, "ddim" say, for the same noise schedule; returns the
+        pipeline."""
         self.scheduler = sampler_like(self.scheduler, name)
         return self
 
@@ -303,12 +386,16 @@ class StableDiffusionPipeline:
     def from_pretrained(
         cls, name_or_folder: str | os.PathLike, dtype: torch.dtype | None = None
     ) -> StableDiffusionPipeline:
-        """A shipped model by name ("mnist"), or the folder of a Stable Diffusion model that ours or diffusers wrote."""
+        """A shipped model by name ("mnist"), or the folder of a Stable Diffusion model that ours or
+        diffusers wrote."""
         return cls(**load_parts(find_model(name_or_folder), dtype))
 
     def save_pretrained(self, folder: str | os.PathLike, dtype: torch.dtype | None = None) -> None:
-        """Write the folder that diffusers' `StableDiffusionPipeline.from_pretrained` opens, and the card.
+        """Write the folder that diffusers' `StableDiffusionPipeline.from_pretrained` opens, and the
+        card.
 
         dtype: that of the files (float16 halves them), not of the networks.
         """
-        save_parts(Path(folder), {part: getattr(self, part) for part in COMPONENTS}, self.card, dtype)
+        save_parts(
+            Path(folder), {part: getattr(self, part) for part in COMPONENTS}, self.card, dtype
+        )

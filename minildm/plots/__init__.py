@@ -1,7 +1,13 @@
 """The figures of the course."""
 
 from minildm.plots.cifar import plot_confusion
-from minildm.plots.conditioning import ORANGE, overlay, plot_groups, plot_side_by_side, plot_word_maps
+from minildm.plots.conditioning import (
+    ORANGE,
+    overlay,
+    plot_groups,
+    plot_side_by_side,
+    plot_word_maps,
+)
 from minildm.plots.costs import plot_costs
 from minildm.plots.distillation import plot_ends, plot_quality_time
 from minildm.plots.gan import plot_games, plot_progress

@@ -1,5 +1,5 @@
-"""Figures about two networks that play against each other: the paths of a game, scores over the time of training.
-Chapter 13.
+"""Figures about two networks that play against each other: the paths of a game, scores over the
+time of training. Chapter 13.
 
 Like `minildm.plots`, whose style they share: every function draws one figure and returns it.
 """
@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
 
 def plot_games(games: Mapping[str, Tensor], xlabel: str, ylabel: str) -> Figure:
-    """The path of two numbers that change together, a panel for each name; it begins at the dot. name -> (steps, 2)."""
+    """The path of two numbers that change together, a panel for each name; it begins at the dot.
+    name -> (steps, 2)."""
     import matplotlib.pyplot as plt
 
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(games), figsize=(PAGE_WIDTH, 2.9), sharex=True, sharey=True, squeeze=False)
+        figure, axes = plt.subplots(
+            1, len(games), figsize=(PAGE_WIDTH, 2.9), sharex=True, sharey=True, squeeze=False
+        )
         for ax, (name, path) in zip(axes[0], games.items(), strict=True):
             ax.axhline(0, color=GREY, linewidth=0.8, zorder=1)
             ax.axvline(0, color=GREY, linewidth=0.8, zorder=1)
@@ -43,8 +46,8 @@ def plot_progress(
 ) -> Figure:
     """Scores while training goes on, a line a seed, logarithmic; the best of each line is a dot.
 
-    runs: name -> of each seed (times, scores); floor: the score of real pictures; marks: name -> a score to compare
-    with, as a line across.
+    runs: name -> of each seed (times, scores); floor: the score of real pictures; marks: name -> a
+    score to compare with, as a line across.
     """
     import matplotlib.pyplot as plt
 
@@ -53,7 +56,9 @@ def plot_progress(
         for i, (name, lines) in enumerate(runs.items()):
             for j, (times, scores) in enumerate(lines):
                 label = name if j == 0 else None
-                ax.plot(times, scores, color=COLOURS[i], linestyle=DASHES[i], linewidth=1.2, label=label)
+                ax.plot(
+                    times, scores, color=COLOURS[i], linestyle=DASHES[i], linewidth=1.2, label=label
+                )
                 best = min(range(len(scores)), key=lambda k, scores=scores: scores[k])
                 ax.plot(times[best], scores[best], "o", color=COLOURS[i], markersize=5)
         for i, (name, score) in enumerate((marks or {}).items(), start=len(runs)):

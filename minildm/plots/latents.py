@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def plot_map(images: Tensor, places: Tensor, xlabel: str = "", ylabel: str = "", zoom: float = 0.5) -> Figure:
+def plot_map(
+    images: Tensor, places: Tensor, xlabel: str = "", ylabel: str = "", zoom: float = 0.5
+) -> Figure:
     """Each picture at its place in the plane. images: (N, 1 or 3, h, w) in [-1, 1]; places: (N, 2).
 
     Black is left transparent in pictures of one channel, so that neighbours do not hide each other.
@@ -22,7 +24,9 @@ def plot_map(images: Tensor, places: Tensor, xlabel: str = "", ylabel: str = "",
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
     if places.shape != (len(images), 2):
-        raise ValueError(f"expected a place (x, y) for each of {len(images)} images, got {tuple(places.shape)}")
+        raise ValueError(
+            f"expected a place (x, y) for each of {len(images)} images, got {tuple(places.shape)}"
+        )
     with plt.rc_context(STYLE):
         figure, ax = plt.subplots(figsize=(PAGE_WIDTH, 4.6))
         for image, (x, y) in zip(images, places.tolist(), strict=True):
@@ -35,7 +39,11 @@ def plot_map(images: Tensor, places: Tensor, xlabel: str = "", ylabel: str = "",
             ax.add_artist(AnnotationBbox(box, (x, y), frameon=False, pad=0))
         low, high = places.amin(0), places.amax(0)
         margin = 0.05 * (high - low)
-        ax.set(xlim=(float(low[0] - margin[0]), float(high[0] + margin[0])), xlabel=xlabel, ylabel=ylabel)
+        ax.set(
+            xlim=(float(low[0] - margin[0]), float(high[0] + margin[0])),
+            xlabel=xlabel,
+            ylabel=ylabel,
+        )
         ax.set_ylim(float(low[1] - margin[1]), float(high[1] + margin[1]))
     plt.close(figure)
     return figure

@@ -15,14 +15,17 @@ if TYPE_CHECKING:
 
 
 def plot_feature_maps(maps: Mapping[str, Tensor], count: int = 8, size: int = 32) -> Figure:
-    """A row of feature maps for each name: the first `count` channels, each stretched over its own range of values.
+    """A row of feature maps for each name: the first `count` channels, each stretched over its own
+    range of values.
 
     maps: name -> (C, h, w), C of at least `count`; shown `size` pixels wide, without smoothing.
     """
     rows = []
     for name, channels in maps.items():
         if channels.ndim != 3 or len(channels) < count:
-            raise ValueError(f"expected at least {count} channels (C, h, w) for {name!r}, got {tuple(channels.shape)}")
+            raise ValueError(
+                f"expected at least {count} channels (C, h, w) for {name!r}, got {tuple(channels.shape)}"
+            )
         chosen = channels[:count, None].detach().float().contiguous()
         low, high = chosen.amin((1, 2, 3), keepdim=True), chosen.amax((1, 2, 3), keepdim=True)
         chosen = (chosen - low) / (high - low).clamp(min=1e-8) * 2 - 1
@@ -39,7 +42,8 @@ def plot_curves(
     logarithmic: bool = False,
     level: float | None = None,
 ) -> Figure:
-    """Lines over one axis; of several seeds the mean, with one standard deviation to either side as a bar.
+    """Lines over one axis; of several seeds the mean, with one standard deviation to either side as
+    a bar.
 
     curves: name -> (len(x),) or (seeds, len(x)), at most seven; level: where a thin grey line lies.
     """
@@ -49,7 +53,9 @@ def plot_curves(
         raise ValueError(f"expected 1 to {len(COLOURS)} curves, got {len(curves)}")
     for name, values in curves.items():
         if values.ndim not in (1, 2) or values.shape[-1] != len(x):
-            raise ValueError(f"expected ({len(x)},) or (seeds, {len(x)}) for {name!r}, got {tuple(values.shape)}")
+            raise ValueError(
+                f"expected ({len(x)},) or (seeds, {len(x)}) for {name!r}, got {tuple(values.shape)}"
+            )
     with plt.rc_context(STYLE):
         figure, ax = plt.subplots(figsize=(PAGE_WIDTH, 3.2))
         if level is not None:
@@ -66,7 +72,9 @@ def plot_curves(
     return figure
 
 
-def plot_scores(scores: Mapping[str, Sequence[float]], xlabel: str, floor: float | None = None) -> Figure:
+def plot_scores(
+    scores: Mapping[str, Sequence[float]], xlabel: str, floor: float | None = None
+) -> Figure:
     """A row for each name: a bar to the mean of its scores, and a dot for each of them.
 
     scores: name -> one number a seed; floor: the score of real pictures, as a dashed line.
@@ -79,7 +87,14 @@ def plot_scores(scores: Mapping[str, Sequence[float]], xlabel: str, floor: float
         figure, ax = plt.subplots(figsize=(PAGE_WIDTH, 0.8 + 0.3 * len(scores)))
         for row, values in enumerate(scores.values()):
             ax.barh(row, sum(values) / len(values), color=COLOURS[5], height=0.6)
-            ax.plot(values, [row] * len(values), color=COLOURS[0], marker="o", markersize=4, linestyle="")
+            ax.plot(
+                values,
+                [row] * len(values),
+                color=COLOURS[0],
+                marker="o",
+                markersize=4,
+                linestyle="",
+            )
         ax.set_yticks(range(len(scores)), list(scores))
         ax.invert_yaxis()
         ax.set_xlabel(xlabel)

@@ -18,10 +18,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def plot_points(panels: Mapping[str, Tensor | tuple[Tensor, Tensor]], extent: float = 3.0) -> Figure:
-    """Points in the plane, a panel for each title; of two sets in a panel the first lies in grey beneath.
+def plot_points(
+    panels: Mapping[str, Tensor | tuple[Tensor, Tensor]], extent: float = 3.0
+) -> Figure:
+    """Points in the plane, a panel for each title; of two sets in a panel the first lies in grey
+    beneath.
 
-    panels: title -> (N, 2), or (beneath (M, 2), points (N, 2)). Each panel shows [-extent, extent] both ways.
+    panels: title -> (N, 2), or (beneath (M, 2), points (N, 2)). Each panel shows [-extent, extent]
+        both ways.
     """
     figure, axes = _panels(list(panels), extent)
     for ax, points in zip(axes, panels.values(), strict=True):
@@ -32,10 +36,13 @@ def plot_points(panels: Mapping[str, Tensor | tuple[Tensor, Tensor]], extent: fl
     return figure
 
 
-def plot_fields(fields: Sequence[Tensor], titles: Sequence[str], extent: float, points: Tensor | None = None) -> Figure:
+def plot_fields(
+    fields: Sequence[Tensor], titles: Sequence[str], extent: float, points: Tensor | None = None
+) -> Figure:
     """Arrows over the plane, a panel for each field: all of one length, the darker the stronger.
 
-    fields: each (G, G, 2) at y = linspace(-extent, extent, G)[i], x = linspace(-extent, extent, G)[j]; points: (N, 2).
+    fields: each (G, G, 2) at y = linspace(-extent, extent, G)[i], x = linspace(-extent, extent,
+        G)[j]; points: (N, 2).
     """
     figure, axes = _panels(titles, extent)
     for ax, field in zip(axes, fields, strict=True):
@@ -44,13 +51,31 @@ def plot_fields(fields: Sequence[Tensor], titles: Sequence[str], extent: float, 
             ax.scatter(*points.T, s=1.5, color=COLOURS[1], alpha=0.5, linewidths=0)
         strength = field.norm(dim=-1)
         u, v = (field / strength.clamp(min=1e-12)[..., None]).unbind(-1)
-        look = {"cmap": "Blues", "pivot": "mid", "angles": "xy", "scale": len(field) * 1.15, "width": 0.008}
-        ax.quiver(places, places, u, v, strength, clim=(-0.4 * float(strength.max()), float(strength.max())), **look)
+        look = {
+            "cmap": "Blues",
+            "pivot": "mid",
+            "angles": "xy",
+            "scale": len(field) * 1.15,
+            "width": 0.008,
+        }
+        ax.quiver(
+            places,
+            places,
+            u,
+            v,
+            strength,
+            clim=(-0.4 * float(strength.max()), float(strength.max())),
+            **look,
+        )
     return figure
 
 
 def plot_levels(
-    curves: Mapping[str, Tensor], log_snr: Tensor, ylabel: str, log: bool = True, ylim: tuple | None = None
+    curves: Mapping[str, Tensor],
+    log_snr: Tensor,
+    ylabel: str,
+    log: bool = True,
+    ylim: tuple | None = None,
 ) -> Figure:
     """Curves over the noise levels: little noise on the left, much on the right.
 
@@ -83,7 +108,9 @@ def _panels(titles: Sequence[str], extent: float) -> tuple[Figure, Sequence[Axes
         size = (width * len(titles), width + 0.3)
         figure, axes = plt.subplots(1, len(titles), figsize=size, squeeze=False)
         for ax, title in zip(axes[0], titles, strict=True):
-            ax.set(xlim=(-extent, extent), ylim=(-extent, extent), xticks=[], yticks=[], aspect="equal")
+            ax.set(
+                xlim=(-extent, extent), ylim=(-extent, extent), xticks=[], yticks=[], aspect="equal"
+            )
             ax.set_title(title, fontsize=9)
             ax.spines[:].set_visible(False)
             ax.grid(False)

@@ -25,15 +25,21 @@ SAMPLERS = {
 }
 
 SPACED_SAMPLERS = {
-    f"{name}_{rule}": (name, rule) for name in ("euler", "heun", "dpmpp_2m") for rule in ("karras", "exponential")
+    f"{name}_{rule}": (name, rule)
+    for name in ("euler", "heun", "dpmpp_2m")
+    for rule in ("karras", "exponential")
 }
-"""Those that can space their sigmas by a rule, as in "dpmpp_2m_karras" -> the name without it, and the rule."""
+"""Those that can space their sigmas by a rule, as in "dpmpp_2m_karras" -> the name without it, and
+the rule."""
 
 
 def sampler_name(scheduler: Scheduler) -> str:
-    """What a scheduler is called among `SAMPLERS` or, if its sigmas are spaced by a rule, `SPACED_SAMPLERS`."""
+    """What a scheduler is called among `SAMPLERS` or, if its sigmas are spaced by a rule,
+    `SPACED_SAMPLERS`."""
     name = next(name for name, class_ in SAMPLERS.items() if type(scheduler) is class_)
-    rules = [rule for rule in ("karras", "exponential") if scheduler.config.get(f"use_{rule}_sigmas")]
+    rules = [
+        rule for rule in ("karras", "exponential") if scheduler.config.get(f"use_{rule}_sigmas")
+    ]
     return "_".join([name, *rules])
 
 

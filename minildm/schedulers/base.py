@@ -1,8 +1,8 @@
-"""What all schedulers share: the tables of a noise schedule, which timesteps to visit, and one quantity under three
-names (Ho et al. 2020; Salimans & Ho 2022). Chapters 02 and 05.
+"""What all schedulers share: the tables of a noise schedule, which timesteps to visit, and one
+quantity under three names (Ho et al. 2020; Salimans & Ho 2022). Chapters 02 and 05.
 
-A scheduler holds no network. In training it adds noise; in sampling it is told what the network said of x_t, and gives
-x at the timestep before.
+A scheduler holds no network. In training it adds noise; in sampling it is told what the network
+said of x_t, and gives x at the timestep before.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ SPACINGS = ("leading", "trailing", "linspace")
 
 
 class Scheduler(ConfigMixin):
-    """The base of the schedulers whose forward process is x_t = √ᾱ_t·x₀ + √(1 - ᾱ_t)·ε, DDPM eq. 4."""
+    """The base of the schedulers whose forward process is x_t = √ᾱ_t·x₀ + √(1 - ᾱ_t)·ε, DDPM eq.
+    4."""
 
     config_name = "scheduler_config.json"
     prediction_types: ClassVar[tuple[str, ...]] = ("epsilon", "sample", "v_prediction")
@@ -37,13 +38,19 @@ class Scheduler(ConfigMixin):
         config = self.config
         if config.prediction_type not in self.prediction_types:
             expected = ", ".join(self.prediction_types)
-            raise ValueError(f"expected a prediction_type of {expected}, got {config.prediction_type!r}")
+            raise ValueError(
+                f"expected a prediction_type of {expected}, got {config.prediction_type!r}"
+            )
         spacing = config.get("timestep_spacing", "linspace")
         if spacing not in SPACINGS:
-            raise ValueError(f"expected a timestep_spacing of {', '.join(SPACINGS)}, got {spacing!r}")
+            raise ValueError(
+                f"expected a timestep_spacing of {', '.join(SPACINGS)}, got {spacing!r}"
+            )
         if config.trained_betas is not None:
             if not config.trained_betas or not all(0 < beta <= 1 for beta in config.trained_betas):
-                raise ValueError(f"expected trained_betas in (0, 1], at least one, got {config.trained_betas}")
+                raise ValueError(
+                    f"expected trained_betas in (0, 1], at least one, got {config.trained_betas}"
+                )
             self.betas = torch.tensor(config.trained_betas, dtype=torch.float32)
         else:
             self.betas = make_betas(
@@ -63,8 +70,9 @@ class Scheduler(ConfigMixin):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], **overrides: Any):
-        """A scheduler from its own configuration or from another's (`DDIMScheduler.from_config(other.config)`): keys
-        that only other schedulers know are passed over."""
+        """A scheduler from its own configuration or from another's
+        (`DDIMScheduler.from_config(other.config)`): keys that only other schedulers know are passed
+        over."""
         own, siblings = _known_keys(cls), set().union(*map(_known_keys, _all_subclasses(Scheduler)))
         mine = {key: value for key, value in config.items() if key in own or key not in siblings}
         return super().from_config(mine, **overrides)
@@ -72,19 +80,22 @@ class Scheduler(ConfigMixin):
     # Training
 
     def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """x_t = √ᾱ_t·x₀ + √(1 - ᾱ_t)·ε, DDPM eq. 4 (`q_sample`). x0, noise: (B, ...); timesteps: (B,) or (1,) int."""
+        """x_t = √ᾱ_t·x₀ + √(1 - ᾱ_t)·ε, DDPM eq. 4 (`q_sample`). x0, noise: (B, ...); timesteps:
+        (B,) or (1,) int."""
         check_noise(original_samples, noise, timesteps)
         alpha, sigma = self.alpha_sigma(timesteps, original_samples)
         return alpha * original_samples + sigma * noise
 
     def get_velocity(self, sample: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """v = √ᾱ_t·ε - √(1 - ᾱ_t)·x₀, Salimans & Ho 2022, section 4. sample is x0 here; shapes as in `add_noise`."""
+        """v = √ᾱ_t·ε - √(1 - ᾱ_t)·x₀, Salimans & Ho 2022, section 4. sample is x0 here; shapes as
+        in `add_noise`."""
         check_noise(sample, noise, timesteps)
         alpha, sigma = self.alpha_sigma(timesteps, sample)
         return alpha * noise - sigma * sample
 
     def training_target(self, x0: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """What the network is to say of x_t: ε, x₀ or v, as `prediction_type` has it; shapes as in `add_noise`."""
+        """What the network is to say of x_t: ε, x₀ or v, as `prediction_type` has it; shapes as in
+        `add_noise`."""
         kind = self.config.get("prediction_type")
         if kind == "epsilon":
             return noise
@@ -96,15 +107,21 @@ class Scheduler(ConfigMixin):
         if (timesteps != timesteps.long()).any():
             raise ValueError(f"expected timesteps that are whole numbers, got {timesteps.tolist()}")
         timesteps = timesteps.long()
-        if timesteps.numel() and not 0 <= timesteps.min() <= timesteps.max() < len(self.alphas_cumprod):
-            raise ValueError(f"expected timesteps from 0 to {len(self.alphas_cumprod) - 1}, got {timesteps.tolist()}")
+        if timesteps.numel() and not 0 <= timesteps.min() <= timesteps.max() < len(
+            self.alphas_cumprod
+        ):
+            raise ValueError(
+                f"expected timesteps from 0 to {len(self.alphas_cumprod) - 1}, got {timesteps.tolist()}"
+            )
         remaining = self.alphas_cumprod[timesteps].to(like.device, like.dtype)
         remaining = remaining.reshape(-1, *[1] * (like.ndim - 1)) if remaining.ndim else remaining
         return remaining.sqrt(), (1 - remaining).sqrt()
 
     # Sampling
 
-    def set_timesteps(self, num_inference_steps: int, device: torch.device | str | None = None) -> None:
+    def set_timesteps(
+        self, num_inference_steps: int, device: torch.device | str | None = None
+    ) -> None:
         """Choose the timesteps to visit, noisiest first, and forget every step taken before."""
         self.check_steps(num_inference_steps)
         timesteps = self.spaced(num_inference_steps)
@@ -118,15 +135,18 @@ class Scheduler(ConfigMixin):
     def check_steps(self, num_inference_steps: int) -> None:
         most = self.most_steps
         if not (isinstance(num_inference_steps, Integral) and 1 <= num_inference_steps <= most):
-            raise ValueError(f"expected num_inference_steps from 1 to {most}, got {num_inference_steps!r}")
+            raise ValueError(
+                f"expected num_inference_steps from 1 to {most}, got {num_inference_steps!r}"
+            )
         self.num_inference_steps = num_inference_steps
 
     def set_begin_index(self, begin_index: int = 0) -> None:
-        """Begin at this place of `timesteps`, as one does from an image; only samplers that count need to be told."""
+        """Begin at this place of `timesteps`, as one does from an image; only samplers that count
+        need to be told."""
 
     def spaced(self, count: int) -> np.ndarray:
-        """`count` timesteps, falling; Lin et al. 2023, table 2. "leading" never visits the noisiest timestep,
-        "trailing" starts there, "linspace" has both ends."""
+        """`count` timesteps, falling; Lin et al. 2023, table 2. "leading" never visits the noisiest
+        timestep, "trailing" starts there, "linspace" has both ends."""
         most, spacing = self.config.num_train_timesteps, self.config.timestep_spacing
         if spacing == "linspace":
             return np.linspace(0, most - 1, count)[::-1].copy()
@@ -135,7 +155,8 @@ class Scheduler(ConfigMixin):
         return (np.arange(count) * (most // count))[::-1] + float(self.config.steps_offset)
 
     def noised(self, x0: Tensor, noise: Tensor, timestep: Tensor | float) -> Tensor:
-        """x at one of the timesteps to visit, on the scale that `step` works on. x0, noise: (B, ...)."""
+        """x at one of the timesteps to visit, on the scale that `step` works on. x0, noise: (B,
+        ...)."""
         return self.add_noise(x0, noise, torch.as_tensor(timestep).expand(len(x0)))
 
     def scale_model_input(self, sample: Tensor, timestep: Tensor | float | None = None) -> Tensor:
@@ -143,25 +164,36 @@ class Scheduler(ConfigMixin):
         return sample
 
     def predict_x0(self, model_output: Tensor, timestep: Tensor | int, sample: Tensor) -> Tensor:
-        """The x0 that the network's output amounts to, whatever its prediction_type. All (B, C, H, W)."""
+        """The x0 that the network's output amounts to, whatever its prediction_type. All (B, C, H,
+        W)."""
         alpha, sigma = self.alpha_sigma(timestep, sample)
         return to_x0(self.config.prediction_type, model_output, sample, alpha, sigma)
 
-    def predict_epsilon(self, model_output: Tensor, timestep: Tensor | int, sample: Tensor) -> Tensor:
-        """The noise that the network's output amounts to, whatever its prediction_type. All (B, C, H, W)."""
+    def predict_epsilon(
+        self, model_output: Tensor, timestep: Tensor | int, sample: Tensor
+    ) -> Tensor:
+        """The noise that the network's output amounts to, whatever its prediction_type. All (B, C,
+        H, W)."""
         alpha, sigma = self.alpha_sigma(timestep, sample)
         return to_epsilon(self.config.prediction_type, model_output, sample, alpha, sigma)
 
     def step(
-        self, model_output: Tensor, timestep: Tensor | int, sample: Tensor, generator: torch.Generator | None = None
+        self,
+        model_output: Tensor,
+        timestep: Tensor | int,
+        sample: Tensor,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
-        """From x_t, `sample`, and what the network said of it to x at the timestep before. All (B, C, H, W)."""
+        """From x_t, `sample`, and what the network said of it to x at the timestep before. All (B,
+        C, H, W)."""
         raise NotImplementedError
 
     def require_timesteps(self) -> int:
         """The number of steps that `set_timesteps` was told."""
         if self.num_inference_steps is None:
-            raise ValueError(f"expected set_timesteps(num_inference_steps) before {type(self).__name__}.step")
+            raise ValueError(
+                f"expected set_timesteps(num_inference_steps) before {type(self).__name__}.step"
+            )
         return self.num_inference_steps
 
     def checked_step(self, model_output: Tensor, timestep: Tensor | int, sample: Tensor) -> int:
@@ -169,19 +201,25 @@ class Scheduler(ConfigMixin):
         self.require_timesteps()
         check_output(model_output, sample)
         if not 0 <= int(timestep) < len(self.alphas_cumprod):
-            raise ValueError(f"expected a timestep from 0 to {len(self.alphas_cumprod) - 1}, got {int(timestep)}")
+            raise ValueError(
+                f"expected a timestep from 0 to {len(self.alphas_cumprod) - 1}, got {int(timestep)}"
+            )
         return int(timestep)
 
     def clip(self, x0: Tensor) -> Tensor:
-        """x0 kept within the range of pixels, if `clip_sample` says so; latents have no such range."""
+        """x0 kept within the range of pixels, if `clip_sample` says so; latents have no such
+        range."""
         limit = self.config.clip_sample_range
         return x0.clamp(-limit, limit) if self.config.clip_sample else x0
 
 
 def check_noise(x0: Tensor, noise: Tensor, timesteps: Tensor) -> None:
-    """ValueError unless each x0 has its noise and its timestep; other shapes would multiply into larger ones."""
+    """ValueError unless each x0 has its noise and its timestep; other shapes would multiply into
+    larger ones."""
     if noise.shape != x0.shape:
-        raise ValueError(f"expected noise of the samples' shape {tuple(x0.shape)}, got {tuple(noise.shape)}")
+        raise ValueError(
+            f"expected noise of the samples' shape {tuple(x0.shape)}, got {tuple(noise.shape)}"
+        )
     shape = tuple(torch.as_tensor(timesteps).shape)
     if math.prod(shape) not in (1, len(x0)):
         raise ValueError(f"expected one timestep, or one per sample ({len(x0)}), got {shape}")
@@ -191,17 +229,23 @@ def check_output(model_output: Tensor, sample: Tensor) -> None:
     """ValueError unless the network said as much as it saw."""
     if model_output.shape != sample.shape:
         got = tuple(model_output.shape)
-        raise ValueError(f"expected a model_output of the sample's shape {tuple(sample.shape)}, got {got}")
+        raise ValueError(
+            f"expected a model_output of the sample's shape {tuple(sample.shape)}, got {got}"
+        )
 
 
-def to_x0(prediction_type: str, model_output: Tensor, sample: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+def to_x0(
+    prediction_type: str, model_output: Tensor, sample: Tensor, alpha: Tensor, sigma: Tensor
+) -> Tensor:
     """x₀ from ε: (x_t - σ·ε) / α; from v: α·x_t - σ·v; where α = √ᾱ_t and σ = √(1 - ᾱ_t)."""
     if prediction_type == "epsilon":
         return (sample - sigma * model_output) / alpha
     return model_output if prediction_type == "sample" else alpha * sample - sigma * model_output
 
 
-def to_epsilon(prediction_type: str, model_output: Tensor, sample: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+def to_epsilon(
+    prediction_type: str, model_output: Tensor, sample: Tensor, alpha: Tensor, sigma: Tensor
+) -> Tensor:
     """ε from x₀: (x_t - α·x₀) / σ; from v: α·v + σ·x_t; where α = √ᾱ_t and σ = √(1 - ᾱ_t)."""
     if prediction_type == "sample":
         return (sample - alpha * model_output) / sigma
@@ -211,7 +255,9 @@ def to_epsilon(prediction_type: str, model_output: Tensor, sample: Tensor, alpha
 def fresh_noise(sample: Tensor, generator: torch.Generator | None) -> Tensor:
     """Standard normal noise of the sample's shape, drawn where the generator is."""
     device = generator.device if generator else sample.device
-    return torch.randn(sample.shape, generator=generator, dtype=sample.dtype, device=device).to(sample.device)
+    return torch.randn(sample.shape, generator=generator, dtype=sample.dtype, device=device).to(
+        sample.device
+    )
 
 
 def _known_keys(cls: type) -> set[str]:

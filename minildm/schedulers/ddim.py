@@ -1,4 +1,5 @@
-"""Denoising diffusion implicit models: the same network, fewer steps, no noise (Song et al. 2020). Chapter 05."""
+"""Denoising diffusion implicit models: the same network, fewer steps, no noise (Song et al. 2020).
+Chapter 05."""
 
 from __future__ import annotations
 
@@ -8,7 +9,9 @@ from torch import Tensor
 from minildm.schedulers.base import Scheduler, fresh_noise
 
 
-def ddim_step(x0: Tensor, epsilon: Tensor, remaining_prev: Tensor, std: Tensor | float = 0.0) -> Tensor:
+def ddim_step(
+    x0: Tensor, epsilon: Tensor, remaining_prev: Tensor, std: Tensor | float = 0.0
+) -> Tensor:
     """The mean of x_{t-1}: √ᾱ_{t-1}·x₀ + √(1 - ᾱ_{t-1} - std²)·ε, Song et al. 2020, eq. 12."""
     return remaining_prev.sqrt() * x0 + (1 - remaining_prev - std**2).sqrt() * epsilon
 
@@ -19,7 +22,11 @@ class DDIMScheduler(Scheduler):
     set_alpha_to_one: after the last step ᾱ is 1; if False, that of timestep 0.
     """
 
-    unsupported = {"thresholding": False, "dynamic_thresholding_ratio": ..., "sample_max_value": ...}
+    unsupported = {
+        "thresholding": False,
+        "dynamic_thresholding_ratio": ...,
+        "sample_max_value": ...,
+    }
 
     def __init__(
         self,
@@ -51,7 +58,9 @@ class DDIMScheduler(Scheduler):
         t = self.checked_step(model_output, timestep, sample)
         previous = t - self.config.num_train_timesteps // self.require_timesteps()
         remaining = self.alphas_cumprod[t]
-        remaining_prev = self.alphas_cumprod[previous] if previous >= 0 else self.final_alpha_cumprod
+        remaining_prev = (
+            self.alphas_cumprod[previous] if previous >= 0 else self.final_alpha_cumprod
+        )
         x0 = self.clip(self.predict_x0(model_output, t, sample))
         epsilon = self.predict_epsilon(model_output, t, sample)
         variance = (1 - remaining_prev) / (1 - remaining) * (1 - remaining / remaining_prev)

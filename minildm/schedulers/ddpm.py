@@ -1,4 +1,5 @@
-"""Denoising diffusion probabilistic models, the Markov chain walked back (Ho et al. 2020). Chapters 02 and 05."""
+"""Denoising diffusion probabilistic models, the Markov chain walked back (Ho et al. 2020). Chapters
+02 and 05."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from minildm.schedulers.base import Scheduler, fresh_noise
 def ddpm_posterior(
     x0: Tensor | float, sample: Tensor | float, remaining: Tensor, remaining_prev: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Mean and variance of q(x_s | x_t, x_0) for s < t, DDPM eq. 6 and 7; `remaining` is ᾱ_t, `remaining_prev` ᾱ_s.
+    """Mean and variance of q(x_s | x_t, x_0) for s < t, DDPM eq. 6 and 7; `remaining` is ᾱ_t,
+    `remaining_prev` ᾱ_s.
 
     sample: x_t. Steps that are left out make one step of the chain with a larger β = 1 - ᾱ_t/ᾱ_s.
     """
@@ -25,12 +27,18 @@ def ddpm_posterior(
 
 
 class DDPMScheduler(Scheduler):
-    """A step is a draw from q(x_{t-1} | x_t, x_0), with x_0 as the network predicts it; DDPM algorithm 2.
+    """A step is a draw from q(x_{t-1} | x_t, x_0), with x_0 as the network predicts it; DDPM
+    algorithm 2.
 
-    variance_type: "fixed_small" is the posterior's own variance, "fixed_large" is β_t; DDPM section 3.2.
+    variance_type: "fixed_small" is the posterior's own variance, "fixed_large" is β_t; DDPM section
+        3.2.
     """
 
-    unsupported = {"thresholding": False, "dynamic_thresholding_ratio": ..., "sample_max_value": ...}
+    unsupported = {
+        "thresholding": False,
+        "dynamic_thresholding_ratio": ...,
+        "sample_max_value": ...,
+    }
 
     def __init__(
         self,
@@ -48,11 +56,17 @@ class DDPMScheduler(Scheduler):
         rescale_betas_zero_snr: bool = False,
     ):
         if variance_type not in ("fixed_small", "fixed_large"):
-            raise ValueError(f"expected a variance_type of fixed_small, fixed_large, got {variance_type!r}")
+            raise ValueError(
+                f"expected a variance_type of fixed_small, fixed_large, got {variance_type!r}"
+            )
         self.prepare()
 
     def step(
-        self, model_output: Tensor, timestep: Tensor | int, sample: Tensor, generator: torch.Generator | None = None
+        self,
+        model_output: Tensor,
+        timestep: Tensor | int,
+        sample: Tensor,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
         t = self.checked_step(model_output, timestep, sample)
         later = self.timesteps[self.timesteps < t]

@@ -1,4 +1,5 @@
-"""DPM-Solver++, the ODE of diffusion solved where it is nearly straight (Lu et al. 2022). Chapter 05."""
+"""DPM-Solver++, the ODE of diffusion solved where it is nearly straight (Lu et al. 2022). Chapter
+05."""
 
 from __future__ import annotations
 
@@ -16,19 +17,24 @@ def log_snr_half(alpha: Tensor, sigma: Tensor) -> Tensor:
 
 
 def dpm_step(
-    sample: Tensor, x0: Tensor, now: tuple[Tensor, Tensor], to: tuple[Tensor, Tensor], slope: Tensor | float = 0.0
+    sample: Tensor,
+    x0: Tensor,
+    now: tuple[Tensor, Tensor],
+    to: tuple[Tensor, Tensor],
+    slope: Tensor | float = 0.0,
 ) -> Tensor:
-    """From x at `now` = (α, σ) to x at `to`; first order (DDIM) without a slope, Lu et al. 2022, eq. 17; second order
-    with `slope`, how much x₀ changes over this step, algorithm 2."""
+    """From x at `now` = (α, σ) to x at `to`; first order (DDIM) without a slope, Lu et al. 2022,
+    eq. 17; second order with `slope`, how much x₀ changes over this step, algorithm 2."""
     h = log_snr_half(*to) - log_snr_half(*now)
     return to[1] / now[1] * sample - to[0] * torch.expm1(-h) * (x0 + slope / 2)
 
 
 class DPMSolverMultistepScheduler(SigmaScheduler):
-    """Second order for one call of the network a step, since it remembers the x₀ of the step before ("dpmpp_2m").
+    """Second order for one call of the network a step, since it remembers the x₀ of the step before
+    ("dpmpp_2m").
 
-    With `use_flow_sigmas` and "flow_prediction" it samples models trained by flow matching, x_t = (1 - σ)·x₀ + σ·ε,
-    whose network predicts ε - x₀.
+    With `use_flow_sigmas` and "flow_prediction" it samples models trained by flow matching, x_t =
+    (1 - σ)·x₀ + σ·ε, whose network predicts ε - x₀.
     """
 
     prediction_types = ("epsilon", "sample", "v_prediction", "flow_prediction")
@@ -42,7 +48,11 @@ class DPMSolverMultistepScheduler(SigmaScheduler):
         "use_beta_sigmas": (False, None),
         "use_lu_lambdas": (False, None),
         "lambda_min_clipped": (-float("inf"), "-Infinity"),
-        "variance_type": (None, "fixed_small", "fixed_large"),  # of samplers that draw from a posterior
+        "variance_type": (
+            None,
+            "fixed_small",
+            "fixed_large",
+        ),  # of samplers that draw from a posterior
         "use_dynamic_shifting": False,
         "time_shift_type": "exponential",
     }
@@ -74,13 +84,19 @@ class DPMSolverMultistepScheduler(SigmaScheduler):
                 f"expected use_flow_sigmas and flow_prediction together, got {use_flow_sigmas} and {prediction_type!r}"
             )
         if use_flow_sigmas and (use_karras_sigmas or use_exponential_sigmas):
-            raise ValueError("expected use_flow_sigmas or one of the two other spacings of sigmas, got both")
+            raise ValueError(
+                "expected use_flow_sigmas or one of the two other spacings of sigmas, got both"
+            )
         self.prepare()
 
-    def set_timesteps(self, num_inference_steps: int, device: torch.device | str | None = None) -> None:
+    def set_timesteps(
+        self, num_inference_steps: int, device: torch.device | str | None = None
+    ) -> None:
         self.check_steps(num_inference_steps)
         if self.config.use_flow_sigmas:
-            rising = 1 - np.linspace(1, 1 / self.config.num_train_timesteps, num_inference_steps + 1)
+            rising = 1 - np.linspace(
+                1, 1 / self.config.num_train_timesteps, num_inference_steps + 1
+            )
             shift = self.config.flow_shift
             sigmas = (shift * rising / (1 + (shift - 1) * rising))[:0:-1]
             timesteps = sigmas * self.config.num_train_timesteps
@@ -94,7 +110,11 @@ class DPMSolverMultistepScheduler(SigmaScheduler):
 
     def spaced(self, count: int) -> np.ndarray:
         """As in the other schedulers, but with one more for the end, which is then left out."""
-        return super().spaced(count) if self.config.timestep_spacing == "trailing" else super().spaced(count + 1)[:-1]
+        return (
+            super().spaced(count)
+            if self.config.timestep_spacing == "trailing"
+            else super().spaced(count + 1)[:-1]
+        )
 
     def alpha_sigma_at(self, index: int) -> tuple[Tensor, Tensor]:
         """α and σ of x = α·x₀ + σ·ε at a place in the table."""
@@ -107,7 +127,9 @@ class DPMSolverMultistepScheduler(SigmaScheduler):
     def alpha_sigma(self, timesteps: Tensor | int, like: Tensor) -> tuple[Tensor, Tensor]:
         if not self.config.use_flow_sigmas:
             return super().alpha_sigma(timesteps, like)
-        sigma = torch.as_tensor(timesteps).to(like.device, like.dtype) / self.config.num_train_timesteps
+        sigma = (
+            torch.as_tensor(timesteps).to(like.device, like.dtype) / self.config.num_train_timesteps
+        )
         sigma = sigma.reshape(-1, *[1] * (like.ndim - 1))
         return 1 - sigma, sigma
 
@@ -124,21 +146,31 @@ class DPMSolverMultistepScheduler(SigmaScheduler):
             return sample - sigma * model_output
         return to_x0(self.config.prediction_type, model_output, sample, alpha, sigma)
 
-    def predict_epsilon(self, model_output: Tensor, timestep: Tensor | int, sample: Tensor) -> Tensor:
+    def predict_epsilon(
+        self, model_output: Tensor, timestep: Tensor | int, sample: Tensor
+    ) -> Tensor:
         alpha, sigma = self.alpha_sigma_at(self.index_at(timestep))
         if self.config.prediction_type == "flow_prediction":
             return sample + alpha * model_output
         return to_epsilon(self.config.prediction_type, model_output, sample, alpha, sigma)
 
     def step(
-        self, model_output: Tensor, timestep: Tensor | int, sample: Tensor, generator: torch.Generator | None = None
+        self,
+        model_output: Tensor,
+        timestep: Tensor | int,
+        sample: Tensor,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
         check_output(model_output, sample)
         i = self.index_at(timestep)
         x0 = self.predict_x0(model_output, timestep, sample)
         now, to = self.alpha_sigma_at(i), self.alpha_sigma_at(i + 1)
         slope: Tensor | float = 0.0
-        if self.config.solver_order == 2 and self.x0_before is not None and not self.ends_at_first_order(i):
+        if (
+            self.config.solver_order == 2
+            and self.x0_before is not None
+            and not self.ends_at_first_order(i)
+        ):
             before = log_snr_half(*self.alpha_sigma_at(i - 1))
             ratio = (log_snr_half(*to) - log_snr_half(*now)) / (log_snr_half(*now) - before)
             slope = ratio * (x0 - self.x0_before)
@@ -146,7 +178,8 @@ class DPMSolverMultistepScheduler(SigmaScheduler):
         return dpm_step(sample, x0, now, to, slope)
 
     def ends_at_first_order(self, index: int) -> bool:
-        """No second order for the last step where it ends at σ = 0, for λ is infinite there, or where steps are few."""
+        """No second order for the last step where it ends at σ = 0, for λ is infinite there, or
+        where steps are few."""
         config = self.config
         few = config.lower_order_final and len(self.timesteps) < 15
         last = index == len(self.timesteps) - 1

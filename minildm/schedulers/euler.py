@@ -1,4 +1,5 @@
-"""Euler's method on the probability-flow ODE (Karras et al. 2022, algorithm 1 of section 3). Chapter 05."""
+"""Euler's method on the probability-flow ODE (Karras et al. 2022, algorithm 1 of section 3).
+Chapter 05."""
 
 from __future__ import annotations
 
@@ -42,14 +43,20 @@ class EulerDiscreteScheduler(SigmaScheduler):
     ):
         self.prepare()
 
-    def set_timesteps(self, num_inference_steps: int, device: torch.device | str | None = None) -> None:
+    def set_timesteps(
+        self, num_inference_steps: int, device: torch.device | str | None = None
+    ) -> None:
         self.check_steps(num_inference_steps)
         timesteps = self.spaced(num_inference_steps)
         timesteps, sigmas = self.respaced(timesteps, *self.sigmas_at(timesteps[[0, -1]]))
         self.set_sigmas(timesteps.astype("float32"), sigmas, device)
 
     def step(
-        self, model_output: Tensor, timestep: Tensor | float, sample: Tensor, generator: torch.Generator | None = None
+        self,
+        model_output: Tensor,
+        timestep: Tensor | float,
+        sample: Tensor,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
         check_output(model_output, sample)
         i = self.index_at(timestep)

@@ -1,5 +1,5 @@
-"""Ancestral Euler: below the aim, then up to it with fresh noise (Ho et al. 2020, in the sigmas of Karras et al. 2022).
-Chapter 05."""
+"""Ancestral Euler: below the aim, then up to it with fresh noise (Ho et al. 2020, in the sigmas of
+Karras et al. 2022). Chapter 05."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from minildm.schedulers.sigmas import SigmaScheduler
 def ancestral_sigmas(sigma: Tensor, sigma_next: Tensor) -> tuple[Tensor, Tensor]:
     """How far down the ODE to go, σ_down, and how much noise to add, σ_up, on the way from σ to σ'.
 
-    σ_down² + σ_up² = σ'², and σ_up² = σ'²·(σ² - σ'²)/σ² is the variance of q(x' | x, x₀), DDPM eq. 7.
+    σ_down² + σ_up² = σ'², and σ_up² = σ'²·(σ² - σ'²)/σ² is the variance of q(x' | x, x₀), DDPM eq.
+    7.
     """
     up = (sigma_next**2 * (sigma**2 - sigma_next**2) / sigma**2).sqrt()
     return (sigma_next**2 - up**2).sqrt(), up
 
 
 class EulerAncestralDiscreteScheduler(SigmaScheduler):
-    """DDPM's random walk, on the scale where Euler's method works ("Euler a"): it never settles, however many steps."""
+    """DDPM's random walk, on the scale where Euler's method works ("Euler a"): it never settles,
+    however many steps."""
 
     def __init__(
         self,
@@ -37,13 +39,19 @@ class EulerAncestralDiscreteScheduler(SigmaScheduler):
     ):
         self.prepare()
 
-    def set_timesteps(self, num_inference_steps: int, device: torch.device | str | None = None) -> None:
+    def set_timesteps(
+        self, num_inference_steps: int, device: torch.device | str | None = None
+    ) -> None:
         self.check_steps(num_inference_steps)
         timesteps = self.spaced(num_inference_steps)
         self.set_sigmas(timesteps.astype("float32"), self.sigmas_at(timesteps), device)
 
     def step(
-        self, model_output: Tensor, timestep: Tensor | float, sample: Tensor, generator: torch.Generator | None = None
+        self,
+        model_output: Tensor,
+        timestep: Tensor | float,
+        sample: Tensor,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
         check_output(model_output, sample)
         i = self.index_at(timestep)

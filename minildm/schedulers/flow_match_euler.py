@@ -1,5 +1,5 @@
-"""Flow matching: straight lines from noise to data, and Euler's method along them (Lipman et al. 2022; Liu et al. 2022;
-Esser et al. 2024). Chapters 05 and 14."""
+"""Flow matching: straight lines from noise to data, and Euler's method along them (Lipman et al.
+2022; Liu et al. 2022; Esser et al. 2024). Chapters 05 and 14."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from minildm.schedulers.sigmas import SigmaScheduler
 
 
 class FlowMatchEulerDiscreteScheduler(SigmaScheduler):
-    """x_t = (1 - σ)·x₀ + σ·ε with σ = t / T; the network predicts the velocity ε - x₀, which a step follows.
+    """x_t = (1 - σ)·x₀ + σ·ε with σ = t / T; the network predicts the velocity ε - x₀, which a step
+    follows.
 
-    shift: more than 1 spends more steps where there is much noise, as larger pictures need; Esser et al. 2024, eq. 23.
+    shift: more than 1 spends more steps where there is much noise, as larger pictures need; Esser
+        et al. 2024, eq. 23.
     """
 
     unsupported = {
@@ -35,7 +37,9 @@ class FlowMatchEulerDiscreteScheduler(SigmaScheduler):
 
     def __init__(self, num_train_timesteps: int = 1000, shift: float = 1.0):
         if num_train_timesteps < 1 or not shift > 0:
-            raise ValueError(f"expected num_train_timesteps >= 1 and shift > 0, got {num_train_timesteps} and {shift}")
+            raise ValueError(
+                f"expected num_train_timesteps >= 1 and shift > 0, got {num_train_timesteps} and {shift}"
+            )
         self.num_inference_steps = self.index = None
         self.sigma_min = float(self.shifted(np.array(1 / num_train_timesteps)))
         linear = np.arange(num_train_timesteps, 0, -1) / num_train_timesteps
@@ -45,13 +49,18 @@ class FlowMatchEulerDiscreteScheduler(SigmaScheduler):
     def shifted(self, sigmas: np.ndarray) -> np.ndarray:
         return self.config.shift * sigmas / (1 + (self.config.shift - 1) * sigmas)
 
-    def set_timesteps(self, num_inference_steps: int, device: torch.device | str | None = None) -> None:
+    def set_timesteps(
+        self, num_inference_steps: int, device: torch.device | str | None = None
+    ) -> None:
         self.check_steps(num_inference_steps)
         sigmas = self.shifted(np.linspace(1, self.sigma_min, num_inference_steps))
-        self.set_sigmas((sigmas * self.config.num_train_timesteps).astype(np.float32), sigmas, device)
+        self.set_sigmas(
+            (sigmas * self.config.num_train_timesteps).astype(np.float32), sigmas, device
+        )
 
     def alpha_sigma(self, timesteps: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
-        """1 - σ and σ, shaped to multiply `like` (B, ...); timesteps, which may be fractions, from 0 to T."""
+        """1 - σ and σ, shaped to multiply `like` (B, ...); timesteps, which may be fractions, from
+        0 to T."""
         most, timesteps = self.config.num_train_timesteps, torch.as_tensor(timesteps)
         if timesteps.numel() and not 0 <= timesteps.min() <= timesteps.max() <= most:
             raise ValueError(f"expected timesteps from 0 to {most}, got {timesteps.tolist()}")
@@ -74,11 +83,17 @@ class FlowMatchEulerDiscreteScheduler(SigmaScheduler):
     def predict_x0(self, model_output: Tensor, timestep: Tensor | float, sample: Tensor) -> Tensor:
         return sample - self.sigmas[self.index_at(timestep)] * model_output
 
-    def predict_epsilon(self, model_output: Tensor, timestep: Tensor | float, sample: Tensor) -> Tensor:
+    def predict_epsilon(
+        self, model_output: Tensor, timestep: Tensor | float, sample: Tensor
+    ) -> Tensor:
         return sample + (1 - self.sigmas[self.index_at(timestep)]) * model_output
 
     def step(
-        self, model_output: Tensor, timestep: Tensor | float, sample: Tensor, generator: torch.Generator | None = None
+        self,
+        model_output: Tensor,
+        timestep: Tensor | float,
+        sample: Tensor,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
         check_output(model_output, sample)
         i = self.index_at(timestep)

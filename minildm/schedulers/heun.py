@@ -10,14 +10,16 @@ from minildm.schedulers.euler import euler_step
 from minildm.schedulers.sigmas import SigmaScheduler
 
 
-def heun_step(start: Tensor, slope: Tensor, slope_next: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
+def heun_step(
+    start: Tensor, slope: Tensor, slope_next: Tensor, sigma: Tensor, sigma_next: Tensor
+) -> Tensor:
     """From `start` along the mean of the slopes at both ends of the step."""
     return start + (slope + slope_next) / 2 * (sigma_next - sigma)
 
 
 class HeunDiscreteScheduler(SigmaScheduler):
-    """Second order: halve the step and the error falls to a quarter. Each step but the last asks the network twice: at
-    its beginning, for a try of Euler's, and at the end of that."""
+    """Second order: halve the step and the error falls to a quarter. Each step but the last asks
+    the network twice: at its beginning, for a try of Euler's, and at the end of that."""
 
     order = 2
     unsupported = {"use_beta_sigmas": (False, None)}
@@ -39,8 +41,11 @@ class HeunDiscreteScheduler(SigmaScheduler):
     ):
         self.prepare()
 
-    def set_timesteps(self, num_inference_steps: int, device: torch.device | str | None = None) -> None:
-        """Choose the timesteps; all but the first come twice: as the end of a step and the beginning of the next."""
+    def set_timesteps(
+        self, num_inference_steps: int, device: torch.device | str | None = None
+    ) -> None:
+        """Choose the timesteps; all but the first come twice: as the end of a step and the
+        beginning of the next."""
         self.check_steps(num_inference_steps)
         timesteps = self.spaced(num_inference_steps)
         timesteps, sigmas = self.respaced(timesteps, *self.sigmas_at(timesteps[[0, -1]]))
@@ -48,7 +53,11 @@ class HeunDiscreteScheduler(SigmaScheduler):
         self.started: tuple[Tensor, Tensor] | None = None
 
     def step(
-        self, model_output: Tensor, timestep: Tensor | float, sample: Tensor, generator: torch.Generator | None = None
+        self,
+        model_output: Tensor,
+        timestep: Tensor | float,
+        sample: Tensor,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
         check_output(model_output, sample)
         i = self.index_at(timestep)
@@ -58,7 +67,9 @@ class HeunDiscreteScheduler(SigmaScheduler):
         if self.started is None:  # the try
             self.started = sample, slope
             if self.sigmas[i + 1] == 0:
-                self.started = None  # no slope at the end, where there is no noise: the try is the step
+                self.started = (
+                    None  # no slope at the end, where there is no noise: the try is the step
+                )
             return euler_step(sample, x0, self.sigmas[i], self.sigmas[i + 1])
         start, slope_before = self.started
         self.started = None

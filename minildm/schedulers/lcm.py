@@ -1,5 +1,5 @@
-"""Sampling a latent consistency model: x₀ at one stroke, then again from less noise (Song et al. 2023; Luo et al.
-2023). Chapter 14."""
+"""Sampling a latent consistency model: x₀ at one stroke, then again from less noise (Song et al.
+2023; Luo et al. 2023). Chapter 14."""
 
 from __future__ import annotations
 
@@ -15,22 +15,28 @@ SIGMA_DATA = 0.5
 def boundary_scalings(
     timestep: Tensor | float, timestep_scaling: float = 10.0
 ) -> tuple[Tensor | float, Tensor | float]:
-    """c_skip and c_out of the consistency function c_skip·x_t + c_out·x̂₀: 1 and 0 at t = 0, where x_t is x₀ already,
-    and nearly 0 and 1 soon after; Luo et al. 2023, section 4.1."""
+    """c_skip and c_out of the consistency function c_skip·x_t + c_out·x̂₀: 1 and 0 at t = 0, where
+    x_t is x₀ already, and nearly 0 and 1 soon after; Luo et al. 2023, section 4.1."""
     scaled = timestep * timestep_scaling
     return SIGMA_DATA**2 / (scaled**2 + SIGMA_DATA**2), scaled / (scaled**2 + SIGMA_DATA**2) ** 0.5
 
 
 class LCMScheduler(Scheduler):
-    """For a network distilled to say, of any x_t on a path of the ODE, the x₀ where the path ends. A step takes that x₀
-    and noises it for the next timestep; the last one keeps it, so that one step is enough to draw.
+    """For a network distilled to say, of any x_t on a path of the ODE, the x₀ where the path ends.
+    A step takes that x₀ and noises it for the next timestep; the last one keeps it, so that one
+    step is enough to draw.
 
-    original_inference_steps: how many timesteps it was distilled on, evenly spaced; the steps are chosen among them.
-    timestep_scaling: how soon after t = 0 the network is believed. timestep_spacing, steps_offset and
-    set_alpha_to_one change nothing here, and are kept for the schedulers made from this one.
+    original_inference_steps: how many timesteps it was distilled on, evenly spaced; the steps are
+        chosen among them.
+    timestep_scaling: how soon after t = 0 the network is believed. timestep_spacing, steps_offset
+    and set_alpha_to_one change nothing here, and are kept for the schedulers made from this one.
     """
 
-    unsupported = {"thresholding": False, "dynamic_thresholding_ratio": ..., "sample_max_value": ...}
+    unsupported = {
+        "thresholding": False,
+        "dynamic_thresholding_ratio": ...,
+        "sample_max_value": ...,
+    }
 
     def __init__(
         self,
@@ -65,7 +71,11 @@ class LCMScheduler(Scheduler):
         return distilled[np.linspace(0, original, count, endpoint=False).astype(np.int64)]
 
     def step(
-        self, model_output: Tensor, timestep: Tensor | int, sample: Tensor, generator: torch.Generator | None = None
+        self,
+        model_output: Tensor,
+        timestep: Tensor | int,
+        sample: Tensor,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
         t = self.checked_step(model_output, timestep, sample)
         c_skip, c_out = boundary_scalings(t, self.config.timestep_scaling)

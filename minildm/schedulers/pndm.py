@@ -1,5 +1,5 @@
-"""Pseudo numerical methods on the manifold: a multistep formula for ε, then DDIM's transfer (Liu et al. 2022). Real
-Stable Diffusion 1.x folders name it. Chapter 05."""
+"""Pseudo numerical methods on the manifold: a multistep formula for ε, then DDIM's transfer (Liu et
+al. 2022). Real Stable Diffusion 1.x folders name it. Chapter 05."""
 
 from __future__ import annotations
 
@@ -9,19 +9,32 @@ from torch import Tensor
 
 from minildm.schedulers.base import Scheduler, to_epsilon
 
-# Adams-Bashforth: how much of the newest ε, the one before, ... ; Liu et al. 2022, eq. 12 and its shorter beginnings.
-MULTISTEP = {1: (1,), 2: (3 / 2, -1 / 2), 3: (23 / 12, -16 / 12, 5 / 12), 4: (55 / 24, -59 / 24, 37 / 24, -9 / 24)}
+# Adams-Bashforth: how much of the newest ε, the one before, ... ; Liu et al. 2022, eq. 12 and its
+# shorter beginnings.
+MULTISTEP = {
+    1: (1,),
+    2: (3 / 2, -1 / 2),
+    3: (23 / 12, -16 / 12, 5 / 12),
+    4: (55 / 24, -59 / 24, 37 / 24, -9 / 24),
+}
 RUNGE_KUTTA = (1 / 6, 1 / 3, 1 / 3, 1 / 6)
 
 
 def transfer(sample: Tensor, epsilon: Tensor, remaining: Tensor, remaining_prev: Tensor) -> Tensor:
-    """From x_t along ε to x_{t'}, Liu et al. 2022, eq. 11, in the form that has no difference of nearly equal roots."""
-    scale = remaining * (1 - remaining_prev).sqrt() + (remaining * (1 - remaining) * remaining_prev).sqrt()
-    return (remaining_prev / remaining).sqrt() * sample - (remaining_prev - remaining) * epsilon / scale
+    """From x_t along ε to x_{t'}, Liu et al. 2022, eq. 11, in the form that has no difference of
+    nearly equal roots."""
+    scale = (
+        remaining * (1 - remaining_prev).sqrt()
+        + (remaining * (1 - remaining) * remaining_prev).sqrt()
+    )
+    return (remaining_prev / remaining).sqrt() * sample - (
+        remaining_prev - remaining
+    ) * epsilon / scale
 
 
 class PNDMScheduler(Scheduler):
-    """A linear multistep method, begun with one step of Heun's kind (`skip_prk_steps`) or three of Runge-Kutta's."""
+    """A linear multistep method, begun with one step of Heun's kind (`skip_prk_steps`) or three of
+    Runge-Kutta's."""
 
     prediction_types = ("epsilon", "v_prediction")
 
@@ -41,16 +54,24 @@ class PNDMScheduler(Scheduler):
         self.prepare()
         self.final_alpha_cumprod = torch.tensor(1.0) if set_alpha_to_one else self.alphas_cumprod[0]
 
-    def set_timesteps(self, num_inference_steps: int, device: torch.device | str | None = None) -> None:
-        """Choose the timesteps; the first phase visits some of them more than once, so there are more than asked."""
+    def set_timesteps(
+        self, num_inference_steps: int, device: torch.device | str | None = None
+    ) -> None:
+        """Choose the timesteps; the first phase visits some of them more than once, so there are
+        more than asked."""
         self.check_steps(num_inference_steps)
         rising = self.spaced(num_inference_steps).round().astype(np.int64)[::-1]
         self.stride = self.config.num_train_timesteps // num_inference_steps
         if self.config.skip_prk_steps:
-            first, rest = rising[:0], np.concatenate([rising[:-1], rising[-2:-1], rising[-1:]])[::-1]
+            first, rest = (
+                rising[:0],
+                np.concatenate([rising[:-1], rising[-2:-1], rising[-1:]])[::-1],
+            )
         else:
             if num_inference_steps < 4:
-                raise ValueError(f"expected 4 steps or more for Runge-Kutta's beginning, got {num_inference_steps}")
+                raise ValueError(
+                    f"expected 4 steps or more for Runge-Kutta's beginning, got {num_inference_steps}"
+                )
             pairs = rising[-4:].repeat(2) + np.tile([0, self.stride // 2], 4)
             first, rest = pairs[:-1].repeat(2)[1:-1][::-1], rising[:-3][::-1]
         self.runge_kutta_steps = len(first)
@@ -59,7 +80,11 @@ class PNDMScheduler(Scheduler):
         self.sum: Tensor | float = 0.0
 
     def step(
-        self, model_output: Tensor, timestep: Tensor | int, sample: Tensor, generator: torch.Generator | None = None
+        self,
+        model_output: Tensor,
+        timestep: Tensor | int,
+        sample: Tensor,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
         t = self.checked_step(model_output, timestep, sample)
         phase = self.runge_kutta if self.counter < self.runge_kutta_steps else self.multistep
@@ -68,7 +93,8 @@ class PNDMScheduler(Scheduler):
         return previous
 
     def runge_kutta(self, model_output: Tensor, timestep: int, sample: Tensor) -> Tensor:
-        """Four of these make one step: twice to the middle, then to the end, then to the end by all four together."""
+        """Four of these make one step: twice to the middle, then to the end, then to the end by all
+        four together."""
         stage = self.counter % 4
         target = timestep - (0 if self.counter % 2 else self.stride // 2)
         start = int(self.timesteps[self.counter - stage])
@@ -81,13 +107,17 @@ class PNDMScheduler(Scheduler):
 
     def multistep(self, model_output: Tensor, timestep: int, sample: Tensor) -> Tensor:
         target = timestep - self.stride
-        if self.counter == 1:  # the same step again, with the mean of ε at its beginning and at its end
+        if (
+            self.counter == 1
+        ):  # the same step again, with the mean of ε at its beginning and at its end
             timestep, target = timestep + self.stride, timestep
             return self.move(self.start, timestep, target, (model_output + self.epsilons[-1]) / 2)
         self.epsilons = [*self.epsilons[-3:], model_output]
         self.start = sample
         newest_first = zip(MULTISTEP[len(self.epsilons)], self.epsilons[::-1], strict=True)
-        return self.move(sample, timestep, target, sum(weight * epsilon for weight, epsilon in newest_first))
+        return self.move(
+            sample, timestep, target, sum(weight * epsilon for weight, epsilon in newest_first)
+        )
 
     def move(self, sample: Tensor, timestep: int, target: int, model_output: Tensor) -> Tensor:
         remaining = self.alphas_cumprod[timestep]

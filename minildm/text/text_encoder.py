@@ -1,4 +1,5 @@
-"""The text encoder: a causal transformer over tokens (Vaswani et al. 2017; CLIP, Radford et al. 2021). Chapter 09."""
+"""The text encoder: a causal transformer over tokens (Vaswani et al. 2017; CLIP, Radford et al.
+2021). Chapter 09."""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ class CLIPTextEmbeddings(nn.Module):
         nn.init.normal_(self.position_embedding.weight, std=0.02)
 
     def forward(self, input_ids: Tensor) -> Tensor:
-        return self.token_embedding(input_ids) + self.position_embedding.weight[: input_ids.shape[1]]
+        return (
+            self.token_embedding(input_ids) + self.position_embedding.weight[: input_ids.shape[1]]
+        )
 
 
 class CLIPAttention(nn.Module):
@@ -44,7 +47,9 @@ class CLIPAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = (
-            projection(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, heads, L, D/heads)
+            projection(x)
+            .unflatten(-1, (self.num_heads, -1))
+            .transpose(1, 2)  # (B, heads, L, D/heads)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
         attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)
@@ -67,7 +72,14 @@ class CLIPMLP(nn.Module):
 class CLIPEncoderLayer(nn.Module):
     """Attention, then the MLP; each normalises its input and adds to it."""
 
-    def __init__(self, hidden_size: int, intermediate_size: int, num_attention_heads: int, hidden_act: str, eps: float):
+    def __init__(
+        self,
+        hidden_size: int,
+        intermediate_size: int,
+        num_attention_heads: int,
+        hidden_act: str,
+        eps: float,
+    ):
         super().__init__()
         self.layer_norm1 = nn.LayerNorm(hidden_size, eps)
         self.self_attn = CLIPAttention(hidden_size, num_attention_heads)
@@ -93,7 +105,8 @@ class CLIPEncoder(nn.Module):
 
 
 class CLIPTextModel(ModelMixin, nn.Module):
-    """The `text_encoder` of Stable Diffusion (CompVis: `cond_stage_model`): a vector for every token."""
+    """The `text_encoder` of Stable Diffusion (CompVis: `cond_stage_model`): a vector for every
+    token."""
 
     weights_name = "model.safetensors"
     unsupported = {
@@ -123,9 +136,13 @@ class CLIPTextModel(ModelMixin, nn.Module):
     ):
         super().__init__()
         if hidden_act not in ACTIVATIONS:
-            raise ValueError(f"expected hidden_act to be one of {', '.join(ACTIVATIONS)}, got {hidden_act!r}")
+            raise ValueError(
+                f"expected hidden_act to be one of {', '.join(ACTIVATIONS)}, got {hidden_act!r}"
+            )
         if hidden_size % num_attention_heads:
-            raise ValueError(f"expected a hidden_size that {num_attention_heads} heads divide, got {hidden_size}")
+            raise ValueError(
+                f"expected a hidden_size that {num_attention_heads} heads divide, got {hidden_size}"
+            )
         self.embeddings = CLIPTextEmbeddings(vocab_size, hidden_size, max_position_embeddings)
         layer = (hidden_size, intermediate_size, num_attention_heads, hidden_act, layer_norm_eps)
         self.encoder = CLIPEncoder(num_hidden_layers, *layer)
@@ -136,17 +153,23 @@ class CLIPTextModel(ModelMixin, nn.Module):
         return {"model_type": "clip_text_model", "architectures": ["CLIPTextModel"]}
 
     def forward(self, input_ids: Tensor) -> Tensor:
-        """input_ids: (B, L) int, L at most max_position_embeddings. Returns the last hidden state (B, L, D)."""
+        """input_ids: (B, L) int, L at most max_position_embeddings. Returns the last hidden state
+        (B, L, D)."""
         longest = self.config.max_position_embeddings
         if input_ids.ndim != 2 or input_ids.shape[1] > longest:
-            raise ValueError(f"expected input_ids (B, L) with L at most {longest}, got {tuple(input_ids.shape)}")
+            raise ValueError(
+                f"expected input_ids (B, L) with L at most {longest}, got {tuple(input_ids.shape)}"
+            )
         if input_ids.is_floating_point():
             raise ValueError(f"expected input_ids of whole numbers (int64), got {input_ids.dtype}")
         return self.final_layer_norm(self.encoder(self.embeddings(input_ids)))
 
     def pool(self, last_hidden_state: Tensor, input_ids: Tensor) -> Tensor:
-        """The hidden state at the first end-of-text token, which has seen the whole text: (B, L, D) -> (B, D)."""
-        if self.config.eos_token_id == 2:  # what CLIP's own configuration says by mistake: the end has the highest id
+        """The hidden state at the first end-of-text token, which has seen the whole text: (B, L, D)
+        -> (B, D)."""
+        if (
+            self.config.eos_token_id == 2
+        ):  # what CLIP's own configuration says by mistake: the end has the highest id
             ends = input_ids.argmax(dim=-1)
         else:
             ends = (input_ids == self.config.eos_token_id).int().argmax(dim=-1)

@@ -1,8 +1,9 @@
-"""Byte-pair encoding, from text to token numbers and back, in CLIP's files (Sennrich et al. 2016; Radford et al. 2019,
-2021). Chapter 08.
+"""Byte-pair encoding, from text to token numbers and back, in CLIP's files (Sennrich et al. 2016;
+Radford et al. 2019, 2021). Chapter 08.
 
-A prompt is normalised and cut into words; the UTF-8 bytes of a word become its first pieces; then the learned merges
-join neighbouring pieces, the earliest-learned merge first. Bytes make it complete: every text has an encoding.
+A prompt is normalised and cut into words; the UTF-8 bytes of a word become its first pieces; then
+the learned merges join neighbouring pieces, the earliest-learned merge first. Bytes make it
+complete: every text has an encoding.
 """
 
 from __future__ import annotations
@@ -25,31 +26,50 @@ from torch import Tensor
 from minildm.configuration import read_json, write_text
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
-END_OF_WORD = "</w>"  # part of the piece that ends a word, so that "seven" and the "seven" of "seventy" differ
+# part of the piece that ends a word, so that "seven" and the "seven" of "seventy" differ
+END_OF_WORD = "</w>"
 
-# A visible character for every byte, since merges.txt separates by spaces: the byte's own Latin-1 character where that
-# is one that prints, else the next one from U+0100 on. This order is the order of CLIP's first 256 tokens.
-_PRINTING = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+# A visible character for every byte, since merges.txt separates by spaces: the byte's own Latin-1
+# character where that is one that prints, else the next one from U+0100 on. This order is the order
+# of CLIP's first 256 tokens.
+_PRINTING = [
+    *range(ord("!"), ord("~") + 1),
+    *range(ord("¡"), ord("¬") + 1),
+    *range(ord("®"), ord("ÿ") + 1),
+]
 _OTHERS = [byte for byte in range(256) if byte not in _PRINTING]
-BYTE_TO_CHAR = {byte: chr(byte) for byte in _PRINTING} | {byte: chr(256 + i) for i, byte in enumerate(_OTHERS)}
+BYTE_TO_CHAR = {byte: chr(byte) for byte in _PRINTING} | {
+    byte: chr(256 + i) for i, byte in enumerate(_OTHERS)
+}
 CHAR_TO_BYTE = {char: byte for byte, char in BYTE_TO_CHAR.items()}
 ALPHABET = [*BYTE_TO_CHAR.values(), *(char + END_OF_WORD for char in BYTE_TO_CHAR.values())]
 
-# English contractions, runs of letters, single digits, runs of anything else that is not white space. Python's patterns
-# know no Unicode categories: this one is matched against a text in which letters etc. beyond ASCII have stand-ins.
-WORD = re.compile(r"<\|startoftext\|>|<\|endoftext\|>|'(?:s|t|re|ve|m|ll|d)|[a-z]+|[0-9]|[^\sa-z0-9]+", re.ASCII)
-STAND_IN = {"L": "b", "N": "0", "Z": " "}  # letter ("b" is in none of the literal words above), number, space
+# English contractions, runs of letters, single digits, runs of anything else that is not white
+# space. Python's patterns
+# know no Unicode categories: this one is matched against a text in which letters etc. beyond ASCII
+# have stand-ins.
+WORD = re.compile(
+    r"<\|startoftext\|>|<\|endoftext\|>|'(?:s|t|re|ve|m|ll|d)|[a-z]+|[0-9]|[^\sa-z0-9]+", re.ASCII
+)
+STAND_IN = {
+    "L": "b",
+    "N": "0",
+    "Z": " ",
+}  # letter ("b" is in none of the literal words above), number, space
 
 SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
 def normalize(text: str) -> str:
     """Unicode's composed form, lower case: "É" as one character or as two becomes the one "é"."""
-    return "".join(char.lower() for char in unicodedata.normalize("NFC", text))  # by character: no word-final sigma
+    return "".join(
+        char.lower() for char in unicodedata.normalize("NFC", text)
+    )  # by character: no word-final sigma
 
 
 def split_words(text: str) -> list[str]:
-    """The words of a normalised text, in CLIP's sense: "it's 10!" -> ["it", "'s", "1", "0", "!"]."""
+    """The words of a normalised text, in CLIP's sense: "it's 10!" -> ["it", "'s", "1", "0",
+    "!"]."""
     words = []
     for match in WORD.finditer("".join(map(_stand_in, text))):
         word = text[match.start() : match.end()]
@@ -81,10 +101,12 @@ def merge_pair(pieces: Sequence[str], pair: tuple[str, str]) -> list[str]:
 
 
 def learn_merges(words: Mapping[str, int], limit: int | None = None) -> list[tuple[str, str]]:
-    """Byte-pair encoding's training: over and over, join the most frequent pair of neighbours into a new piece.
+    """Byte-pair encoding's training: over and over, join the most frequent pair of neighbours into
+    a new piece.
 
-    words: how often each word occurs. Of equally frequent pairs the alphabetically first is taken, so that the result
-    depends on nothing but the counts. Stops after `limit` merges, or when every word is one piece.
+    words: how often each word occurs. Of equally frequent pairs the alphabetically first is taken,
+    so that the result depends on nothing but the counts. Stops after `limit` merges, or when every
+    word is one piece.
     """
     pieces = {word: word_to_bytes(word) for word in words}
     merges: list[tuple[str, str]] = []
@@ -102,11 +124,13 @@ def learn_merges(words: Mapping[str, int], limit: int | None = None) -> list[tup
 
 
 class CLIPTokenizer:
-    """`tokenizer("a red seven")` -> (1, model_max_length) int64: start, the pieces of the words, end, padding.
+    """`tokenizer("a red seven")` -> (1, model_max_length) int64: start, the pieces of the words,
+    end, padding.
 
-    vocab: piece -> id. merges: pairs of pieces, the first learned first. known_words: the words of the training texts,
-    empty if they were not kept. added_tokens: words of the vocabulary that are one token wherever they stand, however
-    they are spelt (textual inversion's). Stable Diffusion 1 pads with the end token, 2 with "!".
+    vocab: piece -> id. merges: pairs of pieces, the first learned first. known_words: the words of
+    the training texts, empty if they were not kept. added_tokens: words of the vocabulary that are
+    one token wherever they stand, however they are spelt (textual inversion's). Stable Diffusion 1
+    pads with the end token, 2 with "!".
     """
 
     def __init__(
@@ -122,11 +146,18 @@ class CLIPTokenizer:
         added_tokens: Sequence[str] = (),
     ):
         if set(vocab.values()) != set(range(len(vocab))):
-            raise ValueError(f"expected a vocabulary whose {len(vocab)} tokens are numbered from 0 without gaps")
+            raise ValueError(
+                f"expected a vocabulary whose {len(vocab)} tokens are numbered from 0 without gaps"
+            )
         self.vocab = dict(sorted(vocab.items(), key=lambda item: item[1]))
         self.merges = [tuple(merge) for merge in merges]
         self.model_max_length = _checked_length(model_max_length)
-        self.bos_token, self.eos_token, self.unk_token, self.pad_token = bos_token, eos_token, unk_token, pad_token
+        self.bos_token, self.eos_token, self.unk_token, self.pad_token = (
+            bos_token,
+            eos_token,
+            unk_token,
+            pad_token,
+        )
         self.special_tokens = {name: getattr(self, name) for name in SPECIAL}
         self.known_words = frozenset(known_words)
         self.vocab_size = len(self.vocab)
@@ -134,7 +165,9 @@ class CLIPTokenizer:
         for merge in self.merges:
             if len(merge) != 2 or not {*merge, "".join(merge)} <= self.vocab.keys():
                 got = reprlib.repr(merge)
-                raise ValueError(f"expected merges of two tokens into a third, all in the vocabulary, got {got}")
+                raise ValueError(
+                    f"expected merges of two tokens into a third, all in the vocabulary, got {got}"
+                )
         for name, token in self.special_tokens.items():
             if token not in self.vocab:
                 raise ValueError(f"expected the {name} {token!r} in the vocabulary, which lacks it")
@@ -143,23 +176,38 @@ class CLIPTokenizer:
         self.added_tokens = list(added_tokens)
         for token in self.added_tokens:
             if token not in self.vocab or token != normalize(token) or len(token.split()) != 1:
-                raise ValueError(f"expected added tokens in the vocabulary, lower case, without spaces, got {token!r}")
-        self._whole = {*self.special_tokens.values(), *self.added_tokens}  # what no rule cuts or joins
+                raise ValueError(
+                    f"expected added tokens in the vocabulary, lower case, without spaces, got {token!r}"
+                )
+        self._whole = {
+            *self.special_tokens.values(),
+            *self.added_tokens,
+        }  # what no rule cuts or joins
         self._rank = {pair: rank for rank, pair in enumerate(self.merges)}
-        self._pieces = {token: [token] for token in self._whole}  # and of each word once it was seen
-        self._special, self._added = _any_of(self.special_tokens.values()), _any_of(self.added_tokens)
+        self._pieces = {
+            token: [token] for token in self._whole
+        }  # and of each word once it was seen
+        self._special, self._added = (
+            _any_of(self.special_tokens.values()),
+            _any_of(self.added_tokens),
+        )
 
     @classmethod
-    def train(cls, texts: Iterable[str], vocab_size: int | None = None, model_max_length: int = 16) -> CLIPTokenizer:
+    def train(
+        cls, texts: Iterable[str], vocab_size: int | None = None, model_max_length: int = 16
+    ) -> CLIPTokenizer:
         """Learn a vocabulary from texts: 512 for the bytes, then the merges, then start and end.
 
-        vocab_size: at most so many tokens, at least 514; None: merge until each word of the texts is one token.
+        vocab_size: at most so many tokens, at least 514; None: merge until each word of the texts
+            is one token.
         """
         if isinstance(texts, str):
             raise ValueError("expected a list of texts, got one text: put it into a list")
         smallest = len(ALPHABET) + 2
         if vocab_size is not None and vocab_size < smallest:
-            raise ValueError(f"expected vocab_size >= {smallest} (bytes, start and end), got {vocab_size}")
+            raise ValueError(
+                f"expected vocab_size >= {smallest} (bytes, start and end), got {vocab_size}"
+            )
         counts: Counter[str] = Counter()
         for text, count in Counter(texts).items():
             for word in split_words(normalize(text)):
@@ -174,9 +222,11 @@ class CLIPTokenizer:
         return len(self.vocab)
 
     def __call__(self, texts: str | Sequence[str], max_length: int | None = None) -> Tensor:
-        """Token ids (B, max_length), int64, of one text or several, each cut or padded to `max_length`.
+        """Token ids (B, max_length), int64, of one text or several, each cut or padded to
+        `max_length`.
 
-        max_length: model_max_length if not given. What does not fit is cut, with a UserWarning that quotes it.
+        max_length: model_max_length if not given. What does not fit is cut, with a UserWarning that
+            quotes it.
         """
         length = self.model_max_length if max_length is None else _checked_length(max_length)
         rows = []
@@ -202,10 +252,15 @@ class CLIPTokenizer:
             raise ValueError(f"expected token ids from 0 to {len(tokens) - 1}, got {foreign[0]}")
         pieces = [tokens[id] for id in ids if tokens[id] not in self.special_tokens.values()]
         chars = "".join(pieces).replace(END_OF_WORD, " ")
-        return bytes(CHAR_TO_BYTE.get(char, ord(" ")) for char in chars).decode("utf-8", errors="replace").strip()
+        return (
+            bytes(CHAR_TO_BYTE.get(char, ord(" ")) for char in chars)
+            .decode("utf-8", errors="replace")
+            .strip()
+        )
 
     def tokenize(self, text: str) -> list[str]:
-        """The pieces of `text`: "a handwritten zebra" -> ["a</w>", "handwritten</w>", "z", "e", "b", "r", "a</w>"]."""
+        """The pieces of `text`: "a handwritten zebra" -> ["a</w>", "handwritten</w>", "z", "e",
+        "b", "r", "a</w>"]."""
         return [piece for word in self.words(text) for piece in self._pieces_of(word)]
 
     def words(self, text: str) -> list[str]:
@@ -222,9 +277,14 @@ class CLIPTokenizer:
         return words
 
     def unknown_words(self, text: str) -> list[str]:
-        """The words of `text` that no training text held; none if the tokenizer does not know its training texts."""
+        """The words of `text` that no training text held; none if the tokenizer does not know its
+        training texts."""
         known = {*self.known_words, *self._whole}
-        return [word for word in dict.fromkeys(self.words(text)) if word not in known] if self.known_words else []
+        return (
+            [word for word in dict.fromkeys(self.words(text)) if word not in known]
+            if self.known_words
+            else []
+        )
 
     def _pieces_of(self, word: str) -> list[str]:
         if word not in self._pieces:
@@ -241,66 +301,111 @@ class CLIPTokenizer:
         return " ".join(word for word, end in zip(words, ends, strict=True) if end > room)
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
-        """Write vocab.json, merges.txt, tokenizer_config.json and special_tokens_map.json, each whole or not at all."""
+        """Write vocab.json, merges.txt, tokenizer_config.json and special_tokens_map.json, each
+        whole or not at all."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": self.model_max_length, **self.special_tokens}
+        config = {
+            "tokenizer_class": "CLIPTokenizer",
+            "model_max_length": self.model_max_length,
+            **self.special_tokens,
+        }
         if self.known_words:
-            config["known_words"] = sorted(self.known_words)  # an entry of ours, which transformers passes over
+            config["known_words"] = sorted(
+                self.known_words
+            )  # an entry of ours, which transformers passes over
         if self.added_tokens:
-            details = dict.fromkeys(("lstrip", "rstrip", "single_word", "special"), False) | {"normalized": True}
-            config["added_tokens_decoder"] = {self.vocab[t]: {"content": t} | details for t in self.added_tokens}
-        contents = {"vocab": self.vocab, "special_tokens_map": self.special_tokens, "tokenizer_config": config}
+            details = dict.fromkeys(("lstrip", "rstrip", "single_word", "special"), False) | {
+                "normalized": True
+            }
+            config["added_tokens_decoder"] = {
+                self.vocab[t]: {"content": t} | details for t in self.added_tokens
+            }
+        contents = {
+            "vocab": self.vocab,
+            "special_tokens_map": self.special_tokens,
+            "tokenizer_config": config,
+        }
         for name, content in contents.items():
-            write_text(folder / f"{name}.json", json.dumps(content, ensure_ascii=False, indent=2) + "\n")
-        write_text(folder / "merges.txt", "\n".join(["#version: 0.2", *map(" ".join, self.merges)]) + "\n")
-        (folder / "tokenizer.json").unlink(missing_ok=True)  # the other format: transformers would read it instead
+            write_text(
+                folder / f"{name}.json", json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+            )
+        write_text(
+            folder / "merges.txt", "\n".join(["#version: 0.2", *map(" ".join, self.merges)]) + "\n"
+        )
+        (folder / "tokenizer.json").unlink(
+            missing_ok=True
+        )  # the other format: transformers would read it instead
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike) -> CLIPTokenizer:
-        """The tokenizer in `folder`, as vocab.json and merges.txt or as the one tokenizer.json of transformers 5.
+        """The tokenizer in `folder`, as vocab.json and merges.txt or as the one tokenizer.json of
+        transformers 5.
 
         A file that is missing, broken or of another tokenizer: an error of one line that names it.
         """
         folder = Path(folder)
         if not folder.is_dir():
-            raise FileNotFoundError(f"{folder}: no such folder; expected one that holds a CLIPTokenizer")
+            raise FileNotFoundError(
+                f"{folder}: no such folder; expected one that holds a CLIPTokenizer"
+            )
         config = {"tokenizer_class": "CLIPTokenizer"} | _part(folder / "tokenizer_config.json")
         if not str(config["tokenizer_class"]).startswith("CLIPTokenizer"):  # ...Fast too
-            raise ValueError(f"{folder}: expected a CLIPTokenizer, got a {config['tokenizer_class']}")
+            raise ValueError(
+                f"{folder}: expected a CLIPTokenizer, got a {config['tokenizer_class']}"
+            )
         if "added_tokens_decoder" not in config and (folder / "special_tokens_map.json").is_file():
             config |= _part(folder / "special_tokens_map.json")  # this precedence is transformers'
         special = {name: config[name] for name in SPECIAL if config.get(name)}
-        special = {name: token["content"] if isinstance(token, dict) else token for name, token in special.items()}
+        special = {
+            name: token["content"] if isinstance(token, dict) else token
+            for name, token in special.items()
+        }
 
-        added = [{"id": int(id), **token} for id, token in config.get("added_tokens_decoder", {}).items()]
+        added = [
+            {"id": int(id), **token} for id, token in config.get("added_tokens_decoder", {}).items()
+        ]
         if (folder / "tokenizer.json").is_file():
             content = _part(folder / "tokenizer.json")
             model, added = content.get("model") or {}, added or content.get("added_tokens") or []
             vocab, merges = model.get("vocab"), model.get("merges")
             if not isinstance(vocab, dict) or not isinstance(merges, list):
-                raise ValueError(f"{folder / 'tokenizer.json'}: expected a byte-pair model's 'vocab' and 'merges'")
+                raise ValueError(
+                    f"{folder / 'tokenizer.json'}: expected a byte-pair model's 'vocab' and 'merges'"
+                )
             merges = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
         else:
             vocab = _part(folder / "vocab.json")
-            lines = _existing(folder / "merges.txt").read_text(encoding="utf-8", errors="replace").split("\n")
+            lines = (
+                _existing(folder / "merges.txt")
+                .read_text(encoding="utf-8", errors="replace")
+                .split("\n")
+            )
             merges = [line.split(" ") for line in lines if line and not line.startswith("#version")]
         added = {token["content"]: token["id"] for token in added if not token.get("special")}
         words = {"known_words": config.get("known_words", ()), "added_tokens": [*added]}
         try:
-            return cls({**vocab, **added}, merges, config.get("model_max_length"), **special, **words)
+            return cls(
+                {**vocab, **added}, merges, config.get("model_max_length"), **special, **words
+            )
         except ValueError as error:
             raise ValueError(f"{folder}: {error}") from None
 
 
 def _any_of(tokens: Collection[str]) -> re.Pattern[str]:
     """Matches each of the tokens, the longest where several fit; nothing if there are none."""
-    return re.compile(f"({'|'.join(map(re.escape, sorted(tokens, key=len, reverse=True)))})" if tokens else "(?!)")
+    return re.compile(
+        f"({'|'.join(map(re.escape, sorted(tokens, key=len, reverse=True)))})" if tokens else "(?!)"
+    )
 
 
 def _checked_length(length: int | None) -> int:
-    if not isinstance(length, int) or not 2 <= length <= 1_000_000:  # transformers writes 10^30 for "not set"
-        raise ValueError(f"expected a maximum length of 2 (start and end) to 1000000 tokens, got {length!r}")
+    if (
+        not isinstance(length, int) or not 2 <= length <= 1_000_000
+    ):  # transformers writes 10^30 for "not set"
+        raise ValueError(
+            f"expected a maximum length of 2 (start and end) to 1000000 tokens, got {length!r}"
+        )
     return length
 
 

@@ -1,5 +1,5 @@
-"""What autoencoder and text encoder are trained to make small (Kingma & Welling 2013; Johnson et al. 2016; Isola et al.
-2017; Radford et al. 2021). Chapters 06 and 08.
+"""What autoencoder and text encoder are trained to make small (Kingma & Welling 2013; Johnson et
+al. 2016; Isola et al. 2017; Radford et al. 2021). Chapters 06 and 08.
 
 The distillation loss comes with the chapter that needs it.
 """
@@ -14,28 +14,38 @@ from minildm.models.classifier import ImageClassifier
 
 
 def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
-    """Mean absolute error, which keeps strokes crisper than the squared one. (B, C, H, W) twice -> ()."""
+    """Mean absolute error, which keeps strokes crisper than the squared one. (B, C, H, W) twice ->
+    ()."""
     return (reconstruction - images).abs().mean()
 
 
 def perceptual_loss(critic: ImageClassifier, reconstruction: Tensor, images: Tensor) -> Tensor:
-    """Distance of two pictures as a trained network sees them: mean squared difference of its feature maps, each
-    divided by the mean square of the real picture's, so that all layers count alike; Johnson et al. 2016, eq. 2.
+    """Distance of two pictures as a trained network sees them: mean squared difference of its
+    feature maps, each divided by the mean square of the real picture's, so that all layers count
+    alike; Johnson et al. 2016, eq. 2.
 
-    (B, C, H, W) twice -> (). The critic must be in eval mode, and is not the examiner that scores the result.
+    (B, C, H, W) twice -> (). The critic must be in eval mode, and is not the examiner that scores
+    the result.
     """
     with torch.no_grad():
         targets = critic.feature_maps(images)
     maps = critic.feature_maps(reconstruction)
-    terms = [(a - b).square().mean((1, 2, 3)) / b.square().mean((1, 2, 3)) for a, b in zip(maps, targets, strict=True)]
+    terms = [
+        (a - b).square().mean((1, 2, 3)) / b.square().mean((1, 2, 3))
+        for a, b in zip(maps, targets, strict=True)
+    ]
     return torch.stack(terms).mean()
 
 
-def contrastive_loss(image_embeds: Tensor, text_embeds: Tensor, logit_scale: Tensor | float) -> Tensor:
-    """Which text belongs to an image, and which image to a text, both asked as multiple choice over the batch.
+def contrastive_loss(
+    image_embeds: Tensor, text_embeds: Tensor, logit_scale: Tensor | float
+) -> Tensor:
+    """Which text belongs to an image, and which image to a text, both asked as multiple choice over
+    the batch.
 
-    image_embeds, text_embeds: (B, D), row i of one belongs to row i of the other, of any length; logit_scale: the
-    inverse temperature e^τ, () -> (). The mean of both cross-entropies; Radford et al. 2021, figure 3.
+    image_embeds, text_embeds: (B, D), row i of one belongs to row i of the other, of any length;
+    logit_scale: the inverse temperature e^τ, () -> (). The mean of both cross-entropies; Radford et
+        al. 2021, figure 3.
     """
     if image_embeds.ndim != 2 or image_embeds.shape != text_embeds.shape:
         got = f"{tuple(image_embeds.shape)} and {tuple(text_embeds.shape)}"
@@ -45,17 +55,24 @@ def contrastive_loss(image_embeds: Tensor, text_embeds: Tensor, logit_scale: Ten
     return (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.mT, pairs)) / 2
 
 
-def snr_weights(alphas_cumprod: Tensor, prediction_type: str, weighting: str = "min_snr", gamma: float = 5.0) -> Tensor:
-    """What to multiply the squared error of a prediction by, so that noise levels count as `weighting` says.
+def snr_weights(
+    alphas_cumprod: Tensor, prediction_type: str, weighting: str = "min_snr", gamma: float = 5.0
+) -> Tensor:
+    """What to multiply the squared error of a prediction by, so that noise levels count as
+    `weighting` says.
 
-    The same mistake is ‖x₀ - x̂₀‖² as "sample", SNR·‖x₀ - x̂₀‖² as "epsilon" and (SNR + 1)·‖x₀ - x̂₀‖² as "v_prediction".
-    weighting: one of those three, to count as that one's plain loss does (1 if it is the prediction_type itself), or
-    "min_snr", which is min(SNR, gamma)·‖x₀ - x̂₀‖²; Hang et al. 2023, section 3.4. alphas_cumprod: any shape in (0, 1);
-    the result has it too.
+    The same mistake is ‖x₀ - x̂₀‖² as "sample", SNR·‖x₀ - x̂₀‖² as "epsilon" and (SNR + 1)·‖x₀ -
+    x̂₀‖² as "v_prediction".
+    weighting: one of those three, to count as that one's plain loss does (1 if it is the
+    prediction_type itself), or "min_snr", which is min(SNR, gamma)·‖x₀ - x̂₀‖²; Hang et al. 2023,
+    section 3.4. alphas_cumprod: any shape in (0, 1); the result has it too.
     """
     if not ((alphas_cumprod >= 0) & (alphas_cumprod <= 1)).all():
-        raise ValueError(f"expected alphas_cumprod in [0, 1], got {alphas_cumprod.min()} to {alphas_cumprod.max()}")
-    counts = {  # as multiples of ‖x₀ - x̂₀‖², all times 1 - ᾱ, which keeps them finite where nothing is noise
+        raise ValueError(
+            f"expected alphas_cumprod in [0, 1], got {alphas_cumprod.min()} to {alphas_cumprod.max()}"
+        )
+    # as multiples of ‖x₀ - x̂₀‖², all times 1 - ᾱ, which keeps them finite where nothing is noise
+    counts = {
         "epsilon": alphas_cumprod,
         "sample": 1 - alphas_cumprod,
         "v_prediction": torch.ones_like(alphas_cumprod),
@@ -64,14 +81,19 @@ def snr_weights(alphas_cumprod: Tensor, prediction_type: str, weighting: str = "
     if weighting not in counts:
         raise ValueError(f"expected a weighting of {', '.join(counts)}, got {weighting!r}")
     if prediction_type not in counts or prediction_type == "min_snr":
-        raise ValueError(f"expected a prediction_type of epsilon, sample, v_prediction, got {prediction_type!r}")
+        raise ValueError(
+            f"expected a prediction_type of epsilon, sample, v_prediction, got {prediction_type!r}"
+        )
     if (counts[prediction_type] == 0).any():
-        raise ValueError(f"expected some signal and some noise to predict {prediction_type}, got alphas_cumprod 0 or 1")
+        raise ValueError(
+            f"expected some signal and some noise to predict {prediction_type}, got alphas_cumprod 0 or 1"
+        )
     return counts[weighting] / counts[prediction_type]
 
 
 class PatchDiscriminator(nn.Sequential):
-    """Real or made? Asked of every patch, not of the picture: (B, in_channels, H, W) -> logits (B, 1, H/4, W/4).
+    """Real or made? Asked of every patch, not of the picture: (B, in_channels, H, W) -> logits (B,
+    1, H/4, W/4).
 
     Strided 4x4 convolutions after Isola et al. 2017, section 3.2; each logit sees 18x18 pixels.
     """
@@ -88,11 +110,13 @@ class PatchDiscriminator(nn.Sequential):
 
 
 def adversarial_loss(fake: Tensor) -> Tensor:
-    """What the decoder makes small: minus the mean logit that its patches get; Lim & Ye 2017. Any shape -> ()."""
+    """What the decoder makes small: minus the mean logit that its patches get; Lim & Ye 2017. Any
+    shape -> ()."""
     return -fake.mean()
 
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """What the discriminator makes small: half the mean of max(0, 1 - real) plus that of max(0, 1 + fake), the hinge
-    loss of Lim & Ye 2017. Logits of any shape -> (); give it pictures that are detached from the decoder."""
+    """What the discriminator makes small: half the mean of max(0, 1 - real) plus that of max(0, 1 +
+    fake), the hinge loss of Lim & Ye 2017. Logits of any shape -> (); give it pictures that are
+    detached from the decoder."""
     return (F.relu(1 - real).mean() + F.relu(1 + fake).mean()) / 2

@@ -1,5 +1,5 @@
-"""One run: the whole chain trained from random weights, stage by stage, as a recipe says; stopped and resumed at will.
-Chapter 11."""
+"""One run: the whole chain trained from random weights, stage by stage, as a recipe says; stopped
+and resumed at will. Chapter 11."""
 
 from __future__ import annotations
 
@@ -54,12 +54,15 @@ def train(
     mixed_precision: str | None = None,
     progress: bool = True,
 ) -> StableDiffusionPipeline:
-    """Train all three stages and write the model into the folder `out`, in diffusers' layout; returns the pipeline.
+    """Train all three stages and write the model into the folder `out`, in diffusers' layout;
+    returns the pipeline.
 
     recipe: a Recipe, or the name of one in PRESETS
-    minutes: wall-clock time to train for; each stage counts, from its first steps, how many fit into its share
+    minutes: wall-clock time to train for; each stage counts, from its first steps, how many fit
+        into its share
     steps: the steps of each stage instead; they are recorded either way, in training.json
-    resume: go on from what is in `out`; with the same threads, bit for bit as if nothing had happened
+    resume: go on from what is in `out`; with the same threads, bit for bit as if nothing had
+        happened
     device: "auto", "cpu", "cuda" or "mps"; under `accelerate launch` each process takes its own
     """
     if isinstance(recipe, str):
@@ -67,7 +70,9 @@ def train(
             raise ValueError(f"expected a preset of {', '.join(PRESETS)}, got {recipe!r}")
         recipe = PRESETS[recipe]
     if steps is not None and (len(steps) != 3 or min(steps) < 1):
-        raise ValueError(f"expected three positive numbers of steps (critic, autoencoder, denoiser), got {steps}")
+        raise ValueError(
+            f"expected three positive numbers of steps (critic, autoencoder, denoiser), got {steps}"
+        )
     if steps is None and (minutes is None or not minutes > 0):
         raise ValueError(f"expected minutes > 0, or steps, got {minutes}")
     run = Run(Path(out), recipe, seed, minutes, steps, resume, device, mixed_precision, progress)
@@ -75,12 +80,17 @@ def train(
 
 
 def train_examiner(
-    out: Path | str, dataset: str = "mnist", steps: int | None = None, seed: int = 0, progress: bool = True
+    out: Path | str,
+    dataset: str = "mnist",
+    steps: int | None = None,
+    seed: int = 0,
+    progress: bool = True,
 ) -> ImageClassifier:
-    """Train the classifier that `evaluate` scores with, on changed training images; it is in no other training.
+    """Train the classifier that `evaluate` scores with, on changed training images; it is in no
+    other training.
 
-    dataset: one of EXAMINERS, whose number of steps is the default; all of CIFAR-10, which is not bundled. Beside the
-    weights, in minildm.json, goes the accuracy on the test images.
+    dataset: one of EXAMINERS, whose number of steps is the default; all of CIFAR-10, which is not
+    bundled. Beside the weights, in minildm.json, goes the accuracy on the test images.
     """
     recipe = dict(EXAMINERS[dataset])
     usual_steps, augment = recipe.pop("steps"), recipe.pop("augment")
@@ -96,20 +106,29 @@ def train_examiner(
     test = LOADERS[dataset]("test", **options)
     accuracy = (extract(examiner, test.images)[1] == test.labels).float().mean().item()
     examiner.save_pretrained(out, torch.float16)
-    write_json(Path(out) / "minildm.json", {"dataset": dataset, "steps": steps, "seed": seed, "accuracy": accuracy})
+    write_json(
+        Path(out) / "minildm.json",
+        {"dataset": dataset, "steps": steps, "seed": seed, "accuracy": accuracy},
+    )
     return examiner
 
 
 class Run:
     """One training: where it writes, what it has recorded, how much time is left."""
 
-    def __init__(self, out, recipe, seed, minutes, steps, resume, device, mixed_precision, progress):
+    def __init__(
+        self, out, recipe, seed, minutes, steps, resume, device, mixed_precision, progress
+    ):
         from accelerate import Accelerator  # slow to import, and only training needs it
         from accelerate.utils import broadcast_object_list
 
-        self.accelerator: Accelerator = Accelerator(cpu=device == "cpu", mixed_precision=mixed_precision)
+        self.accelerator: Accelerator = Accelerator(
+            cpu=device == "cpu", mixed_precision=mixed_precision
+        )
         if device not in ("auto", self.accelerator.device.type):
-            raise ValueError(f"expected a device that is here (auto or {self.accelerator.device.type}), got {device!r}")
+            raise ValueError(
+                f"expected a device that is here (auto or {self.accelerator.device.type}), got {device!r}"
+            )
         self.main = self.accelerator.is_main_process
         self.progress = progress and self.main
         if any(size % self.accelerator.num_processes for size in recipe.batch_sizes[1:]):
@@ -119,7 +138,11 @@ class Run:
             )
         self.out, self.recipe, self.seed = out, recipe, seed
         steps = dict(zip(STAGES, steps, strict=True)) if steps else {}
-        log = [self.open_log(resume, {"minutes": None if steps else minutes, "steps": steps}) if self.main else None]
+        log = [
+            self.open_log(resume, {"minutes": None if steps else minutes, "steps": steps})
+            if self.main
+            else None
+        ]
         self.log: dict[str, Any] = broadcast_object_list(log)[0]
 
     def open_log(self, resume: bool, new: dict[str, Any]) -> dict[str, Any]:
@@ -136,18 +159,26 @@ class Run:
             }
             return {**asked, **new, "seconds": {}, "losses": {}, **surroundings, "finished": False}
         if not resume:
-            raise ValueError(f"{self.out} holds a training already: --resume goes on with it, another --out begins one")
+            raise ValueError(
+                f"{self.out} holds a training already: --resume goes on with it, another --out begins one"
+            )
         log = read_json(file, "the record of a training")
         if missing := {*asked, *new, "seconds", "losses", "threads", "finished"} - log.keys():
-            raise ValueError(f"{file}: expected the record of a training, got one without {', '.join(sorted(missing))}")
+            raise ValueError(
+                f"{file}: expected the record of a training, got one without {', '.join(sorted(missing))}"
+            )
         if log["seed"] != self.seed:
             raise ValueError(f"{file}: expected to go on with seed {log['seed']}, got {self.seed}")
         theirs, ours = log["recipe"], asked["recipe"]
         if other := sorted(key for key in theirs | ours if theirs.get(key) != ours.get(key)):
-            raise ValueError(f"{file}: expected a training of this recipe, got one with another {', '.join(other)}")
+            raise ValueError(
+                f"{file}: expected a training of this recipe, got one with another {', '.join(other)}"
+            )
         if new["steps"] not in ({}, log["steps"]):
             recorded = ",".join(map(str, log["steps"].values())) or "none yet"
-            raise ValueError(f"{file}: expected the recorded steps ({recorded}) or none, to go on; got other steps")
+            raise ValueError(
+                f"{file}: expected the recorded steps ({recorded}) or none, to go on; got other steps"
+            )
         if log["threads"] != torch.get_num_threads():
             raise ValueError(
                 f"{file}: expected {log['threads']} threads as before, got {torch.get_num_threads()}, whose sums round "
@@ -163,13 +194,19 @@ class Run:
         if self.log["finished"]:
             return StableDiffusionPipeline.from_pretrained(self.out)
         recipe = self.recipe
-        corpus = load_corpus(recipe.dataset, recipe.num_images, recipe.vae["sample_size"], self.progress, recipe.full)
+        corpus = load_corpus(
+            recipe.dataset, recipe.num_images, recipe.vae["sample_size"], self.progress, recipe.full
+        )
         images = corpus.images
         self.started = time.monotonic() - sum(self.log["seconds"].values())
 
         critic = self.new(ImageClassifier, recipe.critic)
-        batches = classifier_batches("critic", images, corpus.labels, recipe.batch_sizes[0], self.seed)
-        self.run_stage(Stage("critic", ClassifierTask(critic), batches, recipe.learning_rates[0]), critic)
+        batches = classifier_batches(
+            "critic", images, corpus.labels, recipe.batch_sizes[0], self.seed
+        )
+        self.run_stage(
+            Stage("critic", ClassifierTask(critic), batches, recipe.learning_rates[0]), critic
+        )
 
         vae = self.new(AutoencoderKL, recipe.vae)
         side = images.shape[-1] // vae.downscale_factor
@@ -184,15 +221,31 @@ class Run:
 
         length = recipe.text_encoder["max_position_embeddings"]
         tokenizer = CLIPTokenizer.train(corpus.texts, model_max_length=length)
-        ids = {key: getattr(tokenizer, key) for key in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")}
+        ids = {
+            key: getattr(tokenizer, key)
+            for key in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")
+        }
         text_encoder = self.new(CLIPTextModel, {**recipe.text_encoder, **ids})
-        channels = {"in_channels": vae.config.latent_channels, "out_channels": vae.config.latent_channels}
+        channels = {
+            "in_channels": vae.config.latent_channels,
+            "out_channels": vae.config.latent_channels,
+        }
         width = text_encoder.config.hidden_size
-        unet = self.new(UNet2DConditionModel, {**recipe.unet, **channels, "cross_attention_dim": width})
-        prompts = [tokenizer(texts) for texts in corpus.captions], tokenizer("")[0], recipe.prompt_dropout
-        batches = denoiser_batches(mean, std, corpus.caption_of, *prompts, recipe.batch_sizes[2], self.seed)
+        unet = self.new(
+            UNet2DConditionModel, {**recipe.unet, **channels, "cross_attention_dim": width}
+        )
+        prompts = (
+            [tokenizer(texts) for texts in corpus.captions],
+            tokenizer("")[0],
+            recipe.prompt_dropout,
+        )
+        batches = denoiser_batches(
+            mean, std, corpus.caption_of, *prompts, recipe.batch_sizes[2], self.seed
+        )
         task = DenoiserTask(unet, text_encoder, DDPMScheduler(**recipe.scheduler))
-        self.run_stage(Stage("denoiser", task, batches, recipe.learning_rates[2], ema=recipe.ema), task)
+        self.run_stage(
+            Stage("denoiser", task, batches, recipe.learning_rates[2], ema=recipe.ema), task
+        )
 
         scheduler = DPMSolverMultistepScheduler(**recipe.scheduler)
         card = {
@@ -201,7 +254,10 @@ class Run:
             "guidance_scale": recipe.guidance_scale,
             "num_inference_steps": recipe.num_inference_steps,
             "prediction_type": scheduler.config.prediction_type,
-            **{key: self.log[key] for key in ("seed", "steps", "seconds", "hardware", "threads", "processes")},
+            **{
+                key: self.log[key]
+                for key in ("seed", "steps", "seconds", "hardware", "threads", "processes")
+            },
         }
         pipeline = StableDiffusionPipeline(vae, text_encoder, tokenizer, unet, scheduler, card)
         if self.main:
@@ -220,7 +276,8 @@ class Run:
             return model(**config)
 
     def run_stage(self, stage: Stage, model: nn.Module) -> None:
-        """Train one stage, or read `model` from the folder if a run before this one finished the stage."""
+        """Train one stage, or read `model` from the folder if a run before this one finished the
+        stage."""
         from accelerate.utils import broadcast_object_list
 
         name, file = stage.name, self.out / f"{stage.name}.safetensors"
@@ -232,10 +289,13 @@ class Run:
             steps = [stage.steps_within(self.seconds_for(name), self.accelerator.device)]
             self.log["steps"][name] = broadcast_object_list(steps)[0]
             self.write_log()
-        # Batch normalisation needs the whole batch: every process trains the same small critic, not a share of it.
+        # Batch normalisation needs the whole batch: every process trains the same small critic, not
+        # a share of it.
         alone = name == "critic"
         folder = self.out if self.main or not alone else None
-        losses = stage.run(self.log["steps"][name], folder, None if alone else self.accelerator, self.progress)
+        losses = stage.run(
+            self.log["steps"][name], folder, None if alone else self.accelerator, self.progress
+        )
         if self.main:
             write_tensors(file, model.state_dict())
         self.log["seconds"][name] = round(stage.seconds, 1)

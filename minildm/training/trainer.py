@@ -1,8 +1,10 @@
-"""A training loop that can be stopped at any moment: batches from the step's number, an average of the weights, and a
-state on disk from which it goes on bit for bit. Chapter 03 writes it small; `runs.py` trains the whole chain with it.
+"""A training loop that can be stopped at any moment: batches from the step's number, an average of
+the weights, and a state on disk from which it goes on bit for bit. Chapter 03 writes it small;
+`runs.py` trains the whole chain with it.
 
-Everything random about a step is drawn from a generator seeded by (seed, stage, step). That one habit makes a resumed
-run see what an uninterrupted one sees, and lets several processes each take their share of the very same batch.
+Everything random about a step is drawn from a generator seeded by (seed, stage, step). That one
+habit makes a resumed run see what an uninterrupted one sees, and lets several processes each take
+their share of the very same batch.
 """
 
 from __future__ import annotations
@@ -40,16 +42,19 @@ def step_generator(seed: int, stage: str, step: int) -> torch.Generator:
 
 
 def batch_indices(num_examples: int, batch_size: int, seed: int, stage: str, step: int) -> Tensor:
-    """Which examples the step sees, (batch_size,): epoch after epoch, each in an order of its own."""
+    """Which examples the step sees, (batch_size,): epoch after epoch, each in an order of its
+    own."""
     positions = torch.arange(step * batch_size, (step + 1) * batch_size)
     epochs = (positions // num_examples).unique().tolist()
     orders = torch.cat([_shuffled(num_examples, seed, stage, epoch) for epoch in epochs])
     return orders[positions - epochs[0] * num_examples]
 
 
-def spread_timesteps(batch_size: int, generator: torch.Generator, num_train_timesteps: int = 1000) -> Tensor:
-    """Timesteps spread evenly over all of them, (batch_size,), not drawn one by one: each is as likely as the others,
-    and a batch's mean loss varies less (Kingma et al. 2021, appendix I.1)."""
+def spread_timesteps(
+    batch_size: int, generator: torch.Generator, num_train_timesteps: int = 1000
+) -> Tensor:
+    """Timesteps spread evenly over all of them, (batch_size,), not drawn one by one: each is as
+    likely as the others, and a batch's mean loss varies less (Kingma et al. 2021, appendix I.1)."""
     evenly = (torch.rand((), generator=generator) + torch.arange(batch_size) / batch_size) % 1
     return (evenly * num_train_timesteps).long()
 
@@ -60,7 +65,8 @@ def _shuffled(num_examples: int, seed: int, stage: str, epoch: int) -> Tensor:
 
 
 def learning_rate_at(step: int, steps: int, peak: float, warmup: float = 0.05) -> float:
-    """A straight climb over the first `warmup` of the steps, then half a cosine down to zero (Loshchilov 2017)."""
+    """A straight climb over the first `warmup` of the steps, then half a cosine down to zero
+    (Loshchilov 2017)."""
     climb = max(1, round(warmup * steps))
     if step < climb:
         return peak * (step + 1) / climb
@@ -68,9 +74,11 @@ def learning_rate_at(step: int, steps: int, peak: float, warmup: float = 0.05) -
 
 
 class EMA:
-    """An exponential moving average of weights, which draws better than the weights themselves (Ho et al. 2020, §4).
+    """An exponential moving average of weights, which draws better than the weights themselves (Ho
+    et al. 2020, §4).
 
-    Its memory reaches over the last `horizon` steps; at the start over fewer, so random weights are soon forgotten.
+    Its memory reaches over the last `horizon` steps; at the start over fewer, so random weights are
+    soon forgotten.
     """
 
     def __init__(self, parameters: list[Tensor], horizon: float):
@@ -91,7 +99,8 @@ class Stage:
     """One network's training: `task(*batch(step))` is the loss, `steps` of AdamW make it small.
 
     task: a module whose forward gives the loss and whose trainable parameters are trained
-    batch: step -> the tensors of the global batch, each (batch_size, …); a process takes every n-th row
+    batch: step -> the tensors of the global batch, each (batch_size, …); a process takes every n-th
+        row
     ema: the fraction of the steps that the average of the weights reaches over; 0 for no average
     """
 
@@ -112,11 +121,16 @@ class Stage:
     def optimiser(self, task: nn.Module) -> torch.optim.AdamW:
         parameters = [p for p in task.parameters() if p.requires_grad]
         return torch.optim.AdamW(
-            parameters, self.learning_rate, betas=self.betas, weight_decay=self.weight_decay, fused=True
+            parameters,
+            self.learning_rate,
+            betas=self.betas,
+            weight_decay=self.weight_decay,
+            fused=True,
         )
 
     def steps_within(self, seconds: float, device: torch.device) -> int:
-        """How many steps fit, from the time that the first ones take on a copy which is then thrown away."""
+        """How many steps fit, from the time that the first ones take on a copy which is then thrown
+        away."""
         task = copy.deepcopy(self.task).to(device)
         optimiser, times = self.optimiser(task), []
         spent = time.perf_counter()
@@ -131,27 +145,48 @@ class Stage:
         return max(1, int((seconds - sum(times)) / statistics.median(times[2:])))
 
     def run(
-        self, steps: int, folder: Path | None = None, accelerator: Accelerator | None = None, progress: bool = True
+        self,
+        steps: int,
+        folder: Path | None = None,
+        accelerator: Accelerator | None = None,
+        progress: bool = True,
     ) -> list[float]:
-        """Train for `steps`, resuming from the state in `folder` if there is one; returns the loss of every step.
+        """Train for `steps`, resuming from the state in `folder` if there is one; returns the loss
+        of every step.
 
-        With a folder, the state is written there every few seconds and after Ctrl-C, which is raised again.
+        With a folder, the state is written there every few seconds and after Ctrl-C, which is
+        raised again.
         """
         device = accelerator.device if accelerator else torch.device("cpu")
-        rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+        rank, world = (
+            (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+        )
         task = self.task.to(device).train()
         optimiser = self.optimiser(task)
-        ema = EMA([p for p in task.parameters() if p.requires_grad], self.ema * steps) if self.ema else None
+        ema = (
+            EMA([p for p in task.parameters() if p.requires_grad], self.ema * steps)
+            if self.ema
+            else None
+        )
         losses: list[float] = []
         if folder is not None and (folder / STATE_FILE).is_file():
             losses, self.seconds = load_state(folder / STATE_FILE, self.name, task, optimiser, ema)
         wrapped, backward = task, Tensor.backward
         if accelerator:
-            wrapped, optimiser, backward = *accelerator.prepare(task, optimiser), accelerator.backward
+            wrapped, optimiser, backward = (
+                *accelerator.prepare(task, optimiser),
+                accelerator.backward,
+            )
 
         saved = time.monotonic()
         started = saved - self.seconds
-        bar = tqdm(range(len(losses), steps), self.name, steps, initial=len(losses), disable=not progress or rank > 0)
+        bar = tqdm(
+            range(len(losses), steps),
+            self.name,
+            steps,
+            initial=len(losses),
+            disable=not progress or rank > 0,
+        )
         with stop_signal() as stopping, bar:
             for step in bar:
                 for group in optimiser.param_groups:
@@ -163,13 +198,23 @@ class Stage:
                 optimiser.zero_grad()
                 if ema:
                     ema.update(step)
-                losses.append((accelerator.reduce(loss.detach(), "mean") if world > 1 else loss).item())
+                losses.append(
+                    (accelerator.reduce(loss.detach(), "mean") if world > 1 else loss).item()
+                )
                 if not math.isfinite(losses[-1]):
-                    raise ValueError(f"{self.name}: the loss of step {step} is {losses[-1]}; try a lower learning rate")
+                    raise ValueError(
+                        f"{self.name}: the loss of step {step} is {losses[-1]}; try a lower learning rate"
+                    )
                 bar.set_postfix(loss=f"{statistics.fmean(losses[-20:]):.4f}", refresh=False)
-                if folder is not None and rank == 0 and (stopping() or time.monotonic() - saved > SAVE_EVERY):
+                if (
+                    folder is not None
+                    and rank == 0
+                    and (stopping() or time.monotonic() - saved > SAVE_EVERY)
+                ):
                     self.seconds = time.monotonic() - started
-                    save_state(folder / STATE_FILE, self.name, task, optimiser, ema, losses, self.seconds)
+                    save_state(
+                        folder / STATE_FILE, self.name, task, optimiser, ema, losses, self.seconds
+                    )
                     saved = time.monotonic()
                 if stopping():
                     raise KeyboardInterrupt
@@ -182,7 +227,8 @@ class Stage:
 
 @contextmanager
 def stop_signal() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and `kill` wait for the end of the step; a second one does not. Gives a function: was there one?"""
+    """Ctrl-C and `kill` wait for the end of the step; a second one does not. Gives a function: was
+    there one?"""
     received = False
 
     def handler(number: int, frame: Any) -> None:
@@ -192,7 +238,9 @@ def stop_signal() -> Iterator[Callable[[], bool]]:
         received = True
 
     try:
-        before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {
+            number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)
+        }
     except ValueError:  # only the main thread may; elsewhere signals keep their meaning
         before = {}
     try:
@@ -202,8 +250,11 @@ def stop_signal() -> Iterator[Callable[[], bool]]:
             signal.signal(number, previous)
 
 
-def state_tensors(task: nn.Module, optimiser: torch.optim.Optimizer, ema: EMA | None) -> dict[str, Tensor]:
-    """Every tensor that training changes, by name; none is copied, so that filling them restores the state."""
+def state_tensors(
+    task: nn.Module, optimiser: torch.optim.Optimizer, ema: EMA | None
+) -> dict[str, Tensor]:
+    """Every tensor that training changes, by name; none is copied, so that filling them restores
+    the state."""
     tensors = {f"task.{name}": tensor for name, tensor in task.state_dict().items()}
     inner = getattr(optimiser, "optimizer", optimiser)  # accelerate's wrapper holds the real one
     for i, parameter in enumerate(inner.param_groups[0]["params"]):
@@ -225,7 +276,10 @@ def save_state(
     seconds: float,
 ) -> None:
     """Write all that `load_state` needs to go on from here."""
-    past = {"losses": torch.tensor(losses, dtype=torch.float64), "seconds": torch.tensor(seconds, dtype=torch.float64)}
+    past = {
+        "losses": torch.tensor(losses, dtype=torch.float64),
+        "seconds": torch.tensor(seconds, dtype=torch.float64),
+    }
     write_tensors(file, state_tensors(task, optimiser, ema) | past, {"stage": stage})
 
 
@@ -233,17 +287,21 @@ def save_state(
 def load_state(
     file: Path, stage: str, task: nn.Module, optimiser: torch.optim.Optimizer, ema: EMA | None
 ) -> tuple[list[float], float]:
-    """Fill task, optimiser and average from the file; returns the losses so far and the seconds that they took: none
-    if it is of another stage."""
+    """Fill task, optimiser and average from the file; returns the losses so far and the seconds
+    that they took: none if it is of another stage."""
     try:
         with safe_open(file, "pt") as stored:
             if (stored.metadata() or {}).get("stage") != stage:
                 return [], 0.0
             tensors = state_tensors(task, optimiser, ema)
             if set(stored.keys()) != {*tensors, "losses", "seconds"}:
-                raise ValueError(f"{file}: expected the training state of this recipe's {stage}, got another's")
+                raise ValueError(
+                    f"{file}: expected the training state of this recipe's {stage}, got another's"
+                )
             for name, tensor in tensors.items():
                 tensor.copy_(stored.get_tensor(name))
             return stored.get_tensor("losses").tolist(), stored.get_tensor("seconds").item()
     except SafetensorError as error:
-        raise ValueError(f"{file}: expected a whole training state, got: {error}; delete it to start again") from None
+        raise ValueError(
+            f"{file}: expected a whole training state, got: {error}; delete it to start again"
+        ) from None

@@ -12,7 +12,14 @@ from minildm.variations.concatenation import (
     psnr,
     widen_conv_in,
 )
-from minildm.variations.contexts import NOTHING, THINGS, ClassContext, PooledContext, class_rows, draw_with
+from minildm.variations.contexts import (
+    NOTHING,
+    THINGS,
+    ClassContext,
+    PooledContext,
+    class_rows,
+    draw_with,
+)
 from minildm.variations.controlnet import (
     ControlledUNet,
     ControlNetConditioningEmbedding,
@@ -40,7 +47,13 @@ from minildm.variations.gan import (
     r1_penalty,
 )
 from minildm.variations.lora import LoRA, LowRank
-from minildm.variations.textual_inversion import TextualInversionTask, load_word, save_word, with_word, word_vector
+from minildm.variations.textual_inversion import (
+    TextualInversionTask,
+    load_word,
+    save_word,
+    with_word,
+    word_vector,
+)
 
 __all__ = [
     "AnyUNet",

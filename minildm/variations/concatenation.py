@@ -1,8 +1,9 @@
-"""Conditions that are pictures: laid beside x_t (super-resolution, semantic maps), or read as tokens by cross-attention
-(Saharia et al. 2021; Rombach et al. 2022; Brooks et al. 2023). Chapter 10.
+"""Conditions that are pictures: laid beside x_t (super-resolution, semantic maps), or read as
+tokens by cross-attention (Saharia et al. 2021; Rombach et al. 2022; Brooks et al. 2023). Chapter
+10.
 
-A condition that has a *place* is concatenated: x_t and it enter `conv_in` together, channel upon channel. One
-that has none, the look of a picture say, becomes a context, where a text would stand.
+A condition that has a *place* is concatenated: x_t and it enter `conv_in` together, channel upon
+channel. One that has none, the look of a picture say, becomes a context, where a text would stand.
 """
 
 from __future__ import annotations
@@ -24,9 +25,12 @@ CLASSES = GROUND + 1  # of a semantic map
 
 
 def psnr(images: Tensor, originals: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in decibels of each picture (N, C, H, W) in [-1, 1]: 10 log10(2² / squared error)."""
+    """Peak signal-to-noise ratio in decibels of each picture (N, C, H, W) in [-1, 1]: 10 log10(2² /
+    squared error)."""
     if images.shape != originals.shape:
-        raise ValueError(f"expected images of the originals' shape {tuple(originals.shape)}, got {tuple(images.shape)}")
+        raise ValueError(
+            f"expected images of the originals' shape {tuple(originals.shape)}, got {tuple(images.shape)}"
+        )
     return 10 * torch.log10(4 / (images - originals).square().flatten(1).mean(1))
 
 
@@ -35,13 +39,17 @@ def psnr(images: Tensor, originals: Tensor) -> Tensor:
 
 @torch.no_grad()
 def widen_conv_in(unet: AnyUNet, extra_channels: int) -> AnyUNet:
-    """The same network with `extra_channels` more of input, behind those it has, whose weights are zero.
+    """The same network with `extra_channels` more of input, behind those it has, whose weights are
+    zero.
 
-    Whatever lies in them, it answers as before; the weights' gradient is not zero, so it learns to look.
+    Whatever lies in them, it answers as before; the weights' gradient is not zero, so it learns to
+    look.
     """
     if extra_channels < 1:
         raise ValueError(f"expected at least 1 extra channel, got {extra_channels}")
-    wider = type(unet).from_config(unet.config, in_channels=unet.config.in_channels + extra_channels)
+    wider = type(unet).from_config(
+        unet.config, in_channels=unet.config.in_channels + extra_channels
+    )
     state = unet.state_dict()
     state["conv_in.weight"] = F.pad(state["conv_in.weight"], (0, 0, 0, 0, 0, extra_channels))
     wider.load_state_dict(state)
@@ -49,17 +57,26 @@ def widen_conv_in(unet: AnyUNet, extra_channels: int) -> AnyUNet:
 
 
 def encode_maps(maps: Tensor, size: int, how: str = "area", classes: int = CLASSES) -> Tensor:
-    """Semantic maps (N, H, H) of integers below `classes` on a grid `size` wide, (N, K, size, size) in [0, 1].
+    """Semantic maps (N, H, H) of integers below `classes` on a grid `size` wide, (N, K, size, size)
+    in [0, 1].
 
-    how: "area", how much of each cell belongs to each class, K = classes; "depth", which class each pixel of the cell
-    belongs to, K = classes · (H / size)², nothing lost (Shi et al. 2016 run it backwards).
+    how: "area", how much of each cell belongs to each class, K = classes; "depth", which class each
+    pixel of the cell belongs to, K = classes · (H / size)², nothing lost (Shi et al. 2016 run it
+    backwards).
     """
-    if maps.ndim != 3 or maps.shape[1] != maps.shape[2] or maps.shape[1] % size or maps.is_floating_point():
+    if (
+        maps.ndim != 3
+        or maps.shape[1] != maps.shape[2]
+        or maps.shape[1] % size
+        or maps.is_floating_point()
+    ):
         raise ValueError(
             f"expected integer maps (N, H, H), H a multiple of {size}, got {tuple(maps.shape)} {maps.dtype}"
         )
     if maps.numel() and not 0 <= int(maps.min()) <= int(maps.max()) < classes:
-        raise ValueError(f"expected classes from 0 to {classes - 1}, got {int(maps.min())} to {int(maps.max())}")
+        raise ValueError(
+            f"expected classes from 0 to {classes - 1}, got {int(maps.min())} to {int(maps.max())}"
+        )
     factor = maps.shape[1] // size
     planes = F.one_hot(maps.long(), classes).movedim(3, 1).float()
     if how == "area":
@@ -70,14 +87,17 @@ def encode_maps(maps: Tensor, size: int, how: str = "area", classes: int = CLASS
 
 
 class BesideTask(nn.Module):
-    """x0, noise (B, C, h, w), timesteps (B,), condition (B, K, h, w), perhaps context (B, L, D) -> mean squared error
-    of what the scheduler's prediction_type says, (). The U-Net has C + K channels of input."""
+    """x0, noise (B, C, h, w), timesteps (B,), condition (B, K, h, w), perhaps context (B, L, D) ->
+    mean squared error of what the scheduler's prediction_type says, (). The U-Net has C + K
+    channels of input."""
 
     def __init__(self, unet: UNet2DModel | UNet2DConditionModel, scheduler: Scheduler):
         super().__init__()
         self.unet, self.scheduler = unet.to(memory_format=torch.channels_last), scheduler
 
-    def forward(self, x0: Tensor, noise: Tensor, timesteps: Tensor, condition: Tensor, *context: Tensor) -> Tensor:
+    def forward(
+        self, x0: Tensor, noise: Tensor, timesteps: Tensor, condition: Tensor, *context: Tensor
+    ) -> Tensor:
         xt = self.scheduler.add_noise(x0, noise, timesteps)
         both = torch.cat([xt, condition], 1).contiguous(memory_format=torch.channels_last)
         target = self.scheduler.training_target(x0, noise, timesteps)
@@ -86,9 +106,14 @@ class BesideTask(nn.Module):
 
 @torch.no_grad()
 def draw_beside(
-    unet: UNet2DModel, scheduler: Scheduler, noise: Tensor, condition: Tensor, num_inference_steps: int
+    unet: UNet2DModel,
+    scheduler: Scheduler,
+    noise: Tensor,
+    condition: Tensor,
+    num_inference_steps: int,
 ) -> Tensor:
-    """Pictures (N, C, h, w) from noise of that shape, `condition` (N, K, h, w) beside x_t at every step."""
+    """Pictures (N, C, h, w) from noise of that shape, `condition` (N, K, h, w) beside x_t at every
+    step."""
     scheduler.set_timesteps(num_inference_steps)
     x = noise * scheduler.init_noise_sigma
     for t in scheduler.timesteps:
@@ -109,11 +134,12 @@ def draw_with_map(
     text_scale: float = 1.5,
     num_inference_steps: int = 15,
 ) -> Tensor:
-    """Pictures (N, C, H, W) in [-1, 1] from noise (N, c, h, w), a map and a text, each with a guidance of its own:
-    v(-, -) + m·(v(map, -) - v(-, -)) + s·(v(map, text) - v(map, -)), Brooks et al. 2023, eq. 3.
+    """Pictures (N, C, H, W) in [-1, 1] from noise (N, c, h, w), a map and a text, each with a
+    guidance of its own: v(-, -) + m·(v(map, -) - v(-, -)) + s·(v(map, text) - v(map, -)), Brooks et
+        al. 2023, eq. 3.
 
-    condition: encoded maps (N, K, h, w), zeros for none; context: texts (N, L, D); nothing: that of no text (L, D).
-    Autoencoder and sampler are the pipeline's.
+    condition: encoded maps (N, K, h, w), zeros for none; context: texts (N, L, D); nothing: that of
+    no text (L, D). Autoencoder and sampler are the pipeline's.
     """
     scheduler = pipeline.scheduler
     scheduler.set_timesteps(num_inference_steps)
@@ -123,7 +149,9 @@ def draw_with_map(
     conditions = torch.cat([torch.zeros_like(condition), condition, condition])
     for t in scheduler.timesteps:
         inputs = torch.cat([scheduler.scale_model_input(x, t).repeat(3, 1, 1, 1), conditions], 1)
-        neither, mapped, both = unet(inputs.contiguous(memory_format=torch.channels_last), t, contexts).chunk(3)
+        neither, mapped, both = unet(
+            inputs.contiguous(memory_format=torch.channels_last), t, contexts
+        ).chunk(3)
         v = neither + map_scale * (mapped - neither) + text_scale * (both - mapped)
         x = scheduler.step(v, t, x)
     return pipeline.decode(x)
@@ -136,11 +164,13 @@ def draw_with_map(
 def image_features(encoder: ImageClassifier, images: Tensor, block: int | None = None) -> Tensor:
     """What a frozen classifier sees in images, as tokens (N, L, D).
 
-    block: None for its last layer before the classes, one token; or the number of a block, whose feature map has a
-    token for each of its places, after pooling.
+    block: None for its last layer before the classes, one token; or the number of a block, whose
+    feature map has a token for each of its places, after pooling.
     """
     if encoder.training:
-        raise ValueError("expected the encoder in evaluation mode (encoder.eval()), got training mode")
+        raise ValueError(
+            "expected the encoder in evaluation mode (encoder.eval()), got training mode"
+        )
     if block is None:
         return encoder.features(images)[:, None]
     return encoder.pool(encoder.feature_maps(images)[block]).flatten(2).mT

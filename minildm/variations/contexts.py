@@ -1,8 +1,9 @@
-"""Three ways to tell one U-Net what to draw: a class, one vector for the whole text, a vector for every word (Ho &
-Salimans 2021; Rombach et al. 2022). Chapter 09.
+"""Three ways to tell one U-Net what to draw: a class, one vector for the whole text, a vector for
+every word (Ho & Salimans 2021; Rombach et al. 2022). Chapter 09.
 
-All three are a context for cross-attention. One of a single token leaves its softmax nothing to choose: what the token
-holds is added at every place alike, as a class embedding is. So the three differ in the context and in nothing else.
+All three are a context for cross-attention. One of a single token leaves its softmax nothing to
+choose: what the token holds is added at every place alike, as a class embedding is. So the three
+    differ in the context and in nothing else.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ NOTHING = THINGS + len(GROUNDS)  # the row of what is not there, or not said
 
 
 class ClassContext(nn.Module):
-    """A learnt vector for every kind of digit and one for every ground; a scene's are added up: (B, 3) -> (B, 1, D)."""
+    """A learnt vector for every kind of digit and one for every ground; a scene's are added up: (B,
+    3) -> (B, 1, D)."""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -44,7 +46,8 @@ class PooledContext(nn.Module):
 
 
 def class_rows(attributes: Attributes) -> Tensor:
-    """The rows of ClassContext for N scenes: the first digit, the second or NOTHING, the ground; (N, 3) int64."""
+    """The rows of ClassContext for N scenes: the first digit, the second or NOTHING, the ground;
+    (N, 3) int64."""
     digits, colours, sizes, places, ground = attributes
     kind = ((digits * len(COLOURS) + colours) * len(SIZES) + sizes) * len(PLACES) + places
     kind = torch.where(digits == ABSENT, NOTHING, kind)
@@ -62,9 +65,11 @@ def draw_with(
     guidance_scale: float = 2.0,
     num_inference_steps: int = 15,
 ) -> Tensor:
-    """Pictures (N, C, H, W) in [-1, 1] by this U-Net and what it was trained to read; all else is the pipeline's.
+    """Pictures (N, C, H, W) in [-1, 1] by this U-Net and what it was trained to read; all else is
+    the pipeline's.
 
-    reader: what makes the context, of the numbers `asked` (N, …) and of those for no prompt, `nothing` (…).
+    reader: what makes the context, of the numbers `asked` (N, …) and of those for no prompt,
+        `nothing` (…).
     """
     context = reader(torch.cat([nothing.expand_as(asked), asked])).unflatten(0, (2, -1))
     borrowed = copy.copy(pipeline)

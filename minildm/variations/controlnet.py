@@ -1,5 +1,5 @@
-"""ControlNet: a copy of the U-Net's way down reads a picture and speaks to the frozen original through convolutions
-that begin at zero (Zhang et al. 2023). Chapter 14."""
+"""ControlNet: a copy of the U-Net's way down reads a picture and speaks to the frozen original
+through convolutions that begin at zero (Zhang et al. 2023). Chapter 14."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from minildm.models.unet import UNet2DConditionModel, _UNet, check_context, laye
 from minildm.schedulers import Scheduler
 
 
-def zero_convolution(channels: int, out_channels: int | None = None, kernel_size: int = 1) -> nn.Conv2d:
-    """A convolution whose weights and bias are zero: it says nothing yet, and its gradient is not zero."""
+def zero_convolution(
+    channels: int, out_channels: int | None = None, kernel_size: int = 1
+) -> nn.Conv2d:
+    """A convolution whose weights and bias are zero: it says nothing yet, and its gradient is not
+    zero."""
     layer = nn.Conv2d(channels, out_channels or channels, kernel_size, padding=kernel_size // 2)
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
@@ -23,8 +26,8 @@ def zero_convolution(channels: int, out_channels: int | None = None, kernel_size
 
 
 class ControlNetConditioningEmbedding(nn.Module):
-    """A picture (B, C, H, W) at the size of the latents, (B, width, H / f, W / f): f doubles with every entry of
-    `channels` but the first."""
+    """A picture (B, C, H, W) at the size of the latents, (B, width, H / f, W / f): f doubles with
+    every entry of `channels` but the first."""
 
     def __init__(self, width: int, conditioning_channels: int, channels: tuple[int, ...]):
         super().__init__()
@@ -45,12 +48,14 @@ class ControlNetConditioningEmbedding(nn.Module):
 class ControlNetModel(_UNet):
     """What is to be added to a U-Net's skips and middle, from a picture.
 
-    `conditioning_embedding_out_channels` brings the picture to the size of the latents: four entries divide it by 8,
-    as Stable Diffusion's autoencoder does, three by 4.
+    `conditioning_embedding_out_channels` brings the picture to the size of the latents: four
+    entries divide it by 8, as Stable Diffusion's autoencoder does, three by 4.
     """
 
     blocks = UNet2DConditionModel.blocks
-    unsupported = UNet2DConditionModel.unsupported | {"controlnet_conditioning_channel_order": "rgb"}
+    unsupported = UNet2DConditionModel.unsupported | {
+        "controlnet_conditioning_channel_order": "rgb"
+    }
 
     def __init__(
         self,
@@ -73,7 +78,11 @@ class ControlNetModel(_UNet):
     ):
         super().__init__()
         widths = self.build_down(*layer_options(self.config))
-        embedding = (block_out_channels[0], conditioning_channels, conditioning_embedding_out_channels)
+        embedding = (
+            block_out_channels[0],
+            conditioning_channels,
+            conditioning_embedding_out_channels,
+        )
         self.controlnet_cond_embedding = ControlNetConditioningEmbedding(*embedding)
         self.controlnet_down_blocks = nn.ModuleList(map(zero_convolution, widths))
         self.controlnet_mid_block = zero_convolution(block_out_channels[-1])
@@ -93,7 +102,9 @@ class ControlNetModel(_UNet):
             conditioning_embedding_out_channels=conditioning_embedding_out_channels,
         )
         state = controlnet.state_dict()
-        controlnet.load_state_dict(state | {key: value for key, value in unet.state_dict().items() if key in state})
+        controlnet.load_state_dict(
+            state | {key: value for key, value in unet.state_dict().items() if key in state}
+        )
         return controlnet.to(unet.device, unet.dtype)
 
     def forward(
@@ -106,8 +117,8 @@ class ControlNetModel(_UNet):
     ) -> tuple[list[Tensor], Tensor]:
         """What to add to each skip, and to what the middle leaves.
 
-        sample: (B, in_channels, h, w); timestep: a number or (B,); encoder_hidden_states: (B, L, D); controlnet_cond:
-        (B, conditioning_channels, f·h, f·w).
+        sample: (B, in_channels, h, w); timestep: a number or (B,); encoder_hidden_states: (B, L,
+        D); controlnet_cond: (B, conditioning_channels, f·h, f·w).
         """
         self.check_sample(sample)
         check_context(encoder_hidden_states, len(sample), self.config.cross_attention_dim)
@@ -115,15 +126,20 @@ class ControlNetModel(_UNet):
         height, width = sample.shape[2:]
         expected = (len(sample), self.config.conditioning_channels, factor * height, factor * width)
         if controlnet_cond.shape != expected:
-            raise ValueError(f"expected controlnet_cond {expected}, got {tuple(controlnet_cond.shape)}")
+            raise ValueError(
+                f"expected controlnet_cond {expected}, got {tuple(controlnet_cond.shape)}"
+            )
         x = self.conv_in(sample) + self.controlnet_cond_embedding(controlnet_cond)
         x, skips = self.encode(x, self.embed_time(timestep, len(sample)), encoder_hidden_states)
         said = [layer(skip) for layer, skip in zip(self.controlnet_down_blocks, skips, strict=True)]
-        return [conditioning_scale * residual for residual in said], conditioning_scale * self.controlnet_mid_block(x)
+        return [
+            conditioning_scale * residual for residual in said
+        ], conditioning_scale * self.controlnet_mid_block(x)
 
 
 class ControlledUNet(nn.Module):
-    """A U-Net and the ControlNet that speaks to it about one batch of pictures, to stand where the U-Net stood.
+    """A U-Net and the ControlNet that speaks to it about one batch of pictures, to stand where the
+    U-Net stood.
 
     >>> pipeline.unet = ControlledUNet(pipeline.unet, controlnet, maps)
 
@@ -153,26 +169,36 @@ class ControlledUNet(nn.Module):
     def device(self) -> torch.device:
         return self.unet.device
 
-    def forward(self, sample: Tensor, timestep: Tensor | float, encoder_hidden_states: Tensor) -> Tensor:
+    def forward(
+        self, sample: Tensor, timestep: Tensor | float, encoder_hidden_states: Tensor
+    ) -> Tensor:
         times, rest = divmod(len(sample), len(self.controlnet_cond))
         if rest:
-            raise ValueError(f"expected a multiple of {len(self.controlnet_cond)} samples, got {len(sample)}")
+            raise ValueError(
+                f"expected a multiple of {len(self.controlnet_cond)} samples, got {len(sample)}"
+            )
         condition = self.controlnet_cond.repeat(times, 1, 1, 1).to(sample)
         inputs = (sample, timestep, encoder_hidden_states)
         return self.unet(*inputs, *self.controlnet(*inputs, condition, self.conditioning_scale))
 
 
 class ControlNetTask(nn.Module):
-    """x0, noise (B, C, h, w), timesteps (B,), pictures (B, K, H, W), context (B, L, D) -> mean squared error of what
-    the scheduler's prediction_type says, (). The U-Net is frozen."""
+    """x0, noise (B, C, h, w), timesteps (B,), pictures (B, K, H, W), context (B, L, D) -> mean
+    squared error of what the scheduler's prediction_type says, (). The U-Net is frozen."""
 
-    def __init__(self, controlnet: ControlNetModel, unet: UNet2DConditionModel, scheduler: Scheduler):
+    def __init__(
+        self, controlnet: ControlNetModel, unet: UNet2DConditionModel, scheduler: Scheduler
+    ):
         super().__init__()
         self.controlnet = controlnet.to(memory_format=torch.channels_last)
         self.unet, self.scheduler = unet.requires_grad_(False), scheduler
 
-    def forward(self, x0: Tensor, noise: Tensor, timesteps: Tensor, pictures: Tensor, context: Tensor) -> Tensor:
-        xt = self.scheduler.add_noise(x0, noise, timesteps).contiguous(memory_format=torch.channels_last)
+    def forward(
+        self, x0: Tensor, noise: Tensor, timesteps: Tensor, pictures: Tensor, context: Tensor
+    ) -> Tensor:
+        xt = self.scheduler.add_noise(x0, noise, timesteps).contiguous(
+            memory_format=torch.channels_last
+        )
         residuals = self.controlnet(xt, timesteps, context, pictures)
         target = self.scheduler.training_target(x0, noise, timesteps)
         return F.mse_loss(self.unet(xt, timesteps, context, *residuals), target)

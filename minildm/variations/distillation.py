@@ -1,5 +1,5 @@
-"""A few steps instead of many: a network learns where each path of another's ODE ends (Song et al. 2023), guidance
-included and in latents (Luo et al. 2023). Chapter 14."""
+"""A few steps instead of many: a network learns where each path of another's ODE ends (Song et al.
+2023), guidance included and in latents (Luo et al. 2023). Chapter 14."""
 
 from __future__ import annotations
 
@@ -15,25 +15,38 @@ from minildm.schedulers.lcm import boundary_scalings
 from minildm.text.text_encoder import CLIPTextModel
 from minildm.training.trainer import Batch
 
-Model = Callable[..., Tensor]  # sample (B, …), timesteps (B,), conditions -> what the scheduler's prediction_type says
-Solver = Callable[..., Tensor]  # sample (B, …), its timesteps (B,), those to go to (B,), conditions -> sample (B, …)
+Model = Callable[
+    ..., Tensor
+]  # sample (B, …), timesteps (B,), conditions -> what the scheduler's prediction_type says
+Solver = Callable[
+    ..., Tensor
+]  # sample (B, …), its timesteps (B,), those to go to (B,), conditions -> sample (B, …)
 
 
-def consistency_function(model: Model, scheduler: LCMScheduler, x: Tensor, timesteps: Tensor, *condition: Tensor):
-    """f(x_t, t) = c_skip·x_t + c_out·x̂₀, the end of the path that x_t lies on; Luo et al. 2023, eq. 9.
+def consistency_function(
+    model: Model, scheduler: LCMScheduler, x: Tensor, timesteps: Tensor, *condition: Tensor
+):
+    """f(x_t, t) = c_skip·x_t + c_out·x̂₀, the end of the path that x_t lies on; Luo et al. 2023,
+    eq. 9.
 
-    At t = 0 it is x itself, whatever the network says: without that, a network that always says the same would satisfy
-    every other condition. x: (B, …); timesteps: (B,) int.
+    At t = 0 it is x itself, whatever the network says: without that, a network that always says the
+    same would satisfy every other condition. x: (B, …); timesteps: (B,) int.
     """
     shape = (-1, *[1] * (x.ndim - 1))
-    c_skip, c_out = boundary_scalings(timesteps.to(x.dtype).reshape(shape), scheduler.config.timestep_scaling)
+    c_skip, c_out = boundary_scalings(
+        timesteps.to(x.dtype).reshape(shape), scheduler.config.timestep_scaling
+    )
     return c_skip * x + c_out * scheduler.predict_x0(model(x, timesteps, *condition), timesteps, x)
 
 
-def guided(model: Model, x: Tensor, timesteps: Tensor, context: Tensor, nothing: Tensor, scale: float) -> Tensor:
-    """The prediction with guidance, uncond + w·(cond - uncond), each sample at a timestep of its own.
+def guided(
+    model: Model, x: Tensor, timesteps: Tensor, context: Tensor, nothing: Tensor, scale: float
+) -> Tensor:
+    """The prediction with guidance, uncond + w·(cond - uncond), each sample at a timestep of its
+    own.
 
-    x: (B, C, h, w); timesteps: (B,); context: (B, L, D); nothing: (1, L, D), the context of the empty prompt.
+    x: (B, C, h, w); timesteps: (B,); context: (B, L, D); nothing: (1, L, D), the context of the
+        empty prompt.
     """
     contexts = torch.cat([nothing.expand_as(context), context])
     unconditional, conditional = model(torch.cat([x, x]), timesteps.repeat(2), contexts).chunk(2)
@@ -41,18 +54,29 @@ def guided(model: Model, x: Tensor, timesteps: Tensor, context: Tensor, nothing:
 
 
 class DDIMSolver(nn.Module):
-    """From x_t to x_s along the ODE of a frozen network by one step of DDIM, over many timesteps at once; Luo et al.
-    2023, section 4.3. With `nothing`, the context of the empty prompt, along the ODE with guidance."""
+    """From x_t to x_s along the ODE of a frozen network by one step of DDIM, over many timesteps at
+    once; Luo et al. 2023, section 4.3. With `nothing`, the context of the empty prompt, along the
+    ODE with guidance."""
 
     nothing: Tensor | None
 
     def __init__(
-        self, model: nn.Module, scheduler: LCMScheduler, guidance_scale: float = 1.0, nothing: Tensor | None = None
+        self,
+        model: nn.Module,
+        scheduler: LCMScheduler,
+        guidance_scale: float = 1.0,
+        nothing: Tensor | None = None,
     ):
         super().__init__()
         if nothing is None and guidance_scale != 1:
-            raise ValueError(f"expected the context of the empty prompt with guidance {guidance_scale:g}, got none")
-        self.model, self.scheduler, self.guidance_scale = model.eval().requires_grad_(False), scheduler, guidance_scale
+            raise ValueError(
+                f"expected the context of the empty prompt with guidance {guidance_scale:g}, got none"
+            )
+        self.model, self.scheduler, self.guidance_scale = (
+            model.eval().requires_grad_(False),
+            scheduler,
+            guidance_scale,
+        )
         self.register_buffer("nothing", nothing)
 
     def train(self, mode: bool = True) -> DDIMSolver:
@@ -64,41 +88,62 @@ class DDIMSolver(nn.Module):
         if self.nothing is None:
             prediction = self.model(x, timesteps, *condition)
         else:
-            prediction = guided(self.model, x, timesteps, *condition, self.nothing, self.guidance_scale)
+            prediction = guided(
+                self.model, x, timesteps, *condition, self.nothing, self.guidance_scale
+            )
         x0 = self.scheduler.predict_x0(prediction, timesteps, x)
         epsilon = self.scheduler.predict_epsilon(prediction, timesteps, x)
         return ddim_step(x0, epsilon, self.scheduler.alpha_sigma(earlier, x)[0] ** 2)
 
 
 def huber(difference: Tensor, c: float) -> Tensor:
-    """√(d² + c²) - c, on average: squared for differences far below c, absolute far above. Any shape -> ()."""
+    """√(d² + c²) - c, on average: squared for differences far below c, absolute far above. Any
+    shape -> ()."""
     return ((difference.square() + c**2).sqrt() - c).mean()
 
 
 class ConsistencyTask(nn.Module):
-    """x0, noise (B, …), timesteps (B,) of those distilled on, conditions -> how far the student's end of the path is
-    from the one that its slow average gives a solver's step later; Luo et al. 2023, algorithm 1; ().
+    """x0, noise (B, …), timesteps (B,) of those distilled on, conditions -> how far the student's
+    end of the path is from the one that its slow average gives a solver's step later; Luo et al.
+    2023, algorithm 1; ().
 
-    decay: how much of the average stays at each step; 0 makes it the student itself. c: where `huber` bends.
+    decay: how much of the average stays at each step; 0 makes it the student itself. c: where
+        `huber` bends.
     """
 
     def __init__(
-        self, student: nn.Module, solver: Solver, scheduler: LCMScheduler, decay: float = 0.95, c: float = 0.01
+        self,
+        student: nn.Module,
+        solver: Solver,
+        scheduler: LCMScheduler,
+        decay: float = 0.95,
+        c: float = 0.01,
     ):
         super().__init__()
         if not 0 <= decay < 1 or not c > 0:
             raise ValueError(f"expected a decay in [0, 1) and c > 0, got {decay:g} and {c:g}")
-        self.student, self.solver, self.scheduler, self.decay, self.c = student, solver, scheduler, decay, c
+        self.student, self.solver, self.scheduler, self.decay, self.c = (
+            student,
+            solver,
+            scheduler,
+            decay,
+            c,
+        )
         self.target = copy.deepcopy(student).requires_grad_(False)
 
     @property
     def skipped(self) -> int:
         """How many timesteps the solver goes at once."""
-        return self.scheduler.config.num_train_timesteps // self.scheduler.config.original_inference_steps
+        return (
+            self.scheduler.config.num_train_timesteps
+            // self.scheduler.config.original_inference_steps
+        )
 
     @torch.no_grad()
     def update_target(self) -> None:
-        torch._foreach_lerp_([*self.target.parameters()], [*self.student.parameters()], 1 - self.decay)
+        torch._foreach_lerp_(
+            [*self.target.parameters()], [*self.student.parameters()], 1 - self.decay
+        )
 
     def forward(self, x0: Tensor, noise: Tensor, timesteps: Tensor, *condition: Tensor) -> Tensor:
         if self.training:
@@ -107,17 +152,29 @@ class ConsistencyTask(nn.Module):
         xt = self.scheduler.add_noise(x0, noise, timesteps)
         with torch.no_grad():
             goal = consistency_function(
-                self.target, self.scheduler, self.solver(xt, timesteps, earlier, *condition), earlier, *condition
+                self.target,
+                self.scheduler,
+                self.solver(xt, timesteps, earlier, *condition),
+                earlier,
+                *condition,
             )
-        return huber(consistency_function(self.student, self.scheduler, xt, timesteps, *condition) - goal, self.c)
+        return huber(
+            consistency_function(self.student, self.scheduler, xt, timesteps, *condition) - goal,
+            self.c,
+        )
 
 
 def consistency_batches(
-    batch: Callable[[int], Batch], scheduler: LCMScheduler, text_encoder: CLIPTextModel | None = None
+    batch: Callable[[int], Batch],
+    scheduler: LCMScheduler,
+    text_encoder: CLIPTextModel | None = None,
 ) -> Callable[[int], Batch]:
-    """step -> what ConsistencyTask takes, of batches (x0, noise, index, conditions) that count the timesteps distilled
-    on from 0. With a text encoder, which stays as it is, the condition's input_ids (B, L) become a context."""
-    timesteps = torch.from_numpy(scheduler.spaced(scheduler.config.original_inference_steps)).flip(0)
+    """step -> what ConsistencyTask takes, of batches (x0, noise, index, conditions) that count the
+    timesteps distilled on from 0. With a text encoder, which stays as it is, the condition's
+    input_ids (B, L) become a context."""
+    timesteps = torch.from_numpy(scheduler.spaced(scheduler.config.original_inference_steps)).flip(
+        0
+    )
 
     @torch.no_grad()
     def made(step: int) -> Batch:

@@ -1,9 +1,9 @@
-"""A generative adversarial network, told the class to draw: one network makes pictures, another tells them from real
-ones, and each is the other's loss (Goodfellow et al. 2014). Chapter 13.
+"""A generative adversarial network, told the class to draw: one network makes pictures, another
+tells them from real ones, and each is the other's loss (Goodfellow et al. 2014). Chapter 13.
 
-What makes the game end well: a critic whose slope at real pictures is kept small (R1; Mescheder et al. 2018) or whose
-every layer is (spectral normalisation; Miyato et al. 2018), a critic that is told the class by a projection (Miyato &
-Koyama 2018), and an average of the generator's weights.
+What makes the game end well: a critic whose slope at real pictures is kept small (R1; Mescheder et
+al. 2018) or whose every layer is (spectral normalisation; Miyato et al. 2018), a critic that is
+told the class by a projection (Miyato & Koyama 2018), and an average of the generator's weights.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ from minildm.training.trainer import EMA, batch_indices, step_generator
 
 
 class Generator(ModelMixin, nn.Module):
-    """Noise and a class become a picture: z (B, latent_dim), labels (B,) -> (B, out_channels, size, size) in [-1, 1].
+    """Noise and a class become a picture: z (B, latent_dim), labels (B,) -> (B, out_channels, size,
+    size) in [-1, 1].
 
-    A vector made of both tells every residual block what to draw, as the time tells those of the U-Net; between blocks
-    the picture is doubled, and once more by the last layer: at full size nothing else is computed, which is most of
-    what makes a step cheap. block_out_channels: fine to coarse; the coarsest is sample_size / 2^blocks wide.
+    A vector made of both tells every residual block what to draw, as the time tells those of the
+    U-Net; between blocks the picture is doubled, and once more by the last layer: at full size
+    nothing else is computed, which is most of what makes a step cheap. block_out_channels: fine to
+    coarse; the coarsest is sample_size / 2^blocks wide.
     """
 
     def __init__(
@@ -57,17 +59,23 @@ class Generator(ModelMixin, nn.Module):
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         dim = self.config.latent_dim
         if z.ndim != 2 or z.shape[1] != dim or labels.shape != z.shape[:1]:
-            raise ValueError(f"expected z (B, {dim}) and labels (B,), got {tuple(z.shape)} and {tuple(labels.shape)}")
+            raise ValueError(
+                f"expected z (B, {dim}) and labels (B,), got {tuple(z.shape)} and {tuple(labels.shape)}"
+            )
         style = self.style(torch.cat([z, self.class_embedding(labels)], 1))
-        x = self.begin(z).unflatten(1, (-1, self.side, self.side)).contiguous(memory_format=torch.channels_last)
+        x = (
+            self.begin(z)
+            .unflatten(1, (-1, self.side, self.side))
+            .contiguous(memory_format=torch.channels_last)
+        )
         for i, block in enumerate(self.blocks):
             x = block(F.interpolate(x, scale_factor=2.0) if i else x, style)
         return self.conv_out(F.silu(self.norm(x))).tanh()
 
 
 class CriticBlock(nn.Module):
-    """A residual block that halves the picture, without normalisation, which would let one picture of a batch answer
-    for another. (B, in_channels, H, W) -> (B, out_channels, H/2, W/2)."""
+    """A residual block that halves the picture, without normalisation, which would let one picture
+    of a batch answer for another. (B, in_channels, H, W) -> (B, out_channels, H/2, W/2)."""
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
@@ -78,7 +86,9 @@ class CriticBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(F.leaky_relu(x, 0.2))
         h = self.conv2(F.leaky_relu(h, 0.2))
-        return (F.avg_pool2d(h, 2) + self.conv_shortcut(F.avg_pool2d(x, 2))) / 2**0.5  # keeps the variance
+        return (
+            F.avg_pool2d(h, 2) + self.conv_shortcut(F.avg_pool2d(x, 2))
+        ) / 2**0.5  # keeps the variance
 
 
 class Discriminator(ModelMixin, nn.Module):
@@ -99,13 +109,17 @@ class Discriminator(ModelMixin, nn.Module):
         widths = block_out_channels
         side = coarsest_side(sample_size, len(widths))
         self.conv_in = nn.Conv2d(in_channels, widths[0], 4, stride=2, padding=1)
-        self.blocks = nn.ModuleList(CriticBlock(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.blocks = nn.ModuleList(
+            CriticBlock(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
+        )
         self.project = nn.Linear(widths[-1] * side**2, widths[-1])
         self.judge = nn.Linear(widths[-1], 1)
         self.class_embedding = nn.Embedding(num_classes, widths[-1])
         nn.init.normal_(self.class_embedding.weight, std=widths[-1] ** -0.5)
         if spectral_norm:
-            for layer in [m for m in self.modules() if isinstance(m, nn.Conv2d | nn.Linear | nn.Embedding)]:
+            for layer in [
+                m for m in self.modules() if isinstance(m, nn.Conv2d | nn.Linear | nn.Embedding)
+            ]:
                 spectrally_normalised(layer)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -147,8 +161,9 @@ def discriminator_loss(real: Tensor, fake: Tensor, kind: str = "non_saturating")
 
 
 def generator_loss(fake: Tensor, kind: str = "non_saturating") -> Tensor:
-    """What the generator makes small, from the critic's logits (B,) of what it made -> (): -log D, which has a slope
-    where the critic is sure (Goodfellow et al. 2014, section 3), or minus the logit itself for "hinge"."""
+    """What the generator makes small, from the critic's logits (B,) of what it made -> (): -log D,
+    which has a slope where the critic is sure (Goodfellow et al. 2014, section 3), or minus the
+    logit itself for "hinge"."""
     if kind == "non_saturating":
         return F.softplus(-fake).mean()
     if kind == "hinge":
@@ -156,9 +171,11 @@ def generator_loss(fake: Tensor, kind: str = "non_saturating") -> Tensor:
     raise ValueError(f"expected a loss of non_saturating or hinge, got {kind!r}")
 
 
-def r1_penalty(discriminator: Callable[[Tensor, Tensor], Tensor], images: Tensor, labels: Tensor) -> Tensor:
-    """The mean squared length of the critic's slope at real pictures (B, C, H, W) -> (); Mescheder et al. 2018, eq. 9
-    without its γ/2."""
+def r1_penalty(
+    discriminator: Callable[[Tensor, Tensor], Tensor], images: Tensor, labels: Tensor
+) -> Tensor:
+    """The mean squared length of the critic's slope at real pictures (B, C, H, W) -> (); Mescheder
+    et al. 2018, eq. 9 without its γ/2."""
     images = images.detach().requires_grad_()
     (slope,) = torch.autograd.grad(discriminator(images, labels).sum(), images, create_graph=True)
     return slope.square().flatten(1).sum(1).mean()
@@ -166,7 +183,8 @@ def r1_penalty(discriminator: Callable[[Tensor, Tensor], Tensor], images: Tensor
 
 @dataclass
 class GANTraining:
-    """How both play. `run` may be called again and again: it goes on where it was, each step seeded by its number."""
+    """How both play. `run` may be called again and again: it goes on where it was, each step seeded
+    by its number."""
 
     generator: Generator
     discriminator: Discriminator
@@ -194,21 +212,36 @@ class GANTraining:
 
     def __post_init__(self):
         known = self.generator.config.num_classes
-        if self.labels.shape != self.images.shape[:1] or not 0 <= self.labels.min() <= self.labels.max() < known:
+        if (
+            self.labels.shape != self.images.shape[:1]
+            or not 0 <= self.labels.min() <= self.labels.max() < known
+        ):
             told = f"{tuple(self.labels.shape)} from {self.labels.min():g} to {self.labels.max():g}"
-            raise ValueError(f"expected a label below {known} for each of {len(self.images)} images, got {told}")
+            raise ValueError(
+                f"expected a label below {known} for each of {len(self.images)} images, got {told}"
+            )
         if self.r1 < 0 or self.r1_every < 1:
-            raise ValueError(f"expected r1 >= 0, taken every step or fewer, got {self.r1:g} and {self.r1_every}")
+            raise ValueError(
+                f"expected r1 >= 0, taken every step or fewer, got {self.r1:g} and {self.r1_every}"
+            )
         check_range(self.images)
         networks = self.generator, self.discriminator
         self.optimisers = [
-            torch.optim.Adam(network.to(memory_format=torch.channels_last).parameters(), rate, self.betas, fused=True)
+            torch.optim.Adam(
+                network.to(memory_format=torch.channels_last).parameters(),
+                rate,
+                self.betas,
+                fused=True,
+            )
             for network, rate in zip(networks, self.learning_rates, strict=True)
         ]
         self.average = EMA(list(self.generator.parameters()), self.ema)
 
-    def run(self, steps: int | None = None, seconds: float | None = None, progress: bool = True) -> GANTraining:
-        """Play so many steps more, or until so many seconds of CPU time more are over, whichever comes first."""
+    def run(
+        self, steps: int | None = None, seconds: float | None = None, progress: bool = True
+    ) -> GANTraining:
+        """Play so many steps more, or until so many seconds of CPU time more are over, whichever
+        comes first."""
         if steps is None and seconds is None:
             raise ValueError("expected steps or seconds, got neither")
         last = None if steps is None else self.step + steps
@@ -237,7 +270,9 @@ class GANTraining:
         critic = discriminator_loss(*judged.chunk(2), self.loss)
         total = critic
         if self.r1 and self.step % self.r1_every == 0:
-            total = critic + self.r1 / 2 * self.r1_every * r1_penalty(self.discriminator, real, labels)
+            total = critic + self.r1 / 2 * self.r1_every * r1_penalty(
+                self.discriminator, real, labels
+            )
         self.descend(1, total)
 
         self.discriminator.requires_grad_(False)  # it judges, it does not learn
@@ -246,7 +281,9 @@ class GANTraining:
         self.discriminator.requires_grad_(True)
         self.average.update(self.step)
         if not torch.isfinite(total + made):
-            raise ValueError(f"step {self.step}: a loss is not finite; try lower learning rates or a larger r1")
+            raise ValueError(
+                f"step {self.step}: a loss is not finite; try lower learning rates or a larger r1"
+            )
         return critic.item(), made.item()
 
     def descend(self, player: int, loss: Tensor) -> None:
@@ -264,7 +301,9 @@ class GANTraining:
 
 
 @torch.no_grad()
-def draw_gan(generator: Generator, labels: Tensor, random: torch.Generator, batch_size: int = 250) -> Tensor:
+def draw_gan(
+    generator: Generator, labels: Tensor, random: torch.Generator, batch_size: int = 250
+) -> Tensor:
     """A picture of each of the classes (N,): (N, C, size, size) in [-1, 1]."""
     z = torch.randn(len(labels), generator.config.latent_dim, generator=random)
     batches = zip(z.split(batch_size), labels.split(batch_size), strict=True)

@@ -1,8 +1,9 @@
-"""Low-rank adaptation: a trained network stays as it is, and some of its layers learn a little beside it (Hu et al.
-2021). Chapter 14.
+"""Low-rank adaptation: a trained network stays as it is, and some of its layers learn a little
+beside it (Hu et al. 2021). Chapter 14.
 
-The answer of a linear layer W gets a second term, s·B·(A·x), with A (rank, in) and B (out, rank). A hook adds it, so
-the network keeps its parameters, their names and their bits; B begins at zero, so at first nothing is added.
+The answer of a linear layer W gets a second term, s·B·(A·x), with A (rank, in) and B (out, rank). A
+hook adds it, so the network keeps its parameters, their names and their bits; B begins at zero, so
+at first nothing is added.
 """
 
 from __future__ import annotations
@@ -29,7 +30,12 @@ PREFIXES = ("unet.", "text_encoder.")
 KEY = re.compile(r"(unet|text_encoder)\.[\w.]+\.lora_[AB]\.weight")
 UNET_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 TEXT_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
-FOREIGN = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern")  # settings that would change what is added
+FOREIGN = (
+    "use_rslora",
+    "use_dora",
+    "rank_pattern",
+    "alpha_pattern",
+)  # settings that would change what is added
 
 
 class LowRank(nn.Module):
@@ -57,12 +63,14 @@ class LowRank(nn.Module):
 
 
 class LoRA(nn.Module):
-    """Low-rank terms beside the attention of a U-Net and, if one is given, of a text encoder; both become frozen.
+    """Low-rank terms beside the attention of a U-Net and, if one is given, of a text encoder; both
+    become frozen.
 
     >>> lora = LoRA(pipeline.unet, rank=4)  # its parameters are the only ones left to train
     >>> lora.save_pretrained("style")
 
-    rank: how many directions each layer may learn; alpha: the terms are scaled by alpha / rank (rank if not given)
+    rank: how many directions each layer may learn; alpha: the terms are scaled by alpha / rank
+        (rank if not given)
     targets: the U-Net's layers, by the ends of their names
     """
 
@@ -80,13 +88,19 @@ class LoRA(nn.Module):
         if rank < 1:
             raise ValueError(f"expected a rank of 1 or more, got {rank}")
         self.rank, self.alpha, self.strength = rank, float(rank if alpha is None else alpha), 1.0
-        self.layers: dict[str, nn.Linear] = find_layers("unet", unet, targets)  # by name, not as parts of this module
+        self.layers: dict[str, nn.Linear] = find_layers(
+            "unet", unet, targets
+        )  # by name, not as parts of this module
         if text_encoder is not None:
             self.layers |= find_layers("text_encoder", text_encoder, text_targets)
         if not self.layers:
             raise ValueError("expected the names of some layers as targets, got none")
-        self.terms = nn.ModuleList(LowRank(layer, rank, generator) for layer in self.layers.values())
-        self.merged: list[tuple[Tensor, Tensor]] = []  # each layer's weight before and after, while merged
+        self.terms = nn.ModuleList(
+            LowRank(layer, rank, generator) for layer in self.layers.values()
+        )
+        self.merged: list[
+            tuple[Tensor, Tensor]
+        ] = []  # each layer's weight before and after, while merged
         for network in (unet, text_encoder):
             if network is not None:
                 network.requires_grad_(False)
@@ -98,7 +112,8 @@ class LoRA(nn.Module):
         return list(zip(self.layers, self.layers.values(), self.terms, strict=True))
 
     def set_strength(self, strength: float) -> None:
-        """How much of what was learnt is added: 1 all of it, 0 nothing; between, or beyond, as far as it goes."""
+        """How much of what was learnt is added: 1 all of it, 0 nothing; between, or beyond, as far
+        as it goes."""
         if self.merged:
             raise ValueError("expected terms beside the layers, got merged ones: unmerge() first")
         self.strength = strength
@@ -107,7 +122,8 @@ class LoRA(nn.Module):
 
     @torch.no_grad()
     def merge(self) -> None:
-        """Add the terms to the layers' weights: the same function, as fast as it was without them."""
+        """Add the terms to the layers' weights: the same function, as fast as it was without
+        them."""
         self.set_strength(self.strength)
         for _, layer, term in self.rows():
             before = layer.weight.clone()
@@ -121,8 +137,13 @@ class LoRA(nn.Module):
         if not self.merged:
             raise ValueError("expected merged terms, got terms beside the layers: merge() first")
         weights = [layer.weight for layer in self.layers.values()]
-        if not all(torch.equal(weight, after) for weight, (_, after) in zip(weights, self.merged, strict=True)):
-            raise ValueError("expected the weights that merge() left, got others: the last merged is unmerged first")
+        if not all(
+            torch.equal(weight, after)
+            for weight, (_, after) in zip(weights, self.merged, strict=True)
+        ):
+            raise ValueError(
+                "expected the weights that merge() left, got others: the last merged is unmerged first"
+            )
         for weight, (before, _) in zip(weights, self.merged, strict=True):
             weight.copy_(before)
         self.merged = []
@@ -137,7 +158,11 @@ class LoRA(nn.Module):
 
     def tensors(self) -> dict[str, Tensor]:
         """A and B of every layer under the names that diffusers gives them."""
-        return {f"{name}.{key}": tensor for name, _, term in self.rows() for key, tensor in term.state_dict().items()}
+        return {
+            f"{name}.{key}": tensor
+            for name, _, term in self.rows()
+            for key, tensor in term.state_dict().items()
+        }
 
     def save_pretrained(self, folder: str | os.PathLike, dtype: torch.dtype | None = None) -> None:
         """Write the file that diffusers' `pipeline.load_lora_weights(folder)` opens.
@@ -148,26 +173,43 @@ class LoRA(nn.Module):
         file.parent.mkdir(parents=True, exist_ok=True)
         settings = {}
         for prefix in PREFIXES:
-            if names := [name.removeprefix(prefix) for name in self.layers if name.startswith(prefix)]:
-                options = {"r": self.rank, "lora_alpha": self.alpha, "rank_pattern": {}, "target_modules": names}
+            if names := [
+                name.removeprefix(prefix) for name in self.layers if name.startswith(prefix)
+            ]:
+                options = {
+                    "r": self.rank,
+                    "lora_alpha": self.alpha,
+                    "rank_pattern": {},
+                    "target_modules": names,
+                }
                 settings |= {prefix + key: value for key, value in options.items()}
         write_tensors(file, self.tensors(), {"format": "pt", METADATA: json.dumps(settings)}, dtype)
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | os.PathLike, unet: UNet2DConditionModel, text_encoder: CLIPTextModel | None = None
+        cls,
+        folder: str | os.PathLike,
+        unet: UNet2DConditionModel,
+        text_encoder: CLIPTextModel | None = None,
     ) -> LoRA:
-        """The terms that ours or diffusers wrote, beside these networks. A file that is broken or of other networks: a
-        ValueError of one line."""
+        """The terms that ours or diffusers wrote, beside these networks. A file that is broken or
+        of other networks: a ValueError of one line."""
         file = Path(folder) if Path(folder).is_file() else Path(folder) / WEIGHTS_NAME
         tensors, settings = read(file)
         names = sorted({key.partition(".lora_")[0] for key in tensors})
-        layers = [[name.removeprefix(prefix) for name in names if name.startswith(prefix)] for prefix in PREFIXES]
+        layers = [
+            [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+            for prefix in PREFIXES
+        ]
         if layers[1] and text_encoder is None:
-            raise ValueError(f"{file}: expected a text encoder too, since it has terms for one, got None")
+            raise ValueError(
+                f"{file}: expected a text encoder too, since it has terms for one, got None"
+            )
         rank = len(next(tensor for key, tensor in tensors.items() if "lora_A" in key))
         alphas = {
-            settings.get(f"{prefix}lora_alpha", rank) for prefix, some in zip(PREFIXES, layers, strict=True) if some
+            settings.get(f"{prefix}lora_alpha", rank)
+            for prefix, some in zip(PREFIXES, layers, strict=True)
+            if some
         }
         try:
             if len(alphas) > 1:
@@ -188,15 +230,20 @@ def find_layers(prefix: str, network: nn.Module, targets: Sequence[str]) -> dict
     """The linear layers whose names end in one of `targets`, each of which must find some."""
     found = {}
     for target in targets:
-        matches = {n: layer for n, layer in network.named_modules() if f".{n}".endswith(f".{target}")}
+        matches = {
+            n: layer for n, layer in network.named_modules() if f".{n}".endswith(f".{target}")
+        }
         if not matches or not all(isinstance(layer, nn.Linear) for layer in matches.values()):
-            raise ValueError(f"expected linear layers called {target!r} in the {prefix}, got {list(matches) or 'none'}")
+            raise ValueError(
+                f"expected linear layers called {target!r} in the {prefix}, got {list(matches) or 'none'}"
+            )
         found |= {f"{prefix}.{name}": layer for name, layer in matches.items()}
     return found
 
 
 def modern(key: str) -> str:
-    """Today's name of a tensor: diffusers writes `lora.down` and `lora.up`; transformers 5 dropped a prefix."""
+    """Today's name of a tensor: diffusers writes `lora.down` and `lora.up`; transformers 5 dropped
+    a prefix."""
     for old, new in ((".lora.down.", ".lora_A."), (".lora.up.", ".lora_B."), (".text_model.", ".")):
         key = key.replace(old, new)
     return key
@@ -213,7 +260,11 @@ def read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{file}: expected a whole LoRA file, got: {error}") from None
     if foreign := [key for key in tensors or ["none"] if not KEY.fullmatch(key)]:
-        raise ValueError(f"{file}: expected keys like unet.(...).to_q.lora_A.weight, got {foreign[0]}")
+        raise ValueError(
+            f"{file}: expected keys like unet.(...).to_q.lora_A.weight, got {foreign[0]}"
+        )
     if changed := [key for key, value in settings.items() if key.endswith(FOREIGN) and value]:
-        raise ValueError(f"{file}: expected plain LoRA, got {changed[0]} = {settings[changed[0]]!r}")
+        raise ValueError(
+            f"{file}: expected plain LoRA, got {changed[0]} = {settings[changed[0]]!r}"
+        )
     return tensors, settings

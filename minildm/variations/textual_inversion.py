@@ -1,5 +1,5 @@
-"""Textual inversion: a new word is learnt, its vector alone; everything that reads it stays as it is (Gal et al. 2022).
-Chapter 14."""
+"""Textual inversion: a new word is learnt, its vector alone; everything that reads it stays as it
+is (Gal et al. 2022). Chapter 14."""
 
 from __future__ import annotations
 
@@ -30,19 +30,27 @@ def word_vector(pipeline: StableDiffusionPipeline, word: str) -> Tensor:
     return pipeline.text_encoder.embeddings.token_embedding.weight[ids[0]].detach().clone()
 
 
-def with_word(pipeline: StableDiffusionPipeline, word: str, vector: Tensor) -> StableDiffusionPipeline:
-    """The same pipeline knowing one more word, its token the last of the vocabulary; the one given stays without it.
+def with_word(
+    pipeline: StableDiffusionPipeline, word: str, vector: Tensor
+) -> StableDiffusionPipeline:
+    """The same pipeline knowing one more word, its token the last of the vocabulary; the one given
+    stays without it.
 
-    word: lower case, without spaces, "<orange>" say; vector: (D,). U-Net and autoencoder are shared, not copied.
+    word: lower case, without spaces, "<orange>" say; vector: (D,). U-Net and autoencoder are
+        shared, not copied.
     """
     old, encoder = pipeline.tokenizer, pipeline.text_encoder
     table = encoder.embeddings.token_embedding.weight
     if word in old.vocab or old.unknown_words(word) == [] and old.known_words:
         raise ValueError(f"expected a new word, got {word!r}, which the vocabulary has")
     if vector.shape != table.shape[1:]:
-        raise ValueError(f"expected a vector of shape {tuple(table.shape[1:])}, got {tuple(vector.shape)}")
+        raise ValueError(
+            f"expected a vector of shape {tuple(table.shape[1:])}, got {tuple(vector.shape)}"
+        )
     if len(table) != len(old):
-        raise ValueError(f"expected a table of {len(old)} vectors, one for each token, got {len(table)}")
+        raise ValueError(
+            f"expected a table of {len(old)} vectors, one for each token, got {len(table)}"
+        )
     tokenizer = CLIPTokenizer(
         {**old.vocab, word: len(old)},
         old.merges,
@@ -51,7 +59,9 @@ def with_word(pipeline: StableDiffusionPipeline, word: str, vector: Tensor) -> S
         known_words=old.known_words,
         added_tokens=[*old.added_tokens, word],
     )
-    longer = CLIPTextModel.from_config(encoder.config, vocab_size=len(tokenizer)).to(encoder.device, encoder.dtype)
+    longer = CLIPTextModel.from_config(encoder.config, vocab_size=len(tokenizer)).to(
+        encoder.device, encoder.dtype
+    )
     state = encoder.state_dict()
     key = "embeddings.token_embedding.weight"
     longer.load_state_dict(state | {key: torch.cat([state[key], vector.to(table)[None]])})
@@ -61,14 +71,19 @@ def with_word(pipeline: StableDiffusionPipeline, word: str, vector: Tensor) -> S
 
 
 class TextualInversionTask(DenoiserTask):
-    """latents z, noise (B, C, h, w), timesteps (B,), input_ids (B, L) -> mean squared error of the prediction, (), in
-    which nothing can be trained but the vector of `word`. Gal et al. 2022, eq. 2.
+    """latents z, noise (B, C, h, w), timesteps (B,), input_ids (B, L) -> mean squared error of the
+    prediction, (), in which nothing can be trained but the vector of `word`. Gal et al. 2022, eq.
+    2.
 
     While it exists, the text encoder reads `vector` in the word's place; `keep` writes it there.
     """
 
     def __init__(self, pipeline: StableDiffusionPipeline, word: str, scheduler: DDPMScheduler):
-        super().__init__(pipeline.unet.requires_grad_(False), pipeline.text_encoder.requires_grad_(False), scheduler)
+        super().__init__(
+            pipeline.unet.requires_grad_(False),
+            pipeline.text_encoder.requires_grad_(False),
+            scheduler,
+        )
         self.vector = nn.Parameter(word_vector(pipeline, word))
         self.token = pipeline.tokenizer.vocab[word]
         self.table = pipeline.text_encoder.embeddings.token_embedding
@@ -87,7 +102,8 @@ class TextualInversionTask(DenoiserTask):
 
 
 def save_word(folder: str | os.PathLike, word: str, vector: Tensor) -> None:
-    """Write the file that diffusers' `pipeline.load_textual_inversion(folder)` opens. vector: (D,)."""
+    """Write the file that diffusers' `pipeline.load_textual_inversion(folder)` opens. vector:
+    (D,)."""
     file = Path(folder) / WEIGHTS_NAME
     file.parent.mkdir(parents=True, exist_ok=True)
     write_tensors(file, {word: vector}, {"format": "pt"})
@@ -103,7 +119,13 @@ def load_word(folder: str | os.PathLike) -> tuple[str, Tensor]:
     except SafetensorError as error:
         raise ValueError(f"{file}: expected a whole safetensors file, got: {error}") from None
     shapes = [tuple(tensor.shape) for tensor in content.values()]
-    if len(content) != 1 or len(shapes[0]) not in (1, 2) or (len(shapes[0]) == 2 and shapes[0][0] != 1):
-        raise ValueError(f"{file}: expected one word with one vector, got {dict(zip(content, shapes, strict=True))}")
+    if (
+        len(content) != 1
+        or len(shapes[0]) not in (1, 2)
+        or (len(shapes[0]) == 2 and shapes[0][0] != 1)
+    ):
+        raise ValueError(
+            f"{file}: expected one word with one vector, got {dict(zip(content, shapes, strict=True))}"
+        )
     [(word, vector)] = content.items()
     return word, vector.flatten()

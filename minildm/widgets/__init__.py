@@ -1,7 +1,8 @@
-"""Pictures that move under the reader's hand, with a kernel or without one (anywidget: Manz et al. 2024). Chapter 02.
+"""Pictures that move under the reader's hand, with a kernel or without one (anywidget: Manz et al.
+2024). Chapter 02.
 
-All that a widget shows, or what it computes it from, travels with it, so that it moves in the static book as in
-JupyterLab.
+All that a widget shows, or what it computes it from, travels with it, so that it moves in the
+static book as in JupyterLab.
 """
 
 from minildm.widgets.diagnosis import Diagnosis, Patient, diagnosis

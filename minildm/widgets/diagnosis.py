@@ -13,10 +13,11 @@ from minildm.widgets.page import as_address, script, style
 
 
 class Patient(NamedTuple):
-    """pictures: (N, 1 or 3, h, w) in [-1, 1]. story: what its owner says. fault: what is wrong, one of the choices.
+    """pictures: (N, 1 or 3, h, w) in [-1, 1]. story: what its owner says. fault: what is wrong, one
+    of the choices.
 
-    reply: what is said once the fault has been found. hints: what is said to other choices, where there is something
-    better to say than "no".
+    reply: what is said once the fault has been found. hints: what is said to other choices, where
+    there is something better to say than "no".
     """
 
     pictures: Tensor
@@ -27,9 +28,11 @@ class Patient(NamedTuple):
 
 
 class Diagnosis(anywidget.AnyWidget):
-    """A menu of patients, one of choices and a button that says whether the choice is right: see `diagnosis`.
+    """A menu of patients, one of choices and a button that says whether the choice is right: see
+    `diagnosis`.
 
-    `patient` and `choice` say what is chosen; `solved` lists the patients whose fault has been found.
+    `patient` and `choice` say what is chosen; `solved` lists the patients whose fault has been
+    found.
     """
 
     _esm = script("diagnosis.js")
@@ -38,8 +41,12 @@ class Diagnosis(anywidget.AnyWidget):
     pictures = traitlets.List(traitlets.Unicode()).tag(sync=True)  # PNGs as data: addresses
     stories = traitlets.List(traitlets.Unicode()).tag(sync=True)
     choices = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    answers = traitlets.List(traitlets.Int()).tag(sync=True)  # each patient's place among the choices
-    replies = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)  # of each patient to each choice
+    answers = traitlets.List(traitlets.Int()).tag(
+        sync=True
+    )  # each patient's place among the choices
+    replies = traitlets.List(traitlets.List(traitlets.Unicode())).tag(
+        sync=True
+    )  # of each patient to each choice
     solved = traitlets.List(traitlets.Int()).tag(sync=True)
     patient = traitlets.Int(0).tag(sync=True)
     choice = traitlets.Int(-1).tag(sync=True)
@@ -54,8 +61,8 @@ class Diagnosis(anywidget.AnyWidget):
 
 
 def diagnosis(patients: Mapping[str, Patient], choices: list[str]) -> Diagnosis:
-    """A widget that shows a patient, lets the reader choose among faults, and says whether the choice is right; it
-    answers in the page itself, without a kernel too.
+    """A widget that shows a patient, lets the reader choose among faults, and says whether the
+    choice is right; it answers in the page itself, without a kernel too.
 
     patients: name -> patient. choices: what may be wrong, in the order of the menu.
     """
@@ -65,10 +72,15 @@ def diagnosis(patients: Mapping[str, Patient], choices: list[str]) -> Diagnosis:
         raise ValueError(f"expected two or more choices, all different, got {choices}")
     for name, patient in patients.items():
         if unknown := {patient.fault, *patient.hints} - set(choices):
-            raise ValueError(f"{name!r}: expected faults among the choices, got {', '.join(sorted(unknown))}")
+            raise ValueError(
+                f"{name!r}: expected faults among the choices, got {', '.join(sorted(unknown))}"
+            )
     return Diagnosis(
         names=list(patients),
-        pictures=[as_address(patient.pictures, ncols=len(patient.pictures)) for patient in patients.values()],
+        pictures=[
+            as_address(patient.pictures, ncols=len(patient.pictures))
+            for patient in patients.values()
+        ],
         stories=[patient.story for patient in patients.values()],
         choices=choices,
         answers=[choices.index(patient.fault) for patient in patients.values()],
@@ -77,4 +89,8 @@ def diagnosis(patients: Mapping[str, Patient], choices: list[str]) -> Diagnosis:
 
 
 def _reply(patient: Patient, choice: str) -> str:
-    return f"Yes. {patient.reply}" if choice == patient.fault else patient.hints.get(choice, "No. Look again.")
+    return (
+        f"Yes. {patient.reply}"
+        if choice == patient.fault
+        else patient.hints.get(choice, "No. Look again.")
+    )

@@ -13,10 +13,11 @@ from minildm.widgets.page import as_bytes, script, style
 
 
 class FieldExplorer(anywidget.AnyWidget):
-    """Arrows that a slider leads through the noise levels, and particles dropped among them: see `field_explorer`.
+    """Arrows that a slider leads through the noise levels, and particles dropped among them: see
+    `field_explorer`.
 
-    `choice` and `index` say which field and which level is shown, `index` = T after the last step; setting them from
-    Python moves the widget too.
+    `choice` and `index` say which field and which level is shown, `index` = T after the last step;
+    setting them from Python moves the widget too.
     """
 
     _esm = script("fields.js")
@@ -42,13 +43,15 @@ class FieldExplorer(anywidget.AnyWidget):
 def field_explorer(
     fields: Mapping[str, Tensor], extent: float, labels: Sequence[str], points: Tensor | None = None
 ) -> FieldExplorer:
-    """A widget of arrows in the plane, one field for each of T noise levels; a click drops particles that follow them.
+    """A widget of arrows in the plane, one field for each of T noise levels; a click drops
+    particles that follow them.
 
-    fields: name -> (T, G, G, 2), G ≥ 2: fields[name][t, i, j] is what is added to the point (x, y) to go from level t
-    to level t + 1, at y = linspace(-extent, extent, G)[i] and x = linspace(-extent, extent, G)[j]; bilinear between,
-    beyond the grid as at its edge. labels: T, what stands beside the slider, for example "noise 0.75".
-    points: (N, 2), the data, drawn as dots. An arrow's length goes with the root of its step's, the longest one of a
-    level filling its cell.
+    fields: name -> (T, G, G, 2), G ≥ 2: fields[name][t, i, j] is what is added to the point (x, y)
+    to go from level t to level t + 1, at y = linspace(-extent, extent, G)[i] and x =
+    linspace(-extent, extent, G)[j]; bilinear between, beyond the grid as at its edge. labels: T,
+    what stands beside the slider, for example "noise 0.75".
+    points: (N, 2), the data, drawn as dots. An arrow's length goes with the root of its step's, the
+    longest one of a level filling its cell.
     """
     if not fields:
         raise ValueError("expected at least one field, got none")
@@ -56,15 +59,26 @@ def field_explorer(
         raise ValueError(f"expected a finite extent above 0, got {extent}")
     shape = next(iter(fields.values())).shape
     for name, field in fields.items():
-        if field.ndim != 4 or field.shape[0] < 1 or field.shape[1] != field.shape[2] or field.shape[1] < 2:
-            raise ValueError(f"expected fields (T, G, G, 2) with G of 2 or more, got {tuple(field.shape)} for {name!r}")
+        if (
+            field.ndim != 4
+            or field.shape[0] < 1
+            or field.shape[1] != field.shape[2]
+            or field.shape[1] < 2
+        ):
+            raise ValueError(
+                f"expected fields (T, G, G, 2) with G of 2 or more, got {tuple(field.shape)} for {name!r}"
+            )
         if field.shape != shape or field.shape[3] != 2:
-            raise ValueError(f"expected fields of shape {(*shape[:3], 2)}, got {tuple(field.shape)} for {name!r}")
+            raise ValueError(
+                f"expected fields of shape {(*shape[:3], 2)}, got {tuple(field.shape)} for {name!r}"
+            )
         if not field.isfinite().all():
             raise ValueError(f"expected finite fields, got infinity or NaN in {name!r}")
     if len(labels) != shape[0]:
         raise ValueError(f"expected {shape[0]} labels, one for each level, got {len(labels)}")
-    if points is not None and (points.ndim != 2 or points.shape[1] != 2 or not points.isfinite().all()):
+    if points is not None and (
+        points.ndim != 2 or points.shape[1] != 2 or not points.isfinite().all()
+    ):
         raise ValueError(f"expected finite points (N, 2), got {tuple(points.shape)}")
     return FieldExplorer(
         names=list(fields),

@@ -13,7 +13,8 @@ from minildm.widgets.page import as_address, script, style
 
 
 class FrameSlider(anywidget.AnyWidget):
-    """Strips of pictures, a menu that chooses the strip and a slider that moves along it: see `frame_slider`.
+    """Strips of pictures, a menu that chooses the strip and a slider that moves along it: see
+    `frame_slider`.
 
     `choice` and `index` say what is shown; setting them from Python moves the widget too.
     """
@@ -21,7 +22,9 @@ class FrameSlider(anywidget.AnyWidget):
     _esm = script("frames.js")
     _css = style("frames.css")
     names = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    frames = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)  # PNGs as data: addresses
+    frames = traitlets.List(traitlets.List(traitlets.Unicode())).tag(
+        sync=True
+    )  # PNGs as data: addresses
     captions = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
     curves = traitlets.List(traitlets.List(traitlets.Float())).tag(sync=True)
     choice = traitlets.Int(0).tag(sync=True)
@@ -43,9 +46,10 @@ def frame_slider(
 ) -> FrameSlider:
     """A widget that moves along strips of pictures, all of the same length N.
 
-    frames: name of the strip -> its N pictures, as for `plots.mosaic`, for example (N, 1, h, w) in [-1, 1].
-    captions: name -> what stands beneath each picture. curves: name -> N finite numbers, drawn as a line beside the
-    pictures, with a dot at the one that is shown.
+    frames: name of the strip -> its N pictures, as for `plots.mosaic`, for example (N, 1, h, w) in
+        [-1, 1].
+    captions: name -> what stands beneath each picture. curves: name -> N finite numbers, drawn as a
+    line beside the pictures, with a dot at the one that is shown.
     """
     if not frames:
         raise ValueError("expected at least one strip of frames, got none")
@@ -53,7 +57,9 @@ def frame_slider(
     strips = {"frames": frames, "captions": captions} | ({"curves": curves} if curves else {})
     for what, strip in strips.items():
         if list(strip) != list(frames):
-            raise ValueError(f"expected {what} for {', '.join(frames)}, got them for {', '.join(strip) or 'none'}")
+            raise ValueError(
+                f"expected {what} for {', '.join(frames)}, got them for {', '.join(strip) or 'none'}"
+            )
         for name, values in strip.items():
             if len(values) != count or count == 0:
                 raise ValueError(f"expected {max(count, 1)} {what} for {name!r}, got {len(values)}")

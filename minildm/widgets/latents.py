@@ -15,20 +15,25 @@ from minildm.widgets.page import as_address, as_bytes, script, style
 
 
 class LatentExplorer(anywidget.AnyWidget):
-    """A map of latents with a point to drag, and beside it what the decoder draws there: see `latent_explorer`.
+    """A map of latents with a point to drag, and beside it what the decoder draws there: see
+    `latent_explorer`.
 
     `x` and `y` say where the point is; setting them from Python moves it too.
     """
 
     _esm = script("latents.js")
     _css = style("latents.css")
-    sheet = traitlets.Unicode().tag(sync=True)  # all pictures of the grid in one PNG, a data: address
+    sheet = traitlets.Unicode().tag(
+        sync=True
+    )  # all pictures of the grid in one PNG, a data: address
     grid = traitlets.Int(2).tag(sync=True)
     extent = traitlets.Float(1.0).tag(sync=True)
     points = traitlets.Bytes(b"").tag(sync=True)  # (N, 2), float32
     labels = traitlets.List(traitlets.Int()).tag(sync=True)  # of the points
     names = traitlets.List(traitlets.Unicode()).tag(sync=True)  # of the labels
-    exact = traitlets.List().tag(sync=True)  # [x, y, picture]: the point itself, where a kernel draws it
+    exact = traitlets.List().tag(
+        sync=True
+    )  # [x, y, picture]: the point itself, where a kernel draws it
     x = traitlets.Float(0.0).tag(sync=True)
     y = traitlets.Float(0.0).tag(sync=True)
 
@@ -44,7 +49,9 @@ class LatentExplorer(anywidget.AnyWidget):
     @traitlets.observe("x", "y")
     def _moved(self, change: Any) -> None:
         place = [self.x, self.y]
-        if self.decode is not None and place != self.exact[:2]:  # x and y come together: once is enough
+        if (
+            self.decode is not None and place != self.exact[:2]
+        ):  # x and y come together: once is enough
             self.exact = [*place, as_address(self.decode(torch.tensor([place])))]
 
 
@@ -58,24 +65,33 @@ def latent_explorer(
 ) -> LatentExplorer:
     """A widget in which the reader drags a point through a plane and sees what is decoded there.
 
-    decode: points of the plane (N, 2) -> their pictures (N, 1 or 3, h, w) in [-1, 1]. It is asked at once for a grid of
-    `grid` × `grid` points, which travel with the widget and are what a page without a kernel shows, the nearest one;
-    a kernel then draws the very point. points: (N, 2), latents known, drawn as dots in the colour of their label,
-    a number into `names`. extent: the plane is shown from -extent to extent, by default wide enough for all points.
+    decode: points of the plane (N, 2) -> their pictures (N, 1 or 3, h, w) in [-1, 1]. It is asked
+    at once for a grid of `grid` × `grid` points, which travel with the widget and are what a page
+    without a kernel shows, the nearest one; a kernel then draws the very point. points: (N, 2),
+    latents known, drawn as dots in the colour of their label, a number into `names`. extent: the
+    plane is shown from -extent to extent, by default wide enough for all points.
     """
     if points.ndim != 2 or points.shape[1] != 2 or not len(points) or not points.isfinite().all():
         raise ValueError(f"expected finite points (N, 2), got {tuple(points.shape)}")
     labels = [int(label) for label in labels]
     if len(labels) != len(points) or not all(0 <= label < len(names) for label in labels):
-        raise ValueError(f"expected {len(points)} labels from 0 to {len(names) - 1}, got {len(labels)}: {labels[:5]} …")
+        raise ValueError(
+            f"expected {len(points)} labels from 0 to {len(names) - 1}, got {len(labels)}: {labels[:5]} …"
+        )
     extent = 1.05 * float(points.abs().max()) if extent is None else float(extent)
     if not (math.isfinite(extent) and extent > 0) or grid < 2:
-        raise ValueError(f"expected a finite extent above 0 and a grid of 2 or more, got {extent} and {grid}")
+        raise ValueError(
+            f"expected a finite extent above 0 and a grid of 2 or more, got {extent} and {grid}"
+        )
     axis = torch.linspace(-extent, extent, grid)
-    y, x = torch.meshgrid(axis.flip(0), axis, indexing="ij")  # row by row from the top, as one reads
+    y, x = torch.meshgrid(
+        axis.flip(0), axis, indexing="ij"
+    )  # row by row from the top, as one reads
     pictures = decode(torch.stack([x.flatten(), y.flatten()], dim=1))
     if pictures.ndim != 4 or len(pictures) != grid * grid:
-        raise ValueError(f"expected decode to give ({grid * grid}, 1 or 3, h, w), got {tuple(pictures.shape)}")
+        raise ValueError(
+            f"expected decode to give ({grid * grid}, 1 or 3, h, w), got {tuple(pictures.shape)}"
+        )
     widget = LatentExplorer(
         sheet=as_address(pictures, ncols=grid, gap=0),
         grid=grid,

@@ -1,4 +1,5 @@
-"""What travels to the browser: a widget's script and style as text, pictures as addresses, numbers as bytes."""
+"""What travels to the browser: a widget's script and style as text, pictures as addresses, numbers
+as bytes."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ IMPORT = re.compile(r'^import \{[^}]*\} from "\./(\w+\.js)";\n', re.MULTILINE)
 def script(name: str) -> str:
     """A widget's JavaScript as one module, for a page has no folder to import the others from.
 
-    Each `import { … } from "./other.js";` is replaced by that file, its `export`s left out; each file once.
+    Each `import { … } from "./other.js";` is replaced by that file, its `export`s left out; each
+    file once.
     """
     seen = set()
 
@@ -28,7 +30,9 @@ def script(name: str) -> str:
         if name in seen:
             return ""
         seen.add(name)
-        return IMPORT.sub(lambda found: without_exports(read(found[1])), (HERE / name).read_text(encoding="utf-8"))
+        return IMPORT.sub(
+            lambda found: without_exports(read(found[1])), (HERE / name).read_text(encoding="utf-8")
+        )
 
     return read(name)
 
@@ -44,7 +48,8 @@ def style(name: str) -> str:
 
 
 def as_address(images: Images, ncols: int | None = None, gap: int = 2) -> str:
-    """The mosaic of some images as a PNG in a data: address, which an <img> shows without a file or a server."""
+    """The mosaic of some images as a PNG in a data: address, which an <img> shows without a file or
+    a server."""
     file = io.BytesIO()
     Image.fromarray(mosaic(images, ncols, gap)).save(file, format="PNG")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

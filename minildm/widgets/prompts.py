@@ -1,4 +1,5 @@
-"""What a prompt does to a picture: where it looks for each word, and how hard guidance pulls. Chapter 09."""
+"""What a prompt does to a picture: where it looks for each word, and how hard guidance pulls.
+Chapter 09."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ from minildm.widgets.page import as_address, script, style
 class WordMaps(NamedTuple):
     """One prompt's drawing, step by step.
 
-    words: W of them. pictures: (S, 3, H, W'), what each step expects to come. maps: (S, W, H, W'), the attention for
-    each word. stops: S, what the slider says.
+    words: W of them. pictures: (S, 3, H, W'), what each step expects to come. maps: (S, W, H, W'),
+    the attention for each word. stops: S, what the slider says.
     """
 
     words: list[str]
@@ -28,8 +29,9 @@ class WordMaps(NamedTuple):
 
 
 class Asks(anywidget.AnyWidget):
-    """A widget whose reader may type a prompt where a kernel is there to answer: then, and only then, the page shows
-    the field for it. `answer(prompt)` adds what was drawn; a ValueError of it is told to the reader."""
+    """A widget whose reader may type a prompt where a kernel is there to answer: then, and only
+    then, the page shows the field for it. `answer(prompt)` adds what was drawn; a ValueError of it
+    is told to the reader."""
 
     answer: Callable[[str], None] | None = None
 
@@ -53,16 +55,23 @@ class Asks(anywidget.AnyWidget):
 class WordAttentionViewer(Asks):
     """A prompt whose words are buttons, and a slider over the steps: see `word_attention_viewer`.
 
-    `choice`, `word` and `index` say which prompt, which of its words and which step; Python may set them too.
+    `choice`, `word` and `index` say which prompt, which of its words and which step; Python may set
+    them too.
     """
 
     _esm = script("words.js")
     _css = style("prompts.css")
     prompts = traitlets.List(traitlets.Unicode()).tag(sync=True)
     words = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)  # of each prompt
-    pictures = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)  # of each prompt and step
-    overlays = traitlets.List(traitlets.List(traitlets.List(traitlets.Unicode()))).tag(sync=True)  # … and word
-    shares = traitlets.List(traitlets.List(traitlets.List(traitlets.Unicode()))).tag(sync=True)  # in words
+    pictures = traitlets.List(traitlets.List(traitlets.Unicode())).tag(
+        sync=True
+    )  # of each prompt and step
+    overlays = traitlets.List(traitlets.List(traitlets.List(traitlets.Unicode()))).tag(
+        sync=True
+    )  # … and word
+    shares = traitlets.List(traitlets.List(traitlets.List(traitlets.Unicode()))).tag(
+        sync=True
+    )  # in words
     stops = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
     choice = traitlets.Int(0).tag(sync=True)
     word = traitlets.Int(0).tag(sync=True)
@@ -71,7 +80,11 @@ class WordAttentionViewer(Asks):
     @traitlets.validate("choice", "word", "index")
     def _within(self, proposal) -> int:
         name, value = proposal["trait"].name, proposal["value"]
-        limits = {"choice": self.prompts, "word": self.words[self.choice], "index": self.stops[self.choice]}
+        limits = {
+            "choice": self.prompts,
+            "word": self.words[self.choice],
+            "index": self.stops[self.choice],
+        }
         if not 0 <= value < len(limits[name]):
             raise ValueError(f"expected {name} in 0 … {len(limits[name]) - 1}, got {value}")
         return value
@@ -90,10 +103,12 @@ class WordAttentionViewer(Asks):
 def word_attention_viewer(
     drawn: Mapping[str, WordMaps], draw: Callable[[str], WordMaps] | None = None
 ) -> WordAttentionViewer:
-    """A widget in which the reader clicks a word of a prompt and sees where the picture looked for it, step by step.
+    """A widget in which the reader clicks a word of a prompt and sees where the picture looked for
+    it, step by step.
 
-    drawn: prompt -> its drawing. Each word's maps are shown on one scale over all steps, from their least (grey) to
-    their most (orange). draw: makes the drawing of a prompt that the reader types, where there is a kernel.
+    drawn: prompt -> its drawing. Each word's maps are shown on one scale over all steps, from their
+    least (grey) to their most (orange). draw: makes the drawing of a prompt that the reader types,
+    where there is a kernel.
     """
     if not drawn:
         raise ValueError("expected at least one prompt, got none")
@@ -108,8 +123,16 @@ def word_attention_viewer(
 
 def _view(prompt: str, drawn: WordMaps) -> dict[str, list]:
     words, pictures, maps, stops = drawn
-    if maps.ndim != 4 or pictures.ndim != 4 or maps.shape[0] != len(pictures) or maps.shape[2:] != pictures.shape[2:]:
-        expected, got = "pictures (S, 3, H, W) and maps (S, words, H, W)", (tuple(pictures.shape), tuple(maps.shape))
+    if (
+        maps.ndim != 4
+        or pictures.ndim != 4
+        or maps.shape[0] != len(pictures)
+        or maps.shape[2:] != pictures.shape[2:]
+    ):
+        expected, got = (
+            "pictures (S, 3, H, W) and maps (S, words, H, W)",
+            (tuple(pictures.shape), tuple(maps.shape)),
+        )
         raise ValueError(f"{prompt!r}: expected {expected}, got {got}")
     if len(words) != maps.shape[1] or len(stops) != len(maps) or not words or not stops:
         got = f"{len(words)} words, {len(stops)} stops and maps {tuple(maps.shape)}"
@@ -125,12 +148,15 @@ def _view(prompt: str, drawn: WordMaps) -> dict[str, list]:
             [as_address(overlay(picture, one)[None]) for one in step]
             for picture, step in zip(pictures, scaled, strict=True)
         ],
-        "shares": [[f"{a:.1%} to {b:.1%} of each place's attention" for a, b in step] for step in numbers],
+        "shares": [
+            [f"{a:.1%} to {b:.1%} of each place's attention" for a, b in step] for step in numbers
+        ],
     }
 
 
 class GuidanceSlider(Asks):
-    """The same noise drawn at many guidance scales, and what was measured of them: see `guidance_slider`.
+    """The same noise drawn at many guidance scales, and what was measured of them: see
+    `guidance_slider`.
 
     `choice` and `index` say which prompt and which scale is shown; Python may set them too.
     """
@@ -138,7 +164,9 @@ class GuidanceSlider(Asks):
     _esm = script("guidance.js")
     _css = style("prompts.css")
     names = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    frames = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)  # PNGs as data: addresses
+    frames = traitlets.List(traitlets.List(traitlets.Unicode())).tag(
+        sync=True
+    )  # PNGs as data: addresses
     scales = traitlets.List(traitlets.Float()).tag(sync=True)
     columns = traitlets.Int(1).tag(sync=True)
     curves = traitlets.Dict().tag(sync=True)  # name -> [scales, values]
@@ -167,21 +195,33 @@ def guidance_slider(
     curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     draw: Callable[[str], Sequence[Tensor]] | None = None,
 ) -> GuidanceSlider:
-    """A widget that turns up the guidance: pictures from the same noise, and beside them what was measured.
+    """A widget that turns up the guidance: pictures from the same noise, and beside them what was
+    measured.
 
-    pictures: prompt -> for each of the K scales N pictures (N, 1 or 3, h, w) in [-1, 1], N the same everywhere.
-    scales: K numbers, rising. curves: name -> (scales, values), for example a measured accuracy, which need not be at
-    the slider's scales. draw: makes the K lots of pictures of a prompt that the reader types, where there is a kernel.
+    pictures: prompt -> for each of the K scales N pictures (N, 1 or 3, h, w) in [-1, 1], N the same
+        everywhere.
+    scales: K numbers, rising. curves: name -> (scales, values), for example a measured accuracy,
+    which need not be at the slider's scales. draw: makes the K lots of pictures of a prompt that
+    the reader types, where there is a kernel.
     """
     scales = [float(scale) for scale in scales]
     if not pictures:
         raise ValueError("expected at least one prompt, got none")
     if not scales or scales != sorted(set(scales)) or not all(map(math.isfinite, scales)):
         raise ValueError(f"expected finite rising scales, got {scales}")
-    lines = {name: [[float(value) for value in part] for part in curve] for name, curve in curves.items()}
+    lines = {
+        name: [[float(value) for value in part] for part in curve] for name, curve in curves.items()
+    }
     for name, (x, y) in lines.items():
-        if len(x) != len(y) or len(x) < 2 or x != sorted(set(x)) or not all(map(math.isfinite, [*x, *y])):
-            raise ValueError(f"expected two or more rising scales and as many finite values for {name!r}, got {x}, {y}")
+        if (
+            len(x) != len(y)
+            or len(x) < 2
+            or x != sorted(set(x))
+            or not all(map(math.isfinite, [*x, *y]))
+        ):
+            raise ValueError(
+                f"expected two or more rising scales and as many finite values for {name!r}, got {x}, {y}"
+            )
     count = len(next(iter(pictures.values()))[0])
     widget = GuidanceSlider(
         names=list(pictures),
@@ -198,5 +238,7 @@ def guidance_slider(
 def _sheets(prompt: str, lots: Sequence[Tensor], scales: int, count: int) -> list[str]:
     if len(lots) != scales or any(len(lot) != count for lot in lots):
         got = [len(lot) for lot in lots]
-        raise ValueError(f"{prompt!r}: expected {scales} lots of {count} pictures, one for each scale, got {got}")
+        raise ValueError(
+            f"{prompt!r}: expected {scales} lots of {count} pictures, one for each scale, got {got}"
+        )
     return [as_address(lot, ncols=math.ceil(math.sqrt(count))) for lot in lots]

@@ -12,7 +12,8 @@ from minildm.widgets.page import as_bytes, script, style
 
 
 class ScheduleDesigner(anywidget.AnyWidget):
-    """A schedule, its two ends and a timestep; the page computes what follows from them: see `schedule_designer`.
+    """A schedule, its two ends and a timestep; the page computes what follows from them: see
+    `schedule_designer`.
 
     All six traits below the line can be read and set from Python.
     """
@@ -34,7 +35,8 @@ class ScheduleDesigner(anywidget.AnyWidget):
     @traitlets.validate("beta_schedule", "beta_start", "beta_end", "num_train_timesteps")
     def _possible(self, proposal):
         asked = {
-            name: getattr(self, name) for name in ("beta_schedule", "num_train_timesteps", "beta_start", "beta_end")
+            name: getattr(self, name)
+            for name in ("beta_schedule", "num_train_timesteps", "beta_start", "beta_end")
         }
         make_betas(**asked | {proposal["trait"].name: proposal["value"]})
         return proposal["value"]
@@ -42,20 +44,27 @@ class ScheduleDesigner(anywidget.AnyWidget):
     @traitlets.validate("t")
     def _within(self, proposal) -> int:
         if not 0 <= proposal["value"] < self.num_train_timesteps:
-            raise ValueError(f"expected t in 0 … {self.num_train_timesteps - 1}, got {proposal['value']}")
+            raise ValueError(
+                f"expected t in 0 … {self.num_train_timesteps - 1}, got {proposal['value']}"
+            )
         return proposal["value"]
 
 
-def schedule_designer(image: Tensor, noise: Tensor | None = None, num_train_timesteps: int = 1000) -> ScheduleDesigner:
-    """A widget in which the reader chooses a schedule of `minildm.schedules`, drags its ends and moves t, and sees ᾱ_t,
-    log SNR and the noised picture at once.
+def schedule_designer(
+    image: Tensor, noise: Tensor | None = None, num_train_timesteps: int = 1000
+) -> ScheduleDesigner:
+    """A widget in which the reader chooses a schedule of `minildm.schedules`, drags its ends and
+    moves t, and sees ᾱ_t, log SNR and the noised picture at once.
 
-    image: (1, 1 or 3, h, w) in [-1, 1]; noise: of its shape, by default standard normal noise of seed 0.
+    image: (1, 1 or 3, h, w) in [-1, 1]; noise: of its shape, by default standard normal noise of
+        seed 0.
     """
     if image.ndim != 4 or image.shape[0] != 1 or image.shape[1] not in (1, 3) or 0 in image.shape:
         raise ValueError(f"expected an image (1, 1 or 3, h, w), got {tuple(image.shape)}")
     if not (image.abs() <= 1).all():
-        raise ValueError(f"expected an image in [-1, 1], got {float(image.min()):g} to {float(image.max()):g}")
+        raise ValueError(
+            f"expected an image in [-1, 1], got {float(image.min()):g} to {float(image.max()):g}"
+        )
     if noise is None:
         noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
     if noise.shape != image.shape or not noise.isfinite().all():

@@ -1,8 +1,10 @@
-"""A bounded process: its own file system, no network, nothing to see of other processes, and limits on all it takes.
+"""A bounded process: its own file system, no network, nothing to see of other processes, and limits
+on all it takes.
 
-`python cage.py SPEC` with SPEC in JSON enters the cage and runs a command in it. On Linux the kernel's namespaces do
-it, for root and for an ordinary user alike (namespaces(7), pivot_root(2)). Whatever this platform cannot do is
-reported, as a line of JSON on the descriptor that SPEC names, before the command starts. The standard library only.
+`python cage.py SPEC` with SPEC in JSON enters the cage and runs a command in it. On Linux the
+kernel's namespaces do it, for root and for an ordinary user alike (namespaces(7), pivot_root(2)).
+Whatever this platform cannot do is reported, as a line of JSON on the descriptor that SPEC names,
+before the command starts. The standard library only.
 """
 
 from __future__ import annotations
@@ -27,14 +29,26 @@ BOUNDS = {
     "user": "a submission runs as your own user and can write and delete your files",
     "memory": "a submission can take all of the memory",
 }
-NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
+NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = (
+    0x20000,
+    0x4000000,
+    0x8000000,
+    0x10000000,
+    0x20000000,
+    0x40000000,
+)
 RDONLY, NOSUID, NODEV, NOEXEC, REMOUNT, BIND, REC, PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
-RELATIME, ST_RELATIME, KEPT = 1 << 21, 4096, 2 | 4 | 8 | 1024 | 2048  # flags that a remount must repeat
+RELATIME, ST_RELATIME, KEPT = (
+    1 << 21,
+    4096,
+    2 | 4 | 8 | 1024 | 2048,
+)  # flags that a remount must repeat
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, MNT_DETACH = 1, 4, 22, 38, 2
 HOME = "/home/student"
 
-# System calls that a notebook never makes: the first five take memory that no limit counts, with the others a process
-# looks into another one or into the kernel. Their numbers on each machine, and each machine's own (AUDIT_ARCH).
+# System calls that a notebook never makes: the first five take memory that no limit counts, with
+# the others a process looks into another one or into the kernel. Their numbers on each machine, and
+# each machine's own (AUDIT_ARCH).
 REFUSED = {
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
@@ -55,7 +69,10 @@ MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 def call(name: str, *arguments: Any) -> None:
     """A function of the C library; OSError if it fails."""
     libc = ctypes.CDLL(None, use_errno=True)
-    encoded = [a.encode() if isinstance(a, str) else ctypes.c_ulong(a) if isinstance(a, int) else a for a in arguments]
+    encoded = [
+        a.encode() if isinstance(a, str) else ctypes.c_ulong(a) if isinstance(a, int) else a
+        for a in arguments
+    ]
     if getattr(libc, name)(*encoded):
         number = ctypes.get_errno()
         raise OSError(number, f"{name}: {os.strerror(number)}")
@@ -69,7 +86,8 @@ def map_self(uid: int, gid: int) -> None:
 
 
 def forbid_namespaces(own: bool) -> None:
-    """No user namespace inside this one, in which a submission would have rights again; `own` makes this one first.
+    """No user namespace inside this one, in which a submission would have rights again; `own` makes
+    this one first.
 
     The number belongs to the namespace: without one of its own, the whole machine's would be set.
     """
@@ -82,7 +100,8 @@ def forbid_namespaces(own: bool) -> None:
 
 
 def separate() -> set[str]:
-    """Leave the host's namespaces; the bounds that this gives. The next child is process 1 of the new ones."""
+    """Leave the host's namespaces; the bounds that this gives. The next child is process 1 of the
+    new ones."""
     uid, gid = os.getuid(), os.getgid()
     flags = NEWNS | NEWPID | NEWNET | NEWIPC | NEWUTS
     with contextlib.suppress(OSError, AttributeError):
@@ -94,13 +113,16 @@ def separate() -> set[str]:
 
 
 def build_root(root: str, readable: list[str], disk_mb: int, uid: int, gid: int) -> None:
-    """A file system of `readable`, which cannot be written, and an empty home of `disk_mb`; then make it the root."""
+    """A file system of `readable`, which cannot be written, and an empty home of `disk_mb`; then
+    make it the root."""
     call("mount", "none", "/", None, REC | PRIVATE, None)
     call("mount", "tmpfs", root, "tmpfs", NOSUID | NODEV, "size=1m,mode=755")
     devices = [f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom")]
     done: list[str] = []
     for path in sorted(readable) + devices:
-        if not os.path.exists(path) or any(path == d or path.startswith(d.rstrip("/") + "/") for d in done):
+        if not os.path.exists(path) or any(
+            path == d or path.startswith(d.rstrip("/") + "/") for d in done
+        ):
             continue
         inside = root + path
         os.makedirs(os.path.dirname(inside), mode=0o755, exist_ok=True)
@@ -114,10 +136,21 @@ def build_root(root: str, readable: list[str], disk_mb: int, uid: int, gid: int)
         place = mount.split()[4].encode().decode("unicode_escape")
         if place.startswith(root + "/"):
             flags = os.statvfs(place).f_flag
-            kept = flags & KEPT | (RELATIME if flags & ST_RELATIME else 0) | (0 if "/dev/" in place else NODEV)
+            kept = (
+                flags & KEPT
+                | (RELATIME if flags & ST_RELATIME else 0)
+                | (0 if "/dev/" in place else NODEV)
+            )
             call("mount", None, place, None, BIND | REMOUNT | RDONLY | NOSUID | kept, None)
     os.makedirs(root + HOME)
-    call("mount", "tmpfs", root + HOME, "tmpfs", NOSUID | NODEV, f"size={disk_mb}m,nr_inodes=10000,mode=755")
+    call(
+        "mount",
+        "tmpfs",
+        root + HOME,
+        "tmpfs",
+        NOSUID | NODEV,
+        f"size={disk_mb}m,nr_inodes=10000,mode=755",
+    )
     os.mkdir(f"{root}{HOME}/tmp")
     for path in (root + HOME, f"{root}{HOME}/tmp"):
         os.chown(path, uid, gid)
@@ -135,7 +168,8 @@ def build_root(root: str, readable: list[str], disk_mb: int, uid: int, gid: int)
 
 
 def limit(spec: dict[str, Any]) -> bool:
-    """Limits on memory, processor time, processes, open and large files. False if memory cannot be limited here."""
+    """Limits on memory, processor time, processes, open and large files. False if memory cannot be
+    limited here."""
     memory = spec["memory_mb"] << 20
     wanted = {
         "RLIMIT_CPU": spec["seconds"] + 60,  # the grader looks at it, too; starting takes its share
@@ -143,7 +177,8 @@ def limit(spec: dict[str, Any]) -> bool:
         "RLIMIT_NPROC": spec["processes"],
         "RLIMIT_NOFILE": 256,
         "RLIMIT_CORE": 0,
-        # What is private and written to. The address space is larger: libraries are mapped, and never touched.
+        # What is private and written to. The address space is larger: libraries are mapped, and
+        # never touched.
         "RLIMIT_DATA": memory,
         "RLIMIT_AS": memory + (6 << 30),
     }
@@ -159,17 +194,33 @@ def limit(spec: dict[str, Any]) -> bool:
 
 
 def refuse_calls() -> bool:
-    """From here on REFUSED fail with EPERM, in every process to come (seccomp(2)). False where this cannot be had."""
+    """From here on REFUSED fail with EPERM, in every process to come (seccomp(2)). False where this
+    cannot be had."""
     if os.uname().machine not in MACHINES or struct.calcsize("P") != 8:
         return False
     column, machine = MACHINES[os.uname().machine]
-    load, equal, at_least, end = 0x20, 0x15, 0x35, 0x06  # BPF's; a line is opcode, jump if true, if false, value
-    lines = [(load, 0, 0, 4), (equal, 1, 0, machine), (end, 0, 0, 0x80000000), (load, 0, 0, 0)]  # another: killed
-    tests = [(at_least, 1 << 30), *((equal, numbers[column]) for numbers in REFUSED.values())]  # x32, then each call
+    load, equal, at_least, end = (
+        0x20,
+        0x15,
+        0x35,
+        0x06,
+    )  # BPF's; a line is opcode, jump if true, if false, value
+    lines = [
+        (load, 0, 0, 4),
+        (equal, 1, 0, machine),
+        (end, 0, 0, 0x80000000),
+        (load, 0, 0, 0),
+    ]  # another: killed
+    tests = [
+        (at_least, 1 << 30),
+        *((equal, numbers[column]) for numbers in REFUSED.values()),
+    ]  # x32, then each call
     lines += [(code, len(tests) - i, 0, value) for i, (code, value) in enumerate(tests)]
     lines += [(end, 0, 0, 0x7FFF0000), (end, 0, 0, 0x00050001)]  # allowed; EPERM
     program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in lines))
-    pointer = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(lines), ctypes.addressof(program)))
+    pointer = ctypes.create_string_buffer(
+        struct.pack("HxxxxxxP", len(lines), ctypes.addressof(program))
+    )
     with contextlib.suppress(OSError):
         call("prctl", PR_SET_SECCOMP, 2, pointer, 0, 0)
         return True
@@ -184,11 +235,16 @@ def become(uid: int, gid: int) -> None:
 
 
 def wait_for(child: int) -> int:
-    """Reap until `child` ends, and all else that ends meanwhile; its exit status, 128 + the signal if one ended it."""
+    """Reap until `child` ends, and all else that ends meanwhile; its exit status, 128 + the signal
+    if one ended it."""
     while True:
         pid, status = os.wait()
         if pid == child:
-            return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+            return (
+                os.waitstatus_to_exitcode(status)
+                if os.WIFEXITED(status)
+                else 128 + os.WTERMSIG(status)
+            )
 
 
 def forked(action: Callable[[], int]) -> int:
@@ -228,7 +284,11 @@ def enter(spec: dict[str, Any]) -> int:
         os.write(spec["report"], (json.dumps(sorted(bounds)) + "\n").encode())
         os.close(spec["report"])
         home = HOME if "files" in bounds else spec["root"]
-        os.execve(spec["command"][0], spec["command"], {**spec["environment"], "HOME": home, "TMPDIR": home + "/tmp"})
+        os.execve(
+            spec["command"][0],
+            spec["command"],
+            {**spec["environment"], "HOME": home, "TMPDIR": home + "/tmp"},
+        )
 
     def first() -> int:
         if "network" in bounds:
@@ -241,7 +301,9 @@ def enter(spec: dict[str, Any]) -> int:
             if root:
                 os.chown(".", uid, gid)
                 os.chown("tmp", uid, gid)
-        if root and all(os.stat(path).st_mode & 1 for path in Path(spec["command"][0]).resolve().parents):
+        if root and all(
+            os.stat(path).st_mode & 1 for path in Path(spec["command"][0]).resolve().parents
+        ):
             bounds.add("user")  # where another user can reach this Python
         child = forked(command)
         os.close(spec["report"])

@@ -1,8 +1,10 @@
-"""The process that runs a submission: it executes cells and puts the grader's questions to the functions they define.
+"""The process that runs a submission: it executes cells and puts the grader's questions to the
+functions they define.
 
-It holds no answers. Each request is a line on standard input, each reply a line on a descriptor of its own; what the
-submission prints goes nowhere. The process belongs to the submission, which may do to it what it likes: all that it
-can change is what it replies, and the grader believes none of it.
+It holds no answers. Each request is a line on standard input, each reply a line on a descriptor of
+its own; what the submission prints goes nowhere. The process belongs to the submission, which may
+do to it what it likes: all that it can change is what it replies, and the grader believes none of
+    it.
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ class NoShell:
 
 
 def as_python(source: str) -> str:
-    """The cell without IPython's own syntax: lines of %, ! and ? do nothing; %%time and its like run what they hold."""
+    """The cell without IPython's own syntax: lines of %, ! and ? do nothing; %%time and its like
+    run what they hold."""
     try:
         ast.parse(source)
         return source
@@ -57,21 +60,28 @@ def as_python(source: str) -> str:
     bare = [line.strip() for line in lines]
     foreign = [text[:1] in ("%", "!", "?") or text[-1:] == "?" for text in bare]
     indents = [line[: len(line) - len(line.lstrip())] for line in lines]
-    return "\n".join(f"{i}pass" if skip else line for line, skip, i in zip(lines, foreign, indents, strict=True))
+    return "\n".join(
+        f"{i}pass" if skip else line for line, skip, i in zip(lines, foreign, indents, strict=True)
+    )
 
 
 def described(error: BaseException, file: str) -> str:
     """The error in one line, with the line of the cell where it happened."""
     if isinstance(error, OutOfTime):
         return str(error)
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith("cell ")]
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename.startswith("cell ")
+    ]
     where = f" (line {frames[-1].lineno} of {frames[-1].filename})" if frames else ""
     text = " ".join(str(error).split())[:500]
     return f"{type(error).__name__}: {text}{where}" if text else f"{type(error).__name__}{where}"
 
 
 def set_alarms(ring: Callable, seconds: float, clock: float) -> None:
-    """Ring after so much processor time or so much on the clock, again and again, for code that catches everything."""
+    """Ring after so much processor time or so much on the clock, again and again, for code that
+    catches everything."""
     for number, timer, wait in (
         (signal.SIGPROF, signal.ITIMER_PROF, seconds),
         (signal.SIGALRM, signal.ITIMER_REAL, clock),
@@ -96,7 +106,9 @@ def perform(request: dict[str, Any], module: types.ModuleType) -> dict[str, Any]
         exec(compile(request["ask"], "question", "exec"), own)
         answer = own["ask"](Submission(names), wire.decode(request["given"]))
         return {"error": None, "answer": wire.encode(answer)}
-    except BaseException as error:  # SystemExit and KeyboardInterrupt too: the next cell runs all the same
+    except (
+        BaseException
+    ) as error:  # SystemExit and KeyboardInterrupt too: the next cell runs all the same
         return {"error": described(error, file)}
     finally:
         set_alarms(ring, 0, 0)

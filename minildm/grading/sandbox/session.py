@@ -21,7 +21,16 @@ import minildm
 from minildm.grading.sandbox import wire
 from minildm.grading.sandbox.cage import BOUNDS
 
-SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
+SYSTEM = (
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/etc/ld.so.cache",
+    "/etc/alternatives",
+)
 START = 120.0  # seconds in which the process must be ready, on the slowest machine
 GRACE = 3.0  # seconds beyond a step's own limit before its process is ended
 MOST_LINES = 100_000  # of replies: one for each cell and question is wanted
@@ -29,7 +38,8 @@ PATIENCE = 4  # seconds on the clock for each second of processor time: others m
 
 
 class Limits(NamedTuple):
-    """What one submission may take: processor time and memory of all its processes together, processes, disk."""
+    """What one submission may take: processor time and memory of all its processes together,
+    processes, disk."""
 
     seconds: int = 180
     memory_mb: int = 2500
@@ -42,17 +52,21 @@ class Died(Exception):
 
 
 def readable_paths() -> list[str]:
-    """What a submission may read: the system, this Python with its packages, minildm and its data. Nothing else."""
+    """What a submission may read: the system, this Python with its packages, minildm and its data.
+    Nothing else."""
     package = Path(minildm.__file__).resolve().parent
     paths = [*SYSTEM, sys.prefix, sys.base_prefix, str(package)]
     paths += [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
-    if (package.parent / "data" / "SHA256SUMS").is_file() or (package.parent / "data" / "README.md").is_file():
+    if (package.parent / "data" / "SHA256SUMS").is_file() or (
+        package.parent / "data" / "README.md"
+    ).is_file():
         paths.append(str(package.parent / "data"))
     return sorted({*paths, *map(os.path.realpath, paths)})
 
 
 class Session:
-    """A started process. `request` puts one step to it; `close` ends it and everything that it started."""
+    """A started process. `request` puts one step to it; `close` ends it and everything that it
+    started."""
 
     def __init__(self, limits: Limits, slot: int = 0, namespaces: bool = True):
         self.limits = limits
@@ -62,7 +76,9 @@ class Session:
         self.lines = 0
         reply_read, reply_write = os.pipe()
         report_read, report_write = os.pipe()
-        python = os.path.join(os.path.realpath(os.path.dirname(sys.executable)), os.path.basename(sys.executable))
+        python = os.path.join(
+            os.path.realpath(os.path.dirname(sys.executable)), os.path.basename(sys.executable)
+        )
         main = "from minildm.grading.sandbox.runner import main"
         start = f"import sys; sys.path[:] = {sys.path!r}; {main}; main({reply_write})"
         spec = limits._asdict() | {
@@ -106,18 +122,23 @@ class Session:
         self.request("starting", START, cell="")
         self.spent = seconds_of(self.process.pid)  # what starting took is not the submission's
 
-    def request(self, name: str, seconds: float, until: float = math.inf, **step: Any) -> dict[str, Any]:
-        """Put one step to the process: {"error": … or None, "answer": …}. `Died` if there is no reply to be had.
+    def request(
+        self, name: str, seconds: float, until: float = math.inf, **step: Any
+    ) -> dict[str, Any]:
+        """Put one step to the process: {"error": … or None, "answer": …}. `Died` if there is no
+        reply to be had.
 
-        `seconds` are of processor time, so that a busy machine costs nobody points; on the clock, PATIENCE times that,
-        and no later than `until`.
+        `seconds` are of processor time, so that a busy machine costs nobody points; on the clock,
+        PATIENCE times that, and no later than `until`.
         """
         identity = secrets.token_hex(8)
         before = seconds_of(self.process.pid)
         left = self.limits.seconds - (before - self.spent) if self.spent else START
         seconds = min(seconds, max(left, 0.1))
         clock = min(PATIENCE * seconds, max(until - time.monotonic(), 0.1))
-        message = wire.line({"id": identity, "name": name, "seconds": seconds, "clock": clock, **step})
+        message = wire.line(
+            {"id": identity, "name": name, "seconds": seconds, "clock": clock, **step}
+        )
         latest = time.monotonic() + clock + GRACE
         while True:
             if time.monotonic() > latest or seconds_of(self.process.pid) - before > seconds + GRACE:
@@ -197,7 +218,8 @@ class Session:
 
 
 def descendants(pid: int) -> list[int]:
-    """The processes that this one started, and they, on Linux; process 1 of a cage comes first, and all die with it."""
+    """The processes that this one started, and they, on Linux; process 1 of a cage comes first, and
+    all die with it."""
     found = []
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
@@ -213,12 +235,15 @@ def memory_of(pid: int) -> int:
         with contextlib.suppress(OSError, ValueError):
             status = Path(f"/proc/{child}/status").read_text()
             fields = dict(line.split(":", 1) for line in status.splitlines())
-            total += sum(int(fields.get(name, "0 kB").split()[0]) << 10 for name in ("RssAnon", "RssShmem"))
+            total += sum(
+                int(fields.get(name, "0 kB").split()[0]) << 10 for name in ("RssAnon", "RssShmem")
+            )
     return total
 
 
 def seconds_of(pid: int) -> float:
-    """Processor time that a process's descendants have taken, those that have ended among them; 0 where unknown."""
+    """Processor time that a process's descendants have taken, those that have ended among them; 0
+    where unknown."""
     ticks = 0
     for child in descendants(pid):
         with contextlib.suppress(OSError, ValueError, IndexError):

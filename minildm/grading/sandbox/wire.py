@@ -1,7 +1,8 @@
-"""How the grader and a submission's process talk: lines of JSON, arrays as their bytes. Nothing is ever unpickled.
+"""How the grader and a submission's process talk: lines of JSON, arrays as their bytes. Nothing is
+ever unpickled.
 
-What comes back from a submission is data written by a stranger: `decode` takes numbers, texts, lists, dictionaries and
-arrays of plain dtypes, checks every length, and calls nothing.
+What comes back from a submission is data written by a stranger: `decode` takes numbers, texts,
+lists, dictionaries and arrays of plain dtypes, checks every length, and calls nothing.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from typing import Any
 import numpy as np
 
 LONGEST_LINE = 32 * 2**20
-MOST_ITEMS = 2**20  # of lists and dictionaries: an empty list of three bytes takes seventy when it is read
+MOST_ITEMS = (
+    2**20
+)  # of lists and dictionaries: an empty list of three bytes takes seventy when it is read
 DTYPES = {"bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"}
 
 
 def encode(value: Any) -> Any:
-    """What JSON can hold: tensors and arrays become {"array": [kind, dtype, shape, bytes in base64]}.
+    """What JSON can hold: tensors and arrays become {"array": [kind, dtype, shape, bytes in
+    base64]}.
 
     A ValueError says what cannot be sent.
     """
@@ -38,7 +42,9 @@ def encode(value: Any) -> Any:
     if isinstance(value, np.generic):
         kind, value = "numpy", np.asarray(value)
     if not isinstance(value, np.ndarray) or value.dtype.name not in DTYPES:
-        raise ValueError(f"expected numbers, texts, tensors or lists of them, got {type(value).__name__}")
+        raise ValueError(
+            f"expected numbers, texts, tensors or lists of them, got {type(value).__name__}"
+        )
     data = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()
     return {"array": [kind, value.dtype.name, list(value.shape), data]}
 
@@ -61,12 +67,23 @@ def read_array(parts: Any) -> Any:
     if not isinstance(parts, list) or len(parts) != 4:
         raise ValueError("expected the four parts of an array")
     kind, dtype, shape, data = parts
-    sizes = isinstance(shape, list) and all(type(n) is int and 0 <= n < 2**31 for n in shape) and len(shape) <= 16
-    if kind not in ("numpy", "torch") or dtype not in DTYPES or not sizes or not isinstance(data, str):
+    sizes = (
+        isinstance(shape, list)
+        and all(type(n) is int and 0 <= n < 2**31 for n in shape)
+        and len(shape) <= 16
+    )
+    if (
+        kind not in ("numpy", "torch")
+        or dtype not in DTYPES
+        or not sizes
+        or not isinstance(data, str)
+    ):
         raise ValueError("expected an array of numbers")
     content = base64.b64decode(data, validate=True)
     if len(content) != math.prod(shape) * np.dtype(dtype).itemsize:
-        raise ValueError(f"expected the bytes of an array of shape {tuple(shape)}, got {len(content)} bytes")
+        raise ValueError(
+            f"expected the bytes of an array of shape {tuple(shape)}, got {len(content)} bytes"
+        )
     array = np.frombuffer(content, dtype).reshape(shape).copy()
     if kind == "numpy":
         return array
@@ -85,12 +102,14 @@ def line(message: dict[str, Any]) -> bytes:
 
 
 def check_items(text: bytes) -> None:
-    """A ValueError if a line holds more lists, dictionaries and items of them than the other side reads."""
+    """A ValueError if a line holds more lists, dictionaries and items of them than the other side
+    reads."""
     if (items := sum(map(text.count, (b",", b"[", b"{")))) > MOST_ITEMS:
         raise ValueError(f"expected at most {MOST_ITEMS} items in lists, got about {items}")
 
 
 def plain(text: str, keep: str = "\n\t\r") -> str:
-    """A stranger's text as any file, page and terminal takes it: half characters and control characters are escaped."""
+    """A stranger's text as any file, page and terminal takes it: half characters and control
+    characters are escaped."""
     odd = {c for c in text if c not in keep and unicodedata.category(c) in ("Cc", "Cs")}
     return text.translate({ord(c): ascii(c)[1:-1] for c in odd})

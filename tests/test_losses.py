@@ -2,15 +2,16 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from diffusers.training_utils import compute_snr
 
 from minildm.models import ImageClassifier
 from minildm.schedulers import DDPMScheduler
 from minildm.training import (
     PatchDiscriminator,
-    adversarial_loss,
     contrastive_loss,
     discriminator_loss,
+    generator_loss,
     perceptual_loss,
     reconstruction_loss,
     snr_weights,
@@ -107,10 +108,29 @@ def test_the_contrastive_loss_wants_as_many_texts_as_images():
 # Adversarial
 
 
-def test_the_discriminators_loss_is_zero_beyond_the_margin_and_one_where_it_cannot_tell():
-    assert discriminator_loss(torch.tensor([1.0, 3.0]), torch.tensor([-1.0, -2.0])) == 0
-    assert discriminator_loss(torch.zeros(4), torch.zeros(4)) == 1
-    assert discriminator_loss(-torch.ones(4), torch.ones(4)) == 2
+def test_the_adversarial_losses_have_their_closed_forms():
+    real, fake = torch.tensor([0.3, -2.0, 4.0]), torch.tensor([1.5, -0.2, -3.0])
+    told = F.binary_cross_entropy_with_logits(
+        torch.cat([real, fake]), torch.tensor([1.0] * 3 + [0.0] * 3)
+    )
+    torch.testing.assert_close(discriminator_loss(real, fake), 2 * told)
+    torch.testing.assert_close(
+        generator_loss(fake), F.binary_cross_entropy_with_logits(fake, torch.ones(3))
+    )
+    hinge = (real.neg() + 1).clamp(min=0).mean() + (fake + 1).clamp(min=0).mean()
+    torch.testing.assert_close(discriminator_loss(real, fake, "hinge"), hinge)
+    assert generator_loss(fake, "hinge") == -fake.mean()
+    for loss in (lambda: discriminator_loss(real, fake, "ls"), lambda: generator_loss(fake, "ls")):
+        with pytest.raises(
+            ValueError, match="expected a loss of non_saturating or hinge, got 'ls'"
+        ):
+            loss()
+
+
+def test_the_hinge_is_zero_beyond_the_margin_and_two_where_it_cannot_tell():
+    assert discriminator_loss(torch.tensor([1.0, 3.0]), torch.tensor([-1.0, -2.0]), "hinge") == 0
+    assert discriminator_loss(torch.zeros(4), torch.zeros(4), "hinge") == 2
+    assert discriminator_loss(-torch.ones(4), torch.ones(4), "hinge") == 4
 
 
 def test_the_best_discriminator_answers_the_sign_of_the_likelihood_ratio():
@@ -120,22 +140,19 @@ def test_the_best_discriminator_answers_the_sign_of_the_likelihood_ratio():
     for share, best in ((0.8, 1.0), (0.3, -1.0)):
         real, fake = torch.relu(1 - answers), torch.relu(1 + answers)
         losses = [
-            2
-            * (
-                share * discriminator_loss(a, torch.tensor(-9.0))
-                + (1 - share) * discriminator_loss(torch.tensor(9.0), a)
-            )
+            share * discriminator_loss(a, torch.tensor(-9.0), "hinge")
+            + (1 - share) * discriminator_loss(torch.tensor(9.0), a, "hinge")
             for a in answers
         ]
         torch.testing.assert_close(torch.stack(losses), share * real + (1 - share) * fake)
         assert abs(float(answers[torch.stack(losses).argmin()]) - best) < 0.02
 
 
-def test_decoder_and_discriminator_pull_against_each_other():
+@pytest.mark.parametrize("kind", ["non_saturating", "hinge"])
+def test_generator_and_discriminator_pull_against_each_other(kind):
     fake = torch.zeros(3, 1, 2, 2, requires_grad=True)
-    made, judged = (torch.autograd.grad(loss, fake)[0] for loss in (
-        adversarial_loss(fake), discriminator_loss(torch.zeros(3, 1, 2, 2), fake)
-    ))  # fmt: skip
+    made = torch.autograd.grad(generator_loss(fake, kind), fake)[0]
+    judged = torch.autograd.grad(discriminator_loss(torch.zeros(3, 1, 2, 2), fake, kind), fake)[0]
     assert (made < 0).all() and (judged > 0).all()
 
 

@@ -2,9 +2,9 @@
 
 from minildm.training.losses import (
     PatchDiscriminator,
-    adversarial_loss,
     contrastive_loss,
     discriminator_loss,
+    generator_loss,
     perceptual_loss,
     reconstruction_loss,
     snr_weights,
@@ -47,7 +47,6 @@ __all__ = [
     "Run",
     "STATE_FILE",
     "Stage",
-    "adversarial_loss",
     "autoencoder_batches",
     "batch_indices",
     "check_range",
@@ -56,6 +55,7 @@ __all__ = [
     "denoiser_batches",
     "discriminator_loss",
     "encode_dataset",
+    "generator_loss",
     "hardware",
     "learning_rate_at",
     "perceptual_loss",

@@ -1,5 +1,6 @@
-"""What autoencoder and text encoder are trained to make small (Kingma & Welling 2013; Johnson et
-al. 2016; Isola et al. 2017; Radford et al. 2021). Chapters 06 and 08.
+"""What networks are trained to make small, as functions of what they say (Kingma & Welling 2013;
+Goodfellow et al. 2014; Johnson et al. 2016; Isola et al. 2017; Radford et al. 2021). Chapters 06,
+08 and 13.
 
 The distillation loss comes with the chapter that needs it.
 """
@@ -109,14 +110,30 @@ class PatchDiscriminator(nn.Sequential):
         )
 
 
-def adversarial_loss(fake: Tensor) -> Tensor:
-    """What the decoder makes small: minus the mean logit that its patches get; Lim & Ye 2017. Any
-    shape -> ()."""
-    return -fake.mean()
+def discriminator_loss(real: Tensor, fake: Tensor, kind: str = "non_saturating") -> Tensor:
+    """What the discriminator makes small, from its logits of real and made pictures: any shape ->
+    (). Give it pictures that are detached from the network that made them.
+
+    "non_saturating": the cross-entropy of telling them apart, Goodfellow et al. 2014, eq. 1;
+    "hinge": mean of max(0, 1 - real) plus that of max(0, 1 + fake), nothing beyond a margin of 1;
+    Lim & Ye 2017. (The VQGAN of chapter 06 takes half of it.)
+    """
+    if kind == "non_saturating":
+        return F.softplus(-real).mean() + F.softplus(fake).mean()
+    if kind == "hinge":
+        return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+    raise ValueError(f"expected a loss of non_saturating or hinge, got {kind!r}")
 
 
-def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """What the discriminator makes small: half the mean of max(0, 1 - real) plus that of max(0, 1 +
-    fake), the hinge loss of Lim & Ye 2017. Logits of any shape -> (); give it pictures that are
-    detached from the decoder."""
-    return (F.relu(1 - real).mean() + F.relu(1 + fake).mean()) / 2
+def generator_loss(fake: Tensor, kind: str = "non_saturating") -> Tensor:
+    """What the generator, or a decoder, makes small, from the discriminator's logits of what it
+    made: any shape -> ().
+
+    "non_saturating": -log D, which has a slope where the discriminator is sure; Goodfellow et al.
+    2014, section 3. "hinge": minus the mean logit; Lim & Ye 2017.
+    """
+    if kind == "non_saturating":
+        return F.softplus(-fake).mean()
+    if kind == "hinge":
+        return -fake.mean()
+    raise ValueError(f"expected a loss of non_saturating or hinge, got {kind!r}")

@@ -41,9 +41,7 @@ from minildm.variations.gan import (
     Discriminator,
     GANTraining,
     Generator,
-    discriminator_loss,
     draw_gan,
-    generator_loss,
     r1_penalty,
 )
 from minildm.variations.lora import LoRA, LowRank
@@ -82,13 +80,11 @@ __all__ = [
     "class_rows",
     "consistency_batches",
     "consistency_function",
-    "discriminator_loss",
     "draw_beside",
     "draw_gan",
     "draw_with",
     "draw_with_map",
     "encode_maps",
-    "generator_loss",
     "guided",
     "huber",
     "image_features",

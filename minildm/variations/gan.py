@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 
 from minildm.configuration import ModelMixin
 from minildm.models.resnet import ResnetBlock2D
+from minildm.training.losses import discriminator_loss, generator_loss
 from minildm.training.objectives import check_range
 from minildm.training.trainer import EMA, batch_indices, step_generator
 
@@ -147,30 +148,6 @@ def coarsest_side(sample_size: int, blocks: int) -> int:
 # The game
 
 
-def discriminator_loss(real: Tensor, fake: Tensor, kind: str = "non_saturating") -> Tensor:
-    """What the critic makes small, from its logits (B,) of real and made pictures -> ().
-
-    "non_saturating": the cross-entropy of telling them apart, Goodfellow et al. 2014, eq. 1;
-    "hinge": nothing beyond a margin of 1 (Lim & Ye 2017).
-    """
-    if kind == "non_saturating":
-        return F.softplus(-real).mean() + F.softplus(fake).mean()
-    if kind == "hinge":
-        return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
-    raise ValueError(f"expected a loss of non_saturating or hinge, got {kind!r}")
-
-
-def generator_loss(fake: Tensor, kind: str = "non_saturating") -> Tensor:
-    """What the generator makes small, from the critic's logits (B,) of what it made -> (): -log D,
-    which has a slope where the critic is sure (Goodfellow et al. 2014, section 3), or minus the
-    logit itself for "hinge"."""
-    if kind == "non_saturating":
-        return F.softplus(-fake).mean()
-    if kind == "hinge":
-        return -fake.mean()
-    raise ValueError(f"expected a loss of non_saturating or hinge, got {kind!r}")
-
-
 def r1_penalty(
     discriminator: Callable[[Tensor, Tensor], Tensor], images: Tensor, labels: Tensor
 ) -> Tensor:
@@ -267,7 +244,7 @@ class GANTraining:
 
         fake = self.generator(z, labels)
         judged = self.discriminator(torch.cat([real, fake.detach()]), labels.repeat(2))
-        critic = discriminator_loss(*judged.chunk(2), self.loss)
+        critic = discriminator_loss(*judged.chunk(2), kind=self.loss)
         total = critic
         if self.r1 and self.step % self.r1_every == 0:
             total = critic + self.r1 / 2 * self.r1_every * r1_penalty(
@@ -276,7 +253,7 @@ class GANTraining:
         self.descend(1, total)
 
         self.discriminator.requires_grad_(False)  # it judges, it does not learn
-        made = generator_loss(self.discriminator(fake, labels), self.loss)
+        made = generator_loss(self.discriminator(fake, labels), kind=self.loss)
         self.descend(0, made)
         self.discriminator.requires_grad_(True)
         self.average.update(self.step)

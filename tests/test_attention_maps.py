@@ -29,9 +29,10 @@ def test_a_layers_output_follows_from_its_map_the_values_and_nothing_else(pipeli
     seen = {}
     for name, block in pipeline.unet.named_modules():
         if hasattr(block, "attn2"):
-            hook = lambda layer, inputs, output, name=name: seen.setdefault(name, []).append(
-                (*inputs, output)
-            )  # noqa: E731
+
+            def hook(layer, inputs, output, name=name):
+                seen.setdefault(name, []).append((*inputs, output))
+
             block.attn2.register_forward_hook(hook)
     with AttentionMaps(pipeline) as maps:
         draw(pipeline)

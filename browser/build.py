@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from minildm import StableDiffusionPipeline
 
 HERE = Path(__file__).resolve().parent
-WIDGETS = HERE.parent / "minildm" / "widgets"
+WIDGETS = HERE.parent / "minildm" / "widgets" / "static"
 CACHE = HERE.parent / "_build" / "npm"
 OWN = ("draw.js", "drawing.js", "noise.js", "scheduler.js", "tokenizer.js")
 SHARED = ("page.js", "schedules.js")  # the widgets' own, used here too
@@ -41,14 +41,14 @@ RUNTIME = {
     "onnxruntime.wasm.gzip": "ort-wasm-simd-threaded.wasm",
 }
 SNIPPET = """<div id="minildm-draw">
-<p>The model draws here once the page is served: <code>make book-serve</code>, then open the address that it prints. It
-needs JavaScript.</p>
+<p>The model draws here once the page is served: <code>make book-serve</code>, then open the
+address that it prints. It needs JavaScript.</p>
 </div>
 <script type="module" src="_static/draw/draw.js"></script>
 """
 NOTE = """<div id="minildm-draw">
-<p>This copy of the book was built without npm, so the model does not draw here. Install Node.js, which brings npm, and
-run <code>make book</code> again.</p>
+<p>This copy of the book was built without npm, so the model does not draw here. Install Node.js,
+which brings npm, and run <code>make book</code> again.</p>
 </div>
 """
 
@@ -96,16 +96,17 @@ def to_onnx(network: nn.Module, inputs: dict[str, Tensor]) -> onnx.ModelProto:
     """The network as an ONNX graph from `inputs` to "output", its weights in half precision."""
     network.eval().requires_grad_(False)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    program = torch.onnx.export(network, tuple(inputs.values()), dynamo=True, verbose=False,
-                                input_names=list(inputs), output_names=["output"])  # fmt: skip
+    program = torch.onnx.export(
+        network,
+        tuple(inputs.values()),
+        dynamo=True,
+        verbose=False,
+        input_names=list(inputs),
+        output_names=["output"],
+    )
     model = program.model_proto
-    for part in (
-        model,
-        model.graph,
-        *model.graph.node,
-        *model.graph.value_info,
-        *model.graph.input,
-    ):
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.value_info, *graph.input):
         del part.metadata_props[:]  # where in the Python source each line came from
     halve(model)
     onnx.checker.check_model(model)
@@ -192,9 +193,8 @@ def build(out: Path, model: str = "mnist") -> None:
         raise
     shutil.copy(source / RUNTIME["onnxruntime.js"], out / "onnxruntime.js")
     wasm = (source / RUNTIME["onnxruntime.wasm.gzip"]).read_bytes()
-    (out / "onnxruntime.wasm.gzip").write_bytes(
-        gzip.compress(wasm, mtime=0)
-    )  # a quarter, whatever the host does
+    # compressed to a quarter, whatever the host does
+    (out / "onnxruntime.wasm.gzip").write_bytes(gzip.compress(wasm, mtime=0))
 
     pipeline = StableDiffusionPipeline.from_pretrained(model)
     for name, (network, inputs) in networks(pipeline).items():
@@ -207,9 +207,8 @@ def build(out: Path, model: str = "mnist") -> None:
         "".join(sheet.read_text(encoding="utf-8") for sheet in STYLES), encoding="utf-8"
     )
     heavy = [*out.glob("*.onnx"), *out.glob("onnxruntime.*")]
-    bytes_of = {
-        path.name: path.stat().st_size for path in sorted(heavy)
-    }  # for the page to show how far it is
+    # for the page to show how far it is
+    bytes_of = {path.name: path.stat().st_size for path in sorted(heavy)}
     contents = {**facts(pipeline), "bytes": bytes_of}
     (out / "model.json").write_text(
         json.dumps(contents, ensure_ascii=False, indent=1), encoding="utf-8"
@@ -233,9 +232,8 @@ def main() -> int:
         )
         return 3
     total = sum(path.stat().st_size for path in arguments.out.iterdir())
-    print(
-        f"browser/build.py: {total / 1e6:.1f} MB in {arguments.out}, of which a reader who draws loads all, once"
-    )
+    size = f"{total / 1e6:.1f} MB in {arguments.out}"
+    print(f"browser/build.py: {size}, of which a reader who draws loads all, once")
     return 0
 
 

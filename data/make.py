@@ -39,9 +39,8 @@ def full_set(folder: Path, dataset: str, split: str) -> tuple[np.ndarray, np.nda
             not np.allclose(means, CIFAR_MEANS[split], atol=1e-5)
             or len(set(np.bincount(labels))) != 1
         ):
-            raise ValueError(
-                f"cifar10.npz: expected {split} means {CIFAR_MEANS[split]} and equal classes, got {means}"
-            )
+            expected = f"{split} means {CIFAR_MEANS[split]} and equal classes"
+            raise ValueError(f"cifar10.npz: expected {expected}, got {means}")
         return pixels, labels
     return read_published(folder, dataset, split, "torchvision's download")
 

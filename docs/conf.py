@@ -1,5 +1,4 @@
-"""The book: Sphinx reads book.yml, the chapters and the pages beside this file. `make book` runs
-it."""
+"""The book: Sphinx reads book.yml, the chapters and the pages beside this file; `make book`."""
 
 import hashlib
 import os
@@ -14,9 +13,8 @@ sys.path.insert(0, str(ROOT / "docs"))
 
 from reading_order import api_page  # noqa: E402
 
-(ROOT / "docs" / "api.md").write_text(
-    api_page(), encoding="utf-8"
-)  # made anew from the tree in minildm/__init__.py
+# made anew from the tree in minildm/__init__.py
+(ROOT / "docs" / "api.md").write_text(api_page(), encoding="utf-8")
 PAGES = yaml.safe_load((ROOT / "book.yml").read_text(encoding="utf-8"))
 PACE = os.environ.setdefault("MINILDM_PACE", "course")
 
@@ -65,12 +63,8 @@ myst_substitutions = {
 def state_of_the_course() -> str:
     """A name for all that an execution depends on beside the notebook itself."""
     package = ROOT / "minildm"
-    kinds = (
-        "*.py",
-        "*.js",
-        "*.css",
-        "*.safetensors",
-    )  # scripts and styles travel with the widgets that are shown
+    # scripts and styles travel with the widgets that are shown
+    kinds = ("*.py", "*.js", "*.css", "*.safetensors")
     files = [file for kind in kinds for file in package.rglob(kind)]
     digest = hashlib.sha256(PACE.encode())
     for file in sorted([*files, *(ROOT / "benchmarks").glob("*.json")]):
@@ -78,22 +72,19 @@ def state_of_the_course() -> str:
     return digest.hexdigest()[:16]
 
 
-nb_execution_mode = os.environ.get(
-    "BOOK_EXECUTION", "cache"
-)  # "off": the pages without what the chapters print
+# "off": the pages without what the chapters print
+nb_execution_mode = os.environ.get("BOOK_EXECUTION", "cache")
 nb_execution_cache_path = str(ROOT / "_build" / "executed" / state_of_the_course())
-nb_execution_excludepatterns = os.environ.get(
-    "BOOK_EXCEPT", ""
-).split()  # of notebooks to leave as they are
+# of notebooks to leave as they are
+nb_execution_excludepatterns = os.environ.get("BOOK_EXCEPT", "").split()
 if nb_execution_mode == "off" or nb_execution_excludepatterns:
     suppress_warnings += ["ref.numref"]  # a figure that nobody drew has no number to be named by
 nb_execution_timeout = 1800
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_merge_streams = True
-nb_ipywidgets_js = {
-    "widgets.js": {"defer": "defer"}
-}  # moves them without a kernel and without a server
+# moves them without a kernel and without a server
+nb_ipywidgets_js = {"widgets.js": {"defer": "defer"}}
 
 
 # The docstrings are plain text: a line of meaning, then what holds for the arguments.

@@ -56,9 +56,10 @@ def api_page() -> str:
     """The book's pages of the package: every module that is about diffusion, in reading order."""
     page = [
         "# The package",
-        "Every module of `minildm`, in the order in which it can be read: each uses only what stands above it. "
-        "*[source]* beside a name leads to its lines. The figures, the widgets, the grader and the command line "
-        "are left out: their help is `minildm --help` and the chapters that use them.",
+        "Every module of `minildm`, in the order in which it can be read: each uses only what "
+        "stands above it. *[source]* beside a name leads to its lines. The figures, the widgets, "
+        "the grader and the command line are left out: their help is `minildm --help` and the "
+        "chapters that use them.",
     ]
     for package, files in reading_order().items():
         if package in LEFT_OUT:

@@ -31,9 +31,8 @@ def served(folder):
 
 @pytest.fixture(scope="session")
 def chromium():
-    path = shutil.which("chromium") or shutil.which(
-        "google-chrome"
-    )  # else the one that playwright installs
+    # else the one that playwright installs
+    path = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser

@@ -14,12 +14,14 @@ BOOK = yaml.safe_load((ROOT / "book.yml").read_text(encoding="utf-8"))
 PAGES = [BOOK["root"], *(page["file"] for part in BOOK["parts"] for page in part["chapters"])]
 HTML = ROOT / "_build" / "html"
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
-MUCH_CODE = (
-    "notebooks/04_unet"  # axe takes long over code, whose colours are those of one style everywhere
-)
+# axe takes long over code, whose colours are those of one style everywhere
+MUCH_CODE = "notebooks/04_unet"
 # What a widget shows: its pictures, not its labels, which a slider changes in any case.
-PICTURES = """(widget) => JSON.stringify([...widget.querySelectorAll("img, canvas, svg, [role=img]")].map((picture) =>
-    picture.toDataURL ? picture.toDataURL() : [picture.src, picture.innerHTML, picture.style.cssText]))"""
+PICTURES = """(widget) => {
+    const shown = [...widget.querySelectorAll("img, canvas, svg, [role=img]")];
+    return JSON.stringify(shown.map((picture) => picture.toDataURL
+        ? picture.toDataURL() : [picture.src, picture.innerHTML, picture.style.cssText]));
+}"""
 
 pages = pytest.mark.parametrize("name", PAGES)
 CHAPTERS = [name for name in PAGES if name.startswith("notebooks/")]
@@ -81,7 +83,8 @@ def test_formulas_are_set_and_no_raw_latex_is_left(visit, name):
     page, _ = visit(name)
     text = page.evaluate(
         """() => { const copy = document.querySelector("main").cloneNode(true);
-        copy.querySelectorAll("pre, code, script, mjx-container, .highlight").forEach((part) => part.remove());
+        const code = "pre, code, script, mjx-container, .highlight";
+        copy.querySelectorAll(code).forEach((part) => part.remove());
         return copy.textContent; }"""
     )
     assert not re.search(r"\$\$|\\(frac|sqrt|alpha|beta|sigma|varepsilon|mathcal|mathbb)\b", text)
@@ -111,19 +114,21 @@ def test_every_widget_changes_its_picture_without_a_kernel(visit, name):
         moved = widget.evaluate(
             """async (widget, seen) => {
                 const pictures = () => eval(seen)(widget);
+                const tell = (input) => ["input", "change"].forEach((event) =>
+                    input.dispatchEvent(new Event(event, { bubbles: true })));
                 const settle = () => new Promise((done) => setTimeout(done, 150));
                 await settle();
                 const before = pictures();
                 for (const range of widget.querySelectorAll("input[type=range]")) {
                     const middle = (Number(range.min) + Number(range.max)) / 2;
                     range.value = Number(range.value) < middle ? range.max : range.min;
-                    for (const event of ["input", "change"]) range.dispatchEvent(new Event(event, { bubbles: true }));
+                    tell(range);
                     await settle();
                     if (pictures() !== before) return true;
                 }
                 for (const choice of widget.querySelectorAll("select")) {
                     choice.selectedIndex = (choice.selectedIndex + 1) % choice.options.length;
-                    for (const event of ["input", "change"]) choice.dispatchEvent(new Event(event, { bubbles: true }));
+                    tell(choice);
                     await settle();
                     if (pictures() !== before) return true;
                 }
@@ -165,16 +170,19 @@ def test_on_a_phone_no_control_of_a_widget_lies_over_another(visit, name):
     over = page.eval_on_selector_all(
         "main .minildm",
         """(all) => all.flatMap((widget) => {
-            const parts = [...widget.querySelectorAll("input, select, button, output, img, canvas, svg, [role=img]")];
+            const kinds = "input, select, button, output, img, canvas, svg, [role=img]";
+            const parts = [...widget.querySelectorAll(kinds)];
             const shown = parts.filter((part) => part.checkVisibility()), over = [];
+            const edge = widget.getBoundingClientRect().right;
             for (const a of shown) {
                 const p = a.getBoundingClientRect();
-                if (p.right > widget.getBoundingClientRect().right + 1) over.push(a.outerHTML.slice(0, 80));
+                if (p.right > edge + 1) over.push(a.outerHTML.slice(0, 80));
                 for (const b of shown.slice(shown.indexOf(a) + 1)) {
                     const q = b.getBoundingClientRect();
                     const across = Math.min(p.right, q.right) - Math.max(p.left, q.left);
                     const down = Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top);
-                    if (!a.contains(b) && across > 1 && down > 1) over.push(a.outerHTML.slice(0, 80));
+                    if (!a.contains(b) && across > 1 && down > 1)
+                        over.push(a.outerHTML.slice(0, 80));
                 }
             }
             return over; })""",
@@ -187,9 +195,8 @@ def test_every_picture_says_what_it_shows(visit, name):
     page, _ = visit(name)
     said_of = "all => all.filter((i) => !i.hidden).map((i) => [i.alt.trim(), i.src])"
     shown = page.eval_on_selector_all("main img", said_of)
-    silent = [
-        source for said, source in shown if not said or source.endswith(said)
-    ]  # Sphinx says the file's name
+    # where nothing is said, Sphinx says the file's name
+    silent = [source for said, source in shown if not said or source.endswith(said)]
     assert silent == []
 
 
@@ -229,11 +236,11 @@ def test_prose_names_figures_and_equations_by_their_numbers_and_leads_to_them(vi
         and "{eq}" not in text
     )
 
-    links = named.evaluate_all(
-        "all => all.map((a) => [a.textContent.trim(), a.href])"
-    )  # some are folded
+    # some are folded
+    links = named.evaluate_all("all => all.map((a) => [a.textContent.trim(), a.href])")
     said = """async (address) => { const { hash } = new URL(address);
-        const page = new DOMParser().parseFromString(await (await fetch(address)).text(), "text/html");
+        const text = await (await fetch(address)).text();
+        const page = new DOMParser().parseFromString(text, "text/html");
         const place = page.getElementById(decodeURIComponent(hash.slice(1)));
         return place?.querySelector(".caption-number, .eqno")?.firstChild.textContent.trim(); }"""
     assert [text.lower() for text, _ in links] == [
@@ -252,18 +259,16 @@ def test_the_pages_that_stand_in_no_table_of_contents_work_too(visit, address):
         page.goto(f"{address}/{name}.html", wait_until="load")
         assert page.locator("h1").count() > 0, name
     page.goto(f"{address}/index.html")
-    page.wait_for_url(
-        f"{address}/{BOOK['root']}.html"
-    )  # a reader who opens the folder gets the front page
+    # a reader who opens the folder gets the front page
+    page.wait_for_url(f"{address}/{BOOK['root']}.html")
     assert wrong == []
 
 
 def test_a_word_is_found(visit):
     page, wrong = visit("search")
     page.goto(page.url + "?q=autoencoder")
-    page.wait_for_function(
-        "document.querySelectorAll('#search-results li a').length > 3"
-    )  # one after another
+    # one after another
+    page.wait_for_function("document.querySelectorAll('#search-results li a').length > 3")
     assert wrong == []
 
 
@@ -274,11 +279,12 @@ def test_the_front_page_draws_what_is_typed(visit):
     prompt.press("Enter")
     page.get_by_role("status").filter(has_text=" steps in ").wait_for(timeout=60_000)
     drawn = page.locator("#minildm-draw canvas").last.evaluate(
-        "(c) => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data].filter((_, i) => i % 4 === 0)"
+        """(c) => {
+        const { data } = c.getContext("2d").getImageData(0, 0, c.width, c.height);
+        return [...data].filter((_, i) => i % 4 === 0); }"""
     )
-    assert (
-        len(drawn) == 32 * 32 and min(drawn) < 20 and max(drawn) > 235
-    )  # test_draw.py compares with Python's
+    # test_draw.py compares with Python's
+    assert len(drawn) == 32 * 32 and min(drawn) < 20 and max(drawn) > 235
     assert wrong == []
 
 

@@ -15,8 +15,8 @@ from conftest import served
 from minildm import StableDiffusionPipeline
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = """<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>draw</title>
-<meta name="viewport" content="width=device-width"><style>
+PAGE = """<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8">
+<title>draw</title><meta name="viewport" content="width=device-width"><style>
 html[data-theme="dark"] { background: #14181e; color: #ced6dd; }
 body { font-family: sans-serif; margin: 1rem; } </style></head><body>"""
 
@@ -104,7 +104,6 @@ def drawn_by_python(pipeline, prompt, noise, steps, guidance):
             num_inference_steps=steps,
             guidance_scale=guidance,
             callback=keep,
-            # fmt: skip
             guidance_start=pipeline.card["guidance_start"],
             progress=False,
         )[0, 0]
@@ -197,7 +196,8 @@ def pixels(page, which):
     grey = page.evaluate(
         """(which) => {
           const canvas = document.querySelectorAll("#minildm-draw canvas")[which];
-          const { data, width, height } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+          const { width, height } = canvas;
+          const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
           return JSON.stringify([height, width, Array.from(data).filter((_, i) => i % 4 === 0)]);
         }""",
         which,
@@ -218,9 +218,8 @@ def test_who_types_a_prompt_gets_its_picture_within_ten_seconds(open_page, pipel
         )
         first = time.monotonic() - start
         page.wait_for_function(DONE)
-        print(
-            f"first picture after {first:.1f} s, the whole drawing after {time.monotonic() - start:.1f} s"
-        )
+        whole = time.monotonic() - start
+        print(f"first picture after {first:.1f} s, the whole drawing after {whole:.1f} s")
         if first < 10:
             break
     assert first < 10
@@ -235,9 +234,8 @@ def test_who_types_a_prompt_gets_its_picture_within_ten_seconds(open_page, pipel
         page.get_by_label("shown:").fill(str(place))
         for which in (0, 1):
             assert np.abs(pixels(page, which) - frame[which].numpy()).max() <= 1
-            assert (place == 10) == np.array_equal(
-                pixels(page, which), last[which]
-            )  # the end stood there at first
+            # the end stood there at first
+            assert (place == 10) == np.array_equal(pixels(page, which), last[which])
     assert "before step 5" in page.locator("canvas").first.get_attribute("aria-label")
 
 
@@ -247,9 +245,10 @@ def test_progress_is_shown_while_the_model_comes_and_while_it_draws(open_page):
     draw.wait_for()
     page.evaluate("""() => {
       window.told = [];
-      new MutationObserver(() => told.push([document.querySelector("#minildm-draw progress").value,
-        document.querySelector("#minildm-draw [role=status]").textContent])).observe(
-        document.querySelector("#minildm-draw [role=status]"), { childList: true, subtree: true, characterData: true });
+      const status = document.querySelector("#minildm-draw [role=status]");
+      const progress = () => document.querySelector("#minildm-draw progress").value;
+      new MutationObserver(() => told.push([progress(), status.textContent])).observe(
+        status, { childList: true, subtree: true, characterData: true });
     }""")
     draw.click()
     page.wait_for_function(DONE, timeout=60_000)
@@ -302,9 +301,7 @@ def test_everything_is_reached_by_the_keyboard_and_has_a_name(open_page):
     assert page.get_by_label("shown:").get_attribute("aria-valuetext").startswith("before step 10")
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Enter")  # another
-    page.wait_for_function(
-        "() => / seed 1: 10 steps in /.test(document.querySelector('#minildm-draw [role=status]').textContent)"
-    )
+    page.wait_for_function(f"() => / seed 1: 10 steps in /.test({STATUS})")
     assert page.get_by_label("seed").input_value() == "1"
 
 
@@ -340,8 +337,9 @@ def test_nothing_sticks_out_on_a_narrow_screen(open_page):
     page.get_by_role("button", name="Draw (loads").click()
     page.wait_for_function(DONE, timeout=60_000)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    widths = page.evaluate("""() => [...document.querySelectorAll("#minildm-draw :is(input, button, canvas, li)")].map(
-      (part) => part.getBoundingClientRect().right)""")
+    widths = page.evaluate("""() => {
+      const parts = document.querySelectorAll("#minildm-draw :is(input, button, canvas, li)");
+      return [...parts].map((part) => part.getBoundingClientRect().right); }""")
     assert max(widths) <= 360
 
 

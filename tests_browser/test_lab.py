@@ -21,21 +21,26 @@ CHAPTERS = [
     ("03_learning_to_denoise", "denoise-31", ".minildm"),
 ]
 # In the page: runs cells, and does not wait for ever.
-RUN = """(cells) => Promise.race([window.jupyterapp.commands.execute(`notebook:run-${cells}`), new Promise((_, fail) =>
-    setTimeout(() => fail(new Error(`run-${cells}: not done after 15 minutes`)), 900_000))])"""
+RUN = """(cells) => Promise.race([
+    window.jupyterapp.commands.execute(`notebook:run-${cells}`),
+    new Promise((_, fail) => setTimeout(
+        () => fail(new Error(`run-${cells}: not done after 15 minutes`)), 900_000))])"""
 # The errors among the outputs, how many cells were left out, and where a cell stands.
 ERRORS = """() => window.jupyterapp.shell.currentWidget.content.widgets.flatMap((cell) => {
     const outputs = cell.model.type === "code" ? cell.model.outputs.toJSON() : [];
-    return outputs.filter((o) => o.output_type === "error").map((o) => `${o.ename}: ${o.evalue}`); })"""
-LEFT_OUT = """() => window.jupyterapp.shell.currentWidget.content.widgets.filter((cell) =>
-    cell.model.type === "code" && cell.model.sharedModel.source.trim() && !cell.model.executionCount).length"""
+    const errors = outputs.filter((output) => output.output_type === "error");
+    return errors.map((error) => `${error.ename}: ${error.evalue}`); })"""
+LEFT_OUT = """() => window.jupyterapp.shell.currentWidget.content.widgets.filter(({ model }) =>
+    model.type === "code" && model.sharedModel.source.trim() && !model.executionCount).length"""
 SHOW = """async (i) => { const notebook = window.jupyterapp.shell.currentWidget.content;
     notebook.activeCellIndex = i; await notebook.scrollToItem(i, "start"); }"""
-PLACE = """(id) => window.jupyterapp.shell.currentWidget.content.widgets.findIndex(({ model }) => model.id === id)"""
+PLACE = """(id) => window.jupyterapp.shell.currentWidget.content.widgets.findIndex(
+    ({ model }) => model.id === id)"""
 # The pictures of a widget, read in one go: a kernel that answers takes the old one away before it
 # puts up the new one.
-PICTURES = """(w) => [...w.querySelectorAll("img, canvas, svg, [role=img]")].map((picture) =>
-    picture.src || (picture.toDataURL ? picture.toDataURL() : picture.innerHTML + picture.style.cssText))"""
+PICTURES = """(w) => [...w.querySelectorAll("img, canvas, svg, [role=img]")].map((picture) => {
+    const drawn = () => picture.toDataURL?.() ?? picture.innerHTML + picture.style.cssText;
+    return picture.src || drawn(); })"""
 
 
 @pytest.fixture(scope="module")
@@ -48,19 +53,9 @@ def lab(tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "jupyterlab",
-        "--no-browser",
-        "--expose-app-in-browser",
-        "--allow-root",
-    ]
-    command += [
-        f"--ServerApp.port={port}",
-        "--ServerApp.port_retries=0",
-        "--IdentityProvider.token=",
-    ]
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--expose-app-in-browser"]
+    command += ["--allow-root", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
+    command += ["--IdentityProvider.token="]
     env = {**os.environ, "MINILDM_PACE": "test", "JUPYTER_CONFIG_DIR": str(folder / "config")}
     env |= {f"JUPYTERLAB_{kind}_DIR": str(folder / kind) for kind in ("SETTINGS", "WORKSPACES")}
     with open(folder / "lab.log", "wb") as log:
@@ -132,9 +127,8 @@ def test_a_prompt_that_is_typed_is_drawn_by_the_kernel(chromium, lab):
     widget = page.locator(".jp-NotebookPanel .jp-Cell.jp-mod-active .minildm")
     prompt = widget.get_by_label("your own prompt")
     prompt.wait_for()  # the field shows itself once the kernel has answered
-    assert (
-        widget.locator("input[type=text]").count() == 1
-    )  # and none for a negative prompt: the chapter has none
+    # and none for a negative prompt: the chapter has none
+    assert widget.locator("input[type=text]").count() == 1
     picture = widget.locator(".picture img")
     assert picture.is_hidden()
     prompt.fill("the number 7")
@@ -168,7 +162,8 @@ def test_a_link_to_a_figure_goes_to_the_cell_that_draws_it(chromium, lab, chapte
     page.evaluate(SHOW, page.evaluate(PLACE, cell))
     page.locator(".jp-Cell.jp-mod-active a", has_text="figure").first.click()
     page.wait_for_function(
-        """([chapter, cell]) => { const { context, content } = window.jupyterapp.shell.currentWidget;
+        """([chapter, cell]) => {
+        const { context, content } = window.jupyterapp.shell.currentWidget;
         const found = content?.widgets?.find(({ model }) => model.id === cell);
         if (!context.path.includes(chapter) || !found) return false;
         const { top, bottom } = found.node.getBoundingClientRect();

@@ -18,6 +18,7 @@ training seed.
 import argparse
 import shutil
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -27,7 +28,7 @@ from torch import Tensor
 from minildm import StableDiffusionPipeline, cifar10
 from minildm.configuration import write_json
 from minildm.data import ImageData, from_pixels, to_pixels
-from minildm.evaluation import balanced_prompts, balanced_subset, draw_as_saved, draw_bells, score
+from minildm.evaluation import balanced_prompts, balanced_subset, draw_bells, sample_as_saved, score
 from minildm.models import ImageClassifier, extract
 from minildm.pipelines import shipped
 from minildm.plots import save_grid
@@ -126,7 +127,7 @@ class Bench:
     def draw(self, samples: int, guidance: float, steps: int) -> tuple[Tensor, Tensor, float]:
         """The shipped model's pictures, their labels, and the seconds that they took."""
         prompts, labels = balanced_prompts("cifar10", samples)
-        images, seconds = draw_as_saved(
+        images, seconds = sample_as_saved(
             self.pipeline, prompts, steps, guidance, self.generator(), progress=False
         )
         return images, labels, seconds
@@ -134,7 +135,7 @@ class Bench:
     def scores(self, images: Tensor, labels: Tensor) -> dict:
         """As `minildm evaluate` takes them: of pictures as they would be saved."""
         images = from_pixels(to_pixels(images))
-        return rounded(score(self.examiner, images, labels, self.reference)._asdict())
+        return rounded(asdict(score(self.examiner, images, labels, self.reference)))
 
     def confusion(self, images: Tensor, labels: Tensor) -> list[list[int]]:
         """How often a picture of class i is taken for class j: row i, column j."""

@@ -16,6 +16,7 @@ import hashlib
 import itertools
 import statistics
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -150,7 +151,7 @@ class Bench:
         numbers, nothing = self.numbers(variant, write(asked)), self.numbers(variant, [""])[0]
         options = (self.settings["guidance_scale"], self.settings["num_inference_steps"])
         pictures = draw_with(self.pipeline, unet, reader, numbers, nothing, noise, *options)
-        scores = score_scenes(self.examiner, pictures, asked)._asdict()
+        scores = asdict(score_scenes(self.examiner, pictures, asked))
         return {name: round(value, 4) for name, value in scores.items() if value is not None}
 
 
@@ -189,7 +190,7 @@ def floor(bench: Bench) -> dict:
     for name in SETTINGS["asked"]:
         drawn = scenes.draw(questions(name), torch.Generator().manual_seed(0))
         rebuilt = bench.pipeline.vae.decode(bench.pipeline.vae.encode(drawn.images).mean)
-        found = score_scenes(bench.examiner, rebuilt, drawn.attributes)._asdict()
+        found = asdict(score_scenes(bench.examiner, rebuilt, drawn.attributes))
         scores[name] = {key: round(value, 4) for key, value in found.items() if value is not None}
     return scores
 

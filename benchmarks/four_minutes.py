@@ -7,6 +7,7 @@ On a machine that does nothing else: the time is what is shared out. Chapter 12 
 """
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -31,12 +32,12 @@ def measure(folder: Path, seed: int, minutes: float) -> dict:
     results = [
         evaluate(pipeline, SETTINGS["samples"], guidance_scale=g) for g in SETTINGS["guidance"]
     ]
-    scores = [{"guidance": r.guidance_scale, **r.scores._asdict()} for r in results]
+    scores = [{"guidance": r.sampling.guidance_scale, **asdict(r.scores)} for r in results]
     return {
         "seed": seed,
         "steps": pipeline.card["steps"],
         "scores": scores,
-        "floor": results[0].floor._asdict(),
+        "floor": asdict(results[0].floor),
     }
 
 

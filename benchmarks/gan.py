@@ -15,6 +15,7 @@ batches of 64 and 750 of the wide pair take about as long on one. Finished cells
 
 import argparse
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -87,7 +88,7 @@ class Judge:
         """Of pictures (N, 1, 28, 28) or 32 x 32, as they would be saved."""
         saved = from_pixels(to_pixels(crop(pictures), 28))
         features, _ = extract(self.examiner, saved)
-        everything = score(self.examiner, saved, labels, self.reference)._asdict()
+        everything = asdict(score(self.examiner, saved, labels, self.reference))
         everything |= mode_coverage(self.reference, features)._asdict() | {
             "variety": variety(features, labels)
         }

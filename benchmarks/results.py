@@ -12,7 +12,7 @@ work, with some of the cells each, and --out is written by the one that finds al
 import argparse
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,8 +37,8 @@ from minildm.evaluation import (
     Pixels,
     balanced_prompts,
     balanced_subset,
-    draw_as_saved,
     draw_bells,
+    sample_as_saved,
     score,
 )
 from minildm.models import ImageClassifier, extract, with_scaling_factor
@@ -125,7 +125,7 @@ def scores(data: Data, pictures: Tensor) -> dict[str, float]:
     """Of pictures (N, C, H, W) of the classes asked for, as they would be saved."""
     saved = from_pixels(to_pixels(pictures, PRESETS[data.name].image_size))
     found = score(data.examiner, saved, data.asked, data.reference)
-    return {key: round(value, 5) for key, value in found._asdict().items()}
+    return {key: round(value, 5) for key, value in asdict(found).items()}
 
 
 def seeded(seed: int, model: type, config: dict[str, Any]) -> Any:
@@ -211,7 +211,7 @@ def drawn(
     """One line of the table: what the pipeline draws with this guidance in so many steps."""
     generator, start = torch.Generator().manual_seed(0), time.process_time()
     size = PRESETS[data.name].image_size
-    pictures = draw_as_saved(
+    pictures = sample_as_saved(
         pipeline, data.prompts, steps, guidance, generator, progress=False, size=size
     )[0]
     seconds = time.process_time() - start
@@ -381,7 +381,7 @@ def floor(dataset: str) -> dict[str, float]:
     train = LOADERS[dataset]("train")
     chosen = balanced_subset(train.labels, SETTINGS["samples"])
     found = score(data.examiner, train.images[chosen], train.labels[chosen], data.reference)
-    return {key: round(value, 5) for key, value in found._asdict().items()}
+    return {key: round(value, 5) for key, value in asdict(found).items()}
 
 
 def table(cells: list[dict], floors: dict[str, dict]) -> str:

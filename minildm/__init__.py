@@ -12,8 +12,7 @@ The package is read in this order, and a file uses only what stands above it:
     text/         tokenizer text_encoder
     pipelines/    checkpoints compatibility stable_diffusion attention_maps
     training/     losses trainer objectives recipes runs
-    evaluation/   metrics scene_metrics costs ablations baselines diagnostics faults drawings
-                  scene_evaluation evaluation
+    evaluation/   metrics scene_metrics evaluation baselines ablations costs diagnostics faults
     variations/   contexts concatenation controlnet lora textual_inversion distillation gan
     plots/        images cifar conditioning costs distillation gan latents maps metrics networks
     points sampling text

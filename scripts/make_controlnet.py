@@ -7,6 +7,7 @@ picture. Text is left out in some of the training, so that the map has to say by
 """
 
 import copy
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -110,7 +111,7 @@ def evaluate(
     )
 
     def scored(drawn: Tensor, maps: Tensor = asked.maps) -> dict[str, float | None]:
-        scores = score_scenes(examiner, drawn, asked.attributes, maps)._asdict()
+        scores = asdict(score_scenes(examiner, drawn, asked.attributes, maps))
         return {
             name: None if value is None else round(float(value), 4)
             for name, value in scores.items()

@@ -10,10 +10,9 @@ import pytest
 import torch
 import transformers
 
-from minildm.data import CLASSES, ImageData, from_pixels, to_pixels
-from minildm.evaluation import balanced_prompts, evaluate, evaluation, score
-from minildm.models import Attention, ImageClassifier, extract
-from minildm.pipelines import StableDiffusionPipeline, shipped, shipped_models
+from minildm.data import from_pixels, to_pixels
+from minildm.models import Attention
+from minildm.pipelines import StableDiffusionPipeline, shipped_models
 from minildm.schedulers import SAMPLERS, SPACED_SAMPLERS, sampler_name
 from minildm.testing import randomise_
 
@@ -703,55 +702,6 @@ def test_what_are_no_pixels_is_refused():
     ):
         with pytest.raises(ValueError, match=r"expected uint8 \(N, H, W\)"):
             from_pixels(pixels)
-
-
-def test_prompts_are_balanced_over_classes_and_go_through_the_phrasings():
-    prompts, labels = balanced_prompts("mnist", 200)
-    assert labels.bincount().tolist() == [20] * 10
-    assert prompts[7] == "a handwritten seven" and labels[7] == 7
-    assert len(set(prompts)) == 100 and prompts[:100] == prompts[100:]
-    with pytest.raises(ValueError, match="multiple of the 10 classes, got 25"):
-        balanced_prompts("mnist", 25)
-
-
-@pytest.fixture
-def small_mnist(monkeypatch):
-    """Random pictures in MNIST's place: 50 for training, 40 for testing."""
-
-    def load(split):
-        count, seed = {"train": (50, 1), "test": (40, 2)}[split]
-        images = torch.rand(count, 1, 28, 28, generator=torch.Generator().manual_seed(seed)) * 2 - 1
-        return ImageData(images, torch.arange(count) % 10, CLASSES["mnist"])
-
-    monkeypatch.setitem(evaluation.LOADERS, "mnist", load)
-    return load
-
-
-def test_evaluation_scores_as_many_real_images_beside_its_own(weights, small_mnist):
-    pipeline = StableDiffusionPipeline.from_pretrained("mnist")
-    first, again = (
-        evaluate(pipeline, samples=20, num_inference_steps=2, progress=False) for _ in range(2)
-    )
-    assert first.scores == again.scores and first.floor == again.floor
-    assert (first.samples, first.num_inference_steps, first.guidance_scale) == (20, 2, 2.0)
-    assert first.sampler == "dpmpp_2m"
-    assert first.parameters["unet"] == sum(p.numel() for p in pipeline.unet.parameters())
-    assert "prompt accuracy" in str(first) and "floor" in str(first)
-    json.dumps(first.as_dict())
-
-    examiner = ImageClassifier.from_pretrained(shipped("mnist-examiner"))
-    reference, _ = extract(examiner, small_mnist("test").images)
-    real, prompts = small_mnist("train"), balanced_prompts("mnist", 20)
-    assert first.floor == score(examiner, real.images[:20], real.labels[:20], reference)
-    images = draw(pipeline, prompts[0], num_inference_steps=2)
-    saved = from_pixels(to_pixels(images, 28))  # what an npz holds
-    assert first.scores == score(examiner, saved, prompts[1], reference)
-
-
-def test_a_model_without_a_card_cannot_be_scored(tiny):
-    tiny.card = {}
-    with pytest.raises(ValueError, match=r"minildm.json.*got None"):
-        evaluate(tiny, samples=10)
 
 
 # ----------------------------------------------------------------------------------------------

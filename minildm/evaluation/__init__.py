@@ -28,8 +28,16 @@ from minildm.evaluation.diagnostics import (
     examine,
     watch,
 )
-from minildm.evaluation.drawings import draw_as_saved
-from minildm.evaluation.evaluation import Evaluation, balanced_prompts, evaluate
+from minildm.evaluation.evaluation import (
+    KINDS,
+    Evaluation,
+    Sampling,
+    balanced_prompts,
+    evaluate,
+    evaluate_scenes,
+    sample_as_saved,
+    scene_prompts,
+)
 from minildm.evaluation.faults import (
     FAULTS,
     DecodesUnscaled,
@@ -60,15 +68,10 @@ from minildm.evaluation.metrics import (
     precision_recall,
     score,
 )
-from minildm.evaluation.scene_evaluation import (
-    KINDS,
-    SceneEvaluation,
-    evaluate_scenes,
-    scene_prompts,
-)
 from minildm.evaluation.scene_metrics import (
     Reading,
     SceneScores,
+    ScoresByKind,
     Verdict,
     judge,
     map_iou,
@@ -95,9 +98,10 @@ __all__ = [
     "Pixels",
     "Reading",
     "Rising",
-    "SceneEvaluation",
+    "Sampling",
     "SceneScores",
     "Scores",
+    "ScoresByKind",
     "ShortStride",
     "StartsTooQuietly",
     "StopsEarly",
@@ -117,7 +121,6 @@ __all__ = [
     "cut_skips",
     "denoise_once",
     "draw",
-    "draw_as_saved",
     "draw_bells",
     "draw_labels",
     "encode",
@@ -143,6 +146,7 @@ __all__ = [
     "precision_recall",
     "read_scenes",
     "rebuilt",
+    "sample_as_saved",
     "scene_prompts",
     "score",
     "score_scenes",

@@ -3,12 +3,13 @@ that was never trained against (Heusel et al. 2017; Bińkowski et al. 2018; Kynk
 2019). Chapter 12.
 
 Every score stands beside its *floor*: the score that as many real training images get against the
-    same test images.
+same test images.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,9 +22,13 @@ from minildm.models.classifier import ImageClassifier, extract
 PIECE = 100
 
 
-class Scores(NamedTuple):
+@dataclass(frozen=True)
+class Scores:
     """What `score` measures of one set of pictures against a reference set; fractions are in [0,
     1]."""
+
+    UNIT: ClassVar[str] = "samples"
+    """What the number of samples under a table counts."""
 
     accuracy: float
     """Fraction that the examiner takes for what the prompt asked."""
@@ -36,6 +41,23 @@ class Scores(NamedTuple):
     recall: float
     """Fraction of the real ones that lie among the pictures: are they all there?"""
 
+    def rows(self, floor: Scores) -> list[str]:
+        """A table's lines: each score, that of real images, and how many times as large the
+        distance is."""
+        ratio = f"{self.frechet / floor.frechet:.2f} x" if floor.frechet else ""
+        return [
+            f"{'':18}{'drawn':>12}{'real (floor)':>14}{'ratio':>9}",
+            _row("prompt accuracy", self.accuracy, floor.accuracy, ".2%"),
+            _row("Fréchet distance", self.frechet, floor.frechet, ".3f", ratio),
+            _row("kernel distance", self.kernel, floor.kernel, ".5f"),
+            _row("precision", self.precision, floor.precision, ".3f"),
+            _row("recall", self.recall, floor.recall, ".3f"),
+        ]
+
+
+def _row(name: str, drawn: float, real: float, form: str, ratio: str = "") -> str:
+    return f"{name:18}{drawn:>12{form}}{real:>14{form}}{ratio:>9}"
+
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
     """‖μ_a − μ_b‖² + tr(Σ_a + Σ_b − 2(Σ_a Σ_b)^½) of features (N, D) and (M, D); Heusel et al.
@@ -45,9 +67,9 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     """
     a, b = _check(a, b)
     difference = a.mean(0) - b.mean(0)
-    cov_a, cov_b = (
-        x.T.cov().reshape(x.shape[1], x.shape[1]) for x in (a, b)
-    )  # of one feature, cov gives a number
+    dim = a.shape[1]
+    cov_a = a.T.cov().reshape(dim, dim)  # of one feature, cov gives a number
+    cov_b = b.T.cov().reshape(dim, dim)
     values, vectors = torch.linalg.eigh(cov_a)
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
     # Σ_a Σ_b has the eigenvalues of the symmetric Σ_a^½ Σ_b Σ_a^½, whose roots are real and stable
@@ -61,10 +83,10 @@ def kernel_distance(a: Tensor, b: Tensor) -> float:
     et al. 2018."""
     a, b = _check(a, b)
 
-    def total(x, y):
+    def total(x: Tensor, y: Tensor) -> float:
         return sum((piece @ y.T / x.shape[1] + 1).pow(3).sum().item() for piece in x.split(PIECE))
 
-    def mean_of_others(x):  # a picture's kernel with itself would bias the mean
+    def mean_of_others(x: Tensor) -> float:  # a picture's kernel with itself would bias the mean
         itself = (x.square().sum(1) / x.shape[1] + 1).pow(3).sum().item()
         return (total(x, x) - itself) / (len(x) * (len(x) - 1))
 
@@ -80,14 +102,13 @@ def precision_recall(real: Tensor, generated: Tensor, k: int = 3) -> tuple[float
     """
     real, generated = _check(real, generated, least=k + 1)
 
-    def inside(points, others):
+    def inside(points: Tensor, others: Tensor) -> float:
         nearest = [
             torch.cdist(x, others).topk(k + 1, largest=False).values for x in others.split(PIECE)
         ]
         radius = torch.cat(nearest)[:, k]
-        return sum(
-            (torch.cdist(x, others) <= radius).any(1).sum().item() for x in points.split(PIECE)
-        ) / len(points)
+        hits = [(torch.cdist(x, others) <= radius).any(1) for x in points.split(PIECE)]
+        return torch.cat(hits).sum().item() / len(points)
 
     return inside(generated, real), inside(real, generated)
 
@@ -132,13 +153,13 @@ def nearest_images(images: Tensor, training_images: Tensor) -> tuple[Tensor, Ten
     square distance per pixel and its index, both (N,). A distance near 0 is a copy."""
     if images.shape[1:] != training_images.shape[1:] or not len(training_images):
         raise ValueError(
-            f"expected images of the training images' shape {tuple(training_images.shape[1:])} and at least one of "
-            f"those, got {tuple(images.shape[1:])} and {len(training_images)}"
+            "expected images of the training images' shape "
+            f"{tuple(training_images.shape[1:])} and at least one of those, "
+            f"got {tuple(images.shape[1:])} and {len(training_images)}"
         )
     a, b = images.flatten(1), training_images.flatten(1)
-    found = [
-        torch.cdist(x, b).min(1) for x in a.split(500)
-    ]  # each piece costs a copy of all training images
+    # large pieces: each costs a copy of all training images
+    found = [torch.cdist(x, b).min(1) for x in a.split(500)]
     distances = torch.cat([nearest.values for nearest in found]) / a.shape[1] ** 0.5
     return distances, torch.cat([nearest.indices for nearest in found])
 
@@ -157,11 +178,11 @@ def score(examiner: ImageClassifier, images: Tensor, labels: Tensor, reference: 
     accuracy = (predicted == labels).float().mean().item()
     precision, recall = precision_recall(reference, features)
     return Scores(
-        accuracy,
-        frechet_distance(features, reference),
-        kernel_distance(features, reference),
-        precision,
-        recall,
+        accuracy=accuracy,
+        frechet=frechet_distance(features, reference),
+        kernel=kernel_distance(features, reference),
+        precision=precision,
+        recall=recall,
     )
 
 
@@ -170,7 +191,8 @@ def balanced_subset(labels: Tensor, size: int, num_classes: int = 10) -> Tensor:
     turn."""
     if size < 1 or size % num_classes:
         raise ValueError(
-            f"expected a number of samples that is a multiple of the {num_classes} classes, got {size}"
+            f"expected a number of samples that is a multiple of the {num_classes} classes, "
+            f"got {size}"
         )
     per_class = [(labels == c).nonzero()[: size // num_classes, 0] for c in range(num_classes)]
     fewest = min(map(len, per_class))
@@ -184,10 +206,12 @@ def balanced_subset(labels: Tensor, size: int, num_classes: int = 10) -> Tensor:
 def _check(a: Tensor, b: Tensor, least: int = 2) -> tuple[Tensor, Tensor]:
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < least:
         raise ValueError(
-            f"expected features (N, D) and (M, D) of at least {least} pictures, got {tuple(a.shape)}, {tuple(b.shape)}"
+            f"expected features (N, D) and (M, D) of at least {least} pictures, "
+            f"got {tuple(a.shape)}, {tuple(b.shape)}"
         )
     if not (a.isfinite().all() and b.isfinite().all()):
         raise ValueError(
-            "expected finite features, got some that are not: look at the pictures they were taken of"
+            "expected finite features, got some that are not: "
+            "look at the pictures they were taken of"
         )
     return a.double(), b.double()

@@ -3,13 +3,14 @@
 
 A picture is segmented against its ground; then every digit's class comes from the examiner, its
 colour from the median of its ink, its size and place from the box around it. On real scenes that it
-has never seen, the reader is right about
-everything in 99 of 100: what it finds wrong in a drawing is the drawing's fault.
+has never seen, the reader is right about everything in 99 of 100: what it finds wrong in a drawing
+is the drawing's fault.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import asdict, dataclass, fields
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,12 +20,10 @@ from minildm.data.scene_captions import ABSENT, COLOURS, GROUNDS, PAIRS, PLACES,
 from minildm.data.scenes import CANVAS, GAP, GROUND, PIXELS, ROAM, extent, palette
 from minildm.models.classifier import ImageClassifier
 
-DIFFERENT = (
-    0.35  # from the ground, in [-1, 1]³: the palest ink, purple on grey, lies 1.2 away from it
-)
-APART = (
-    8.5  # pixels between the middles of two digits; the two halves of one digit are 8 apart or less
-)
+# How far ink lies from the ground, in [-1, 1]³: the palest, purple on grey, lies 1.2 away from it.
+DIFFERENT = 0.35
+# Pixels between the middles of two digits; the two halves of one digit are 8 apart or less.
+APART = 8.5
 TOUCHING = 2  # pixels of ink that may join two digits in a drawing
 FEWEST = 6  # pixels that a digit has at least
 
@@ -37,7 +36,8 @@ class Reading(NamedTuple):
     maps: Tensor
 
 
-class Verdict(NamedTuple):
+@dataclass(frozen=True)
+class Verdict:
     """What is right in each of N pictures, (N,) bool; in a scene of two, right means right of
     both."""
 
@@ -50,7 +50,8 @@ class Verdict(NamedTuple):
     all_right: Tensor
 
 
-class SceneScores(NamedTuple):
+@dataclass(frozen=True)
+class SceneScores:
     """The fraction of pictures in which each is right; map_iou is None if no maps were given."""
 
     count: float
@@ -63,6 +64,25 @@ class SceneScores(NamedTuple):
     map_iou: float | None = None
 
 
+class ScoresByKind(dict[str, SceneScores]):
+    """The scores of each kind of prompt, by its name."""
+
+    UNIT: ClassVar[str] = "samples of each kind"
+    """What the number of samples under a table counts."""
+
+    def rows(self, floor: ScoresByKind) -> list[str]:
+        """A table's lines: a kind each, and beside its scores how many real scenes are all
+        right."""
+        names = [field.name for field in fields(Verdict)]
+        heads = [name.replace("_", " ") for name in names]
+        lines = [f"{'':24}" + "".join(f"{head:>11}" for head in [*heads, "real"])]
+        for kind, scores in self.items():
+            rates = [getattr(scores, name) for name in names]
+            rates.append(floor[kind].all_right)
+            lines.append(f"{kind:24}" + "".join(f"{rate:>11.1%}" for rate in rates))
+        return lines
+
+
 def score_scenes(
     examiner: ImageClassifier, images: Tensor, asked: Attributes, maps: Tensor | None = None
 ) -> SceneScores:
@@ -72,8 +92,9 @@ def score_scenes(
     maps: (N, 32, 32), where a semantic map was given too.
     """
     reading = read_scenes(examiner, images)
-    rates = [right.double().mean().item() for right in judge(reading.attributes, asked)]
-    return SceneScores(*rates, None if maps is None else map_iou(reading.maps, maps))
+    verdict = judge(reading.attributes, asked)
+    rates = {name: right.double().mean().item() for name, right in asdict(verdict).items()}
+    return SceneScores(**rates, map_iou=None if maps is None else map_iou(reading.maps, maps))
 
 
 def judge(read: Attributes, asked: Attributes) -> Verdict:
@@ -87,17 +108,28 @@ def judge(read: Attributes, asked: Attributes) -> Verdict:
         raise ValueError(
             f"expected as many pictures as captions, got {len(read.digits)} and {len(asked.digits)}"
         )
-    same = [(a == b, a.flip(1) == b) for a, b in zip(read[:4], asked[:4], strict=True)]
-    straight, crossed = (
-        torch.stack(alternative) for alternative in zip(*same, strict=True)
-    )  # (4, N, 2)
-    swap = crossed[:3].sum((0, 2)) * 2 + crossed[3].all(1) > straight[:3].sum(
-        (0, 2)
-    ) * 2 + straight[3].all(1)
+    # of digits, colours, sizes and places, the first two as asked, or in each other's stead
+    straight = torch.stack([a == b for a, b in zip(read[:4], asked[:4], strict=True)])  # (4, N, 2)
+    crossed = torch.stack([a.flip(1) == b for a, b in zip(read[:4], asked[:4], strict=True)])
+    swap = _in_common(crossed) > _in_common(straight)
     count = ((read.digits != ABSENT) == (asked.digits != ABSENT)).all(1)
-    right = torch.where(swap[:, None], crossed, straight).all(2) & count
+    right = torch.where(swap[:, None], crossed, straight).all(2) & count  # (4, N)
     ground = read.ground == asked.ground
-    return Verdict(count, *right, ground, right.all(0) & ground)
+    return Verdict(
+        count=count,
+        digits=right[0],
+        colours=right[1],
+        sizes=right[2],
+        places=right[3],
+        ground=ground,
+        all_right=right.all(0) & ground,
+    )
+
+
+def _in_common(same: Tensor) -> Tensor:
+    """(4, N, 2) bool -> (N,): digits, colours and sizes count; places only decide where those are
+    level."""
+    return 2 * same[:3].sum((0, 2)) + same[3].all(1)
 
 
 def map_iou(maps: Tensor, asked: Tensor) -> float:
@@ -108,16 +140,16 @@ def map_iou(maps: Tensor, asked: Tensor) -> float:
     """
     if maps.shape != asked.shape:
         raise ValueError(
-            f"expected as many maps, as large as those asked, {tuple(asked.shape)}, got {tuple(maps.shape)}"
+            f"expected as many maps, as large as those asked, {tuple(asked.shape)}, "
+            f"got {tuple(maps.shape)}"
         )
-    pairs = (
-        (asked * (GROUND + 1) + maps)
-        .flatten()
-        .bincount(minlength=(GROUND + 1) ** 2)
-        .view(GROUND + 1, GROUND + 1)
-    )
-    union = pairs.sum(0) + pairs.sum(1) - pairs.diag()
-    return (pairs.diag()[union > 0] / union[union > 0]).mean().item()
+    classes = GROUND + 1
+    pairs = (asked * classes + maps).flatten().bincount(minlength=classes**2)
+    pairs = pairs.view(classes, classes)  # how many pixels have the one class asked, the other read
+    both = pairs.diag()
+    either = pairs.sum(0) + pairs.sum(1) - both
+    there = either > 0
+    return (both[there] / either[there]).mean().item()
 
 
 @torch.no_grad()
@@ -130,58 +162,60 @@ def read_scenes(examiner: ImageClassifier, images: Tensor, batch_size: int = 250
             "expected the examiner in evaluation mode (examiner.eval()), got training mode"
         )
     readings = [_read(examiner, batch.float().clamp(-1, 1)) for batch in images.split(batch_size)]
-    attributes = Attributes(
-        *map(torch.cat, zip(*(reading.attributes for reading in readings), strict=True))
-    )
+    parts = zip(*(reading.attributes for reading in readings), strict=True)
+    attributes = Attributes(*map(torch.cat, parts))
     return Reading(attributes, torch.cat([reading.maps for reading in readings]))
 
 
 def _read(examiner: ImageClassifier, images: Tensor) -> Reading:
+    """One batch. Of the two digits that a scene may have, the first is the left or upper one."""
     ground = images.flatten(2).median(2).values  # (N, 3): most of every scene is ground
     difference = images - ground[:, :, None, None]
-    distance = difference.norm(dim=1)
+    distance = difference.norm(dim=1)  # (N, 32, 32)
     parts, places = _separate(_without_specks(distance > DIFFERENT))
     there = parts.flatten(2).sum(2) >= FEWEST  # (N, 2)
+    ink = _ink(images, distance, parts)
+    cover = _cover(difference, ink - ground[:, None], parts)
 
-    # The colour: the median of the pixels that differ most from the ground, which no edge has mixed
-    # with it.
-    core = parts & (
-        distance[:, None] >= 0.8 * (distance[:, None] * parts).amax((2, 3), keepdim=True)
-    )
-    ink = (
-        images[:, None]
-        .masked_fill(~core[:, :, None], torch.nan)
-        .flatten(3)
-        .nanmedian(3)
-        .values.nan_to_num()
-    )  # (N, 2, 3)
-    contrast = ink - ground[:, None]
-    cover = (
-        torch.einsum("nchw,nkc->nkhw", difference, contrast)
-        / contrast.square().sum(2)[..., None, None]
-    )
-    cover = (
-        (cover * parts).nan_to_num().clamp(0, 1)
-    )  # as much of each pixel as is ink, (N, 2, 32, 32)
-
-    rows, columns = extent(parts), extent(parts.mT)
-    side = torch.maximum(rows[1] - rows[0], columns[1] - columns[0])
-    middles = (
-        torch.stack([columns[0] + columns[1], rows[0] + rows[1]], 2) / 2 - CANVAS / 2
-    )  # x and y, (N, 2, 2)
+    top, bottom = extent(parts)
+    left, right = extent(parts.mT)
+    side = torch.maximum(bottom - top, right - left)  # (N, 2)
+    middles = torch.stack([left + right, top + bottom], 2) / 2 - CANVAS / 2  # x and y, (N, 2, 2)
     places = torch.where(there.all(1)[:, None], places, _place_alone(middles[:, :1]))
-    digits = examiner(_as_mnist(cover, side).flatten(0, 1)[:, None]).argmax(1).view_as(there)
-    colours = torch.cdist(ink, palette(COLOURS)).argmin(2)
     sizes = (side > sum(PIXELS.values()) / len(PIXELS)).long()
-    strongest, which = cover.max(1)
-    maps = torch.where(strongest > 0.5, digits.gather(1, which.flatten(1)).view_as(which), GROUND)
-    named = torch.cdist(ground, palette(GROUNDS)).argmin(1)
-    return Reading(
-        Attributes(
-            *(x.masked_fill(~there, ABSENT) for x in (digits, colours, sizes, places)), named
-        ),
-        maps,
+    colours = torch.cdist(ink, palette(COLOURS)).argmin(2)
+    digits = examiner(_as_mnist(cover, side).flatten(0, 1)[:, None]).argmax(1).view_as(there)
+    attributes = Attributes(
+        digits=digits.masked_fill(~there, ABSENT),
+        colours=colours.masked_fill(~there, ABSENT),
+        sizes=sizes.masked_fill(~there, ABSENT),
+        places=places.masked_fill(~there, ABSENT),
+        ground=torch.cdist(ground, palette(GROUNDS)).argmin(1),
     )
+    strongest, which = cover.max(1)  # (N, 32, 32)
+    drawn = digits.gather(1, which.flatten(1)).view_as(which)
+    return Reading(attributes, maps=torch.where(strongest > 0.5, drawn, GROUND))
+
+
+def _ink(images: Tensor, distance: Tensor, parts: Tensor) -> Tensor:
+    """The colour of each digit, (N, 2, 3): the median of those of its pixels that differ most from
+    the ground, which no edge has mixed with it.
+
+    images: (N, 3, 32, 32); distance: of each pixel from the ground, (N, 32, 32); parts: (N, 2, 32,
+    32) bool.
+    """
+    of_digit = distance[:, None] * parts
+    core = parts & (distance[:, None] >= 0.8 * of_digit.amax((2, 3), keepdim=True))
+    inside = images[:, None].masked_fill(~core[:, :, None], torch.nan)  # (N, 2, 3, 32, 32)
+    return inside.flatten(3).nanmedian(3).values.nan_to_num()
+
+
+def _cover(difference: Tensor, contrast: Tensor, parts: Tensor) -> Tensor:
+    """How much of each pixel is ink, (N, 2, 32, 32) in [0, 1]: its difference from the ground, (N,
+    3, 32, 32), along the ink's, (N, 2, 3)."""
+    along = torch.einsum("nchw,nkc->nkhw", difference, contrast)
+    cover = along / contrast.square().sum(2)[..., None, None]
+    return (cover * parts).nan_to_num().clamp(0, 1)
 
 
 def _without_specks(mask: Tensor) -> Tensor:
@@ -199,56 +233,53 @@ def _separate(mask: Tensor) -> tuple[Tensor, Tensor]:
     Where the sides are not two digits' distance apart, or one of them is next to nothing, all is
     one digit.
     """
-    lines = torch.stack(
-        [mask.sum(1), mask.sum(2)], 1
-    ).float()  # the ink of every column, of every row: (N, 2, 32)
-    positions = torch.arange(CANVAS)
-    before, moment = (
-        lines.cumsum(2)[..., :-1],
-        (lines * positions).cumsum(2)[..., :-1],
-    )  # of cut c, after line c
-    total, moments = lines.sum(2, keepdim=True), (lines * positions).sum(2, keepdim=True)
-    after = total - before
-    apart = (moments - moment) / after.clamp(min=1) - moment / before.clamp(min=1)
+    # the ink of every column, of every row, (N, 2, 32); cut c lies after line c, (N, 2, 31)
+    lines = torch.stack([mask.sum(1), mask.sum(2)], 1).float()
+    moments = lines * torch.arange(CANVAS)
+    before = lines.cumsum(2)[..., :-1]
+    moment_before = moments.cumsum(2)[..., :-1]
+    after = lines.sum(2, keepdim=True) - before
+    moment_after = moments.sum(2, keepdim=True) - moment_before
+    apart = moment_after / after.clamp(min=1) - moment_before / before.clamp(min=1)
+
     crossed = torch.minimum(lines[..., :-1], lines[..., 1:])
     begin, end = extent(lines[..., None] > 0)
     too_long = (end - begin)[..., None] > max(PIXELS.values()) + GAP  # for one digit
-    possible = (
-        (crossed <= TOUCHING * too_long)
-        & (apart >= APART)
-        & (torch.minimum(before, after) >= FEWEST)
-    )
-    best, cut = torch.where(possible, apart - CANVAS * crossed, -torch.inf).flatten(1).max(1)
+    enough = torch.minimum(before, after) >= FEWEST
+    possible = (crossed <= TOUCHING * too_long) & (apart >= APART) & enough
+    merit = torch.where(possible, apart - CANVAS * crossed, -torch.inf)  # least ink, then farthest
+    best, cut = merit.flatten(1).max(1)
     axis, line = cut // (CANVAS - 1), cut % (CANVAS - 1)
-    first = positions <= line[:, None]  # (N, 32)
-    first = (
-        torch.where((axis == 0)[:, None, None], first[:, None, :], first[:, :, None])
-        | best.isinf()[:, None, None]
-    )
+
+    until = torch.arange(CANVAS) <= line[:, None]  # (N, 32)
+    columns = (axis == 0)[:, None, None]
+    first = torch.where(columns, until[:, None, :], until[:, :, None])
+    first = first | best.isinf()[:, None, None]  # no cut is possible: all is one digit
     return torch.stack([mask & first, mask & ~first], 1), torch.tensor(PAIRS)[axis]
 
 
 def _place_alone(middles: Tensor) -> Tensor:
     """The place of a digit whose middle lies x, y off the canvas's middle: (N, 1, 2) -> (N, 2), the
     second ABSENT."""
-    off, axis = middles[:, 0].abs().max(1)
-    positive = (middles[:, 0].gather(1, axis[:, None])[:, 0] > 0).long()
-    place = torch.where(
-        off <= 2 * ROAM, PLACES.index("centre"), torch.tensor(PAIRS)[axis, positive]
-    )
+    middle = middles[:, 0]
+    off, axis = middle.abs().max(1)
+    positive = (middle.gather(1, axis[:, None])[:, 0] > 0).long()
+    outside = torch.tensor(PAIRS)[axis, positive]
+    place = torch.where(off <= 2 * ROAM, PLACES.index("centre"), outside)
     return torch.stack([place, torch.full_like(place, ABSENT)], 1)
 
 
 def _as_mnist(cover: Tensor, side: Tensor) -> Tensor:
     """As MNIST has digits, 20 pixels long, their centre of mass in the middle: (N, 2, 32, 32) ->
     (N, 2, 28, 28)."""
-    flat, index = cover.flatten(0, 1), torch.arange(CANVAS) + 0.5
+    flat = cover.flatten(0, 1)
+    index = torch.arange(CANVAS) + 0.5
     mass = flat.sum((1, 2)).clamp(min=1e-6)
-    centre = (
-        torch.stack([(flat.sum(1) * index).sum(1), (flat.sum(2) * index).sum(1)], 1) / mass[:, None]
-    )  # x and y
+    centre_x = (flat.sum(1) * index).sum(1) / mass
+    centre_y = (flat.sum(2) * index).sum(1) / mass
     steps = side.flatten()[:, None] / 20 * (torch.arange(28) - 13.5)
-    x, y = ((centre[:, i, None] + steps) / (CANVAS / 2) - 1 for i in (0, 1))
+    x = (centre_x[:, None] + steps) / (CANVAS / 2) - 1
+    y = (centre_y[:, None] + steps) / (CANVAS / 2) - 1
     grid = torch.stack(torch.broadcast_tensors(x[:, None, :], y[:, :, None]), 3)
     large = F.grid_sample(flat[:, None], grid, mode="bicubic", align_corners=False).clamp(0, 1)
     return 2 * large.view(*cover.shape[:2], 28, 28) - 1

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from minildm.configuration import read_json, write_json
+from minildm.files import read_json, write_json
 
 
 class Cells:

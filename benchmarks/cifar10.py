@@ -26,9 +26,9 @@ from cells import Cells
 from torch import Tensor
 
 from minildm import StableDiffusionPipeline, cifar10
-from minildm.configuration import write_json
 from minildm.data import ImageData, from_pixels, to_pixels
 from minildm.evaluation import balanced_prompts, balanced_subset, draw_bells, sample_as_saved, score
+from minildm.files import write_json
 from minildm.models import ImageClassifier, extract
 from minildm.pipelines import shipped
 from minildm.plots import save_grid

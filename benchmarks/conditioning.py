@@ -30,9 +30,9 @@ from minildm import (
     UNet2DConditionModel,
     mnist,
 )
-from minildm.configuration import write_json
 from minildm.data import Attributes, DigitScenes, paint_scenes, parse, sample_attributes, write
 from minildm.evaluation import score_scenes
+from minildm.files import write_json
 from minildm.models import ImageClassifier
 from minildm.pipelines import shipped
 from minildm.training import DenoiserTask, Stage, denoiser_batches, encode_dataset, hardware

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from cells import Cells
 
-from minildm.configuration import write_json
 from minildm.evaluation import evaluate
+from minildm.files import write_json
 from minildm.training import hardware, train
 
 SETTINGS = {

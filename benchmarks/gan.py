@@ -23,9 +23,9 @@ from cells import Cells
 from torch import Tensor
 
 from minildm import StableDiffusionPipeline, mnist
-from minildm.configuration import write_json
 from minildm.data import crop, from_pixels, pad, to_pixels
 from minildm.evaluation import balanced_prompts, balanced_subset, draw_bells, mode_coverage, score
+from minildm.files import write_json
 from minildm.models import ImageClassifier, extract
 from minildm.pipelines import shipped
 from minildm.training import encode_dataset, hardware

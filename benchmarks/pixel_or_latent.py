@@ -29,7 +29,6 @@ from minildm import (
     UNet2DModel,
     mnist,
 )
-from minildm.configuration import write_json
 from minildm.data import ImageData, crop
 from minildm.evaluation import (
     BlockPCA,
@@ -40,6 +39,7 @@ from minildm.evaluation import (
     frechet_distance,
     label_batches,
 )
+from minildm.files import write_json
 from minildm.models import ImageClassifier, extract
 from minildm.pipelines import shipped
 from minildm.training import Stage, encode_dataset, hardware

@@ -31,7 +31,6 @@ from minildm import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
-from minildm.configuration import write_json
 from minildm.data import LOADERS, Corpus, from_pixels, load_corpus, to_pixels
 from minildm.evaluation import (
     Pixels,
@@ -41,6 +40,7 @@ from minildm.evaluation import (
     sample_as_saved,
     score,
 )
+from minildm.files import write_json
 from minildm.models import ImageClassifier, extract, with_scaling_factor
 from minildm.pipelines import shipped
 from minildm.training import (

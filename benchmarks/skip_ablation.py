@@ -20,7 +20,6 @@ import torch
 from cells import Cells
 
 from minildm import DDPMScheduler, DPMSolverMultistepScheduler, UNet2DModel, mnist
-from minildm.configuration import write_json
 from minildm.evaluation import (
     VelocityTask,
     cut_skips,
@@ -33,6 +32,7 @@ from minildm.evaluation import (
     pool_instead,
     shrink,
 )
+from minildm.files import write_json
 from minildm.models import ImageClassifier, extract
 from minildm.pipelines import shipped
 from minildm.training import Stage

@@ -10,7 +10,6 @@ then reads them back and compares every pixel. Nothing is random. The pixels are
 everywhere, the bytes with the same Pillow.
 """
 
-import hashlib
 import sys
 from pathlib import Path
 
@@ -22,6 +21,7 @@ DATA = Path(__file__).resolve().parent
 sys.path.insert(0, str(DATA.parent))
 
 from minildm.data import CIFAR_SUBSET, SHEET_FORMAT, balanced, read_bundled, read_published  # noqa: E402
+from minildm.files import write_checksums  # noqa: E402
 
 IMAGES_PER_ROW = {"mnist": 200, "cifar10": 100}
 # what tells that an .npz holds the published CIFAR-10: the well-known channel means of the 50000
@@ -74,8 +74,7 @@ def main(folder: Path) -> None:
             write_sheet(pixels, labels, dataset, split)
             made[dataset, split] = pixels, labels
     names = sorted(f"{d}-{s}.{ending}" for d, s in made for ending in (SHEET_FORMAT[d], "txt"))
-    sums = [f"{hashlib.sha256((DATA / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
-    (DATA / "SHA256SUMS").write_text("".join(sums), newline="\n")
+    write_checksums(DATA, names)
     for (dataset, split), arrays in made.items():
         for expected, got in zip(arrays, read_bundled(DATA, dataset, split), strict=True):
             np.testing.assert_array_equal(got, expected)

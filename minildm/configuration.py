@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json
 import math
 import os
 import re
@@ -17,8 +16,10 @@ from typing import Any, ClassVar, NoReturn, Self, get_args, get_origin, get_type
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
+
+from minildm.files import read_json, write_json, write_tensors
 
 # The oldest diffusers release whose configuration keys are the ones we write.
 DIFFUSERS_VERSION = "0.35.0"
@@ -222,65 +223,6 @@ class ModelMixin(ConfigMixin):
         write_tensors(
             file, self.state_dict(), {"format": "pt"}, dtype
         )  # transformers asks for this entry
-
-
-def read_json(file: Path, what: str) -> dict[str, Any]:
-    """The JSON object in `file`; `what` tells an error's reader what it should have been."""
-    if not file.is_file():
-        raise FileNotFoundError(f"{file}: no such file; expected {what}")
-    try:
-        content = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file}: expected {what} as JSON, got: {error}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{file}: expected {what} as a JSON object, got {type(content).__name__}")
-    return content
-
-
-def write_json(file: Path, content: Mapping[str, Any]) -> None:
-    """Write `content`, whole or not at all."""
-    write_text(file, json.dumps(content, indent=2) + "\n")
-
-
-def write_text(file: Path, text: str) -> None:
-    """Write a file whole or not at all: under another name first, which then takes the place of the
-    old."""
-    partial = file.with_name(file.name + ".partial")
-    try:
-        partial.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(partial, file)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OSError(
-            f"{file}: could not be written ({error}); what it held before is whole"
-        ) from error
-
-
-def write_tensors(
-    file: Path,
-    tensors: Mapping[str, Tensor],
-    metadata: dict[str, str] | None = None,
-    dtype: torch.dtype | None = None,
-) -> None:
-    """Write a safetensors file whole or not at all, as `write_text` does.
-    Who may read it is what the system says of new files (safetensors' own are for their owner
-    alone)."""
-    partial = file.with_name(file.name + ".partial")
-    try:
-        partial.touch()
-        mode = partial.stat().st_mode
-        save_file(
-            {k: v.detach().to("cpu", dtype).contiguous() for k, v in tensors.items()},
-            partial,
-            metadata,
-        )
-        partial.chmod(mode)
-        os.replace(partial, file)
-    except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
-        raise OSError(
-            f"{file}: could not be written ({error}); what it held before is whole"
-        ) from error
 
 
 def rename_legacy(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from minildm import StableDiffusionPipeline, mnist
-from minildm.configuration import write_json
 from minildm.data import DigitScenes
 from minildm.evaluation import score_scenes
+from minildm.files import write_json
 from minildm.models import ImageClassifier
 from minildm.pipelines import WEIGHTS
 from minildm.schedulers import DDPMScheduler

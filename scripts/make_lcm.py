@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from minildm import LCMScheduler, StableDiffusionPipeline
-from minildm.configuration import write_json
 from minildm.data import load_corpus
 from minildm.evaluation import evaluate
+from minildm.files import write_json
 from minildm.pipelines import WEIGHTS
 from minildm.training import Stage, denoiser_batches, encode_dataset, hardware
 from minildm.variations import ConsistencyTask, DDIMSolver, consistency_batches

@@ -8,7 +8,6 @@ Training keeps its state in runs/weights; what is shipped is written here in hal
 its score on thousands of drawings in its card and the checksum of every file.
 """
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,9 +17,9 @@ from make_controlnet import make_controlnet
 from make_lcm import main as make_lcm
 
 from minildm import StableDiffusionPipeline
-from minildm.configuration import write_json
 from minildm.data import load_corpus
 from minildm.evaluation import evaluate
+from minildm.files import write_checksums, write_json
 from minildm.models import ImageClassifier
 from minildm.pipelines import WEIGHTS
 from minildm.schedulers import DDPMScheduler
@@ -76,7 +75,7 @@ def main() -> None:
         )
     make_lcm(RUNS)
     make_controlnet(RUNS / CONTROLNET)
-    write_checksums()
+    list_checksums()
 
 
 def train_again(
@@ -113,19 +112,14 @@ def train_again(
     pipeline.card["again"] = {**settings, "seconds": round(stage.seconds, 1), **surroundings}
 
 
-def write_checksums() -> None:
+def list_checksums() -> None:
     """SHA256SUMS of every file of every checkpoint, in the format of `sha256sum -c`."""
     files = sorted(
         file
         for file in WEIGHTS.glob("*/**/*")
         if file.is_file() and "__pycache__" not in file.parts
     )
-    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
-    lines = [
-        f"{digest}  {file.relative_to(WEIGHTS).as_posix()}"
-        for digest, file in zip(digests, files, strict=True)
-    ]
-    (WEIGHTS / "SHA256SUMS").write_text("\n".join(lines) + "\n")
+    write_checksums(WEIGHTS, [file.relative_to(WEIGHTS).as_posix() for file in files])
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from minildm.configuration import read_json
+from minildm.files import read_json
 from minildm.pipelines import shipped
 from scripts import FOLDER, load, run
 

@@ -1,12 +1,11 @@
 """Fixtures of test_pipeline.py and test_cli.py (`pytest_plugins = ["tiny"]`): a whole Stable
 Diffusion model, tiny and with random weights."""
 
-import hashlib
-
 import pytest
 import torch
 
 from minildm.data import captions_for
+from minildm.files import write_checksums
 from minildm.models import AutoencoderKL, ImageClassifier, UNet2DConditionModel
 from minildm.pipelines import StableDiffusionPipeline
 from minildm.schedulers import SAMPLERS
@@ -90,12 +89,6 @@ def weights(tmp_path, monkeypatch):
         folder / "mnist-examiner"
     )
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    digests = {
-        file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in files
-    }
-    (folder / "SHA256SUMS").write_text(
-        "".join(f"{digest}  {name}\n" for name, digest in digests.items())
-    )
+    write_checksums(folder, [file.relative_to(folder).as_posix() for file in files])
     monkeypatch.setattr("minildm.pipelines.checkpoints.WEIGHTS", folder)
     return folder

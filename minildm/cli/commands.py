@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
 
 from minildm.cli.errors import OneLineErrors, at_once
+from minildm.files import whole, write_json
 
 if TYPE_CHECKING:
     from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
@@ -211,8 +209,7 @@ def evaluate(
     result = evaluation.evaluate(pipeline, samples, seed, steps, guidance, guidance_start)
     print(result)
     if json_file is not None:
-        with whole(json_file) as file:
-            file.write((json.dumps({"model": model, **result.as_dict()}, indent=2) + "\n").encode())
+        write_json(json_file, {"model": model, **result.as_dict()})
 
 
 @app.command()
@@ -309,17 +306,3 @@ def check_file(file: Path, suffix: str) -> None:
     if file.is_dir():
         raise ValueError(f"expected a file to write, got the folder {file}")
     check_folder(file.parent)
-
-
-@contextmanager
-def whole(file: Path) -> Iterator[IO[bytes]]:
-    """A file that gets its name only when it is complete."""
-    unfinished = file.with_name(file.name + ".partial")
-    try:
-        with unfinished.open("wb") as stream:
-            yield stream
-        os.replace(unfinished, file)
-    except OSError as error:
-        raise ValueError(f"{file}: could not be written ({error.strerror or error})") from None
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -14,7 +14,6 @@ half-finished is used.
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import io
 import os
@@ -26,6 +25,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+
+from minildm.files import checked, read_checksums
 
 SOURCE_TREE = Path(__file__).resolve().parents[2]
 SHEET_FORMAT = {
@@ -236,7 +237,7 @@ def download(dataset: str) -> Path:
     mend = f"minildm data {dataset}"
     try:
         for name, md5 in files.items():
-            _checked(target / name, "md5", md5, mend)
+            checked(target / name, "md5", md5, mend)
         return target
     except (FileNotFoundError, ValueError):
         pass  # missing or damaged: bring all of it again
@@ -247,7 +248,7 @@ def download(dataset: str) -> Path:
         with tempfile.TemporaryDirectory(dir=_cache(), prefix="unfinished-") as unfinished:
             getattr(torchvision.datasets, class_name)(unfinished, download=True)
             for name, md5 in files.items():
-                _checked(Path(unfinished, folder, name), "md5", md5, mend)
+                checked(Path(unfinished, folder, name), "md5", md5, mend)
                 os.replace(Path(unfinished, folder, name), target / name)
     except (OSError, RuntimeError, EOFError, http.client.HTTPException) as error:
         cause = " ".join(str(error).split()) or type(error).__name__
@@ -298,17 +299,10 @@ def read_bundled(folder: Path, dataset: str, split: str) -> tuple[np.ndarray, np
     from PIL import Image
 
     mend = "git checkout -- data"
-    if not (folder / "SHA256SUMS").is_file():
-        raise FileNotFoundError(
-            f"{folder}/SHA256SUMS: expected a list of checksums, got none; mend it with: {mend}"
-        )
-    listed = (folder / "SHA256SUMS").read_text(errors="replace").split()
-    digests = dict(
-        zip(listed[1::2], listed[::2], strict=False)
-    )  # a name without a digest fails the check below
+    digests = read_checksums(folder, mend)
     names = f"{dataset}-{split}.{SHEET_FORMAT[dataset]}", f"{dataset}-{split}.txt"
     sheet, text = (
-        _checked(folder / name, "sha256", digests.get(name, "missing"), mend) for name in names
+        checked(folder / name, "sha256", digests.get(name, "missing"), mend) for name in names
     )
     lines = text.split()
     pixels = np.asarray(Image.open(io.BytesIO(sheet)))
@@ -331,7 +325,7 @@ def read_published(
         for name in files
         if name.startswith({"train": ("train", "data"), "test": ("t10k", "test")}[split])
     ]
-    contents = [_checked(Path(root, folder, name), "md5", files[name], mend) for name in names]
+    contents = [checked(Path(root, folder, name), "md5", files[name], mend) for name in names]
     if dataset == "cifar10":
         # unpickling is safe here: the checksum has just shown that these are the published bytes
         batches = [pickle.loads(content, encoding="bytes") for content in contents]
@@ -359,19 +353,3 @@ def _image_data(
 
 def _cache() -> Path:
     return Path.home() / ".cache" / "minildm"
-
-
-def _checked(path: Path, algorithm: str, expected: str, mend: str) -> bytes:
-    """The file's bytes, if they have the expected checksum."""
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: expected a file with {algorithm} {expected}, got none; mend it with: {mend}"
-        )
-    content = path.read_bytes()
-    got = hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
-    if got != expected:
-        raise ValueError(
-            f"{path}: truncated or altered, expected {algorithm} {expected}, got {got} ({len(content)} bytes); "
-            f"mend it with: {mend}"
-        )
-    return content

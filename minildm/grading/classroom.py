@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from minildm.configuration import read_json, write_json
+from minildm.files import read_json, whole, write_json
 from minildm.grading.assignment import Assignment, fingerprint
 from minildm.grading.feedback import feedback_page
 from minildm.grading.grade import Mark, Result, digest, grade
@@ -216,12 +216,10 @@ def write_table(
 ) -> None:
     """A CSV file, replaced as a whole. A spreadsheet reads names right in "utf-8-sig", which begins
     with a mark."""
-    beside = path.with_suffix(".part")
-    with beside.open("w", newline="", encoding=encoding) as file:
+    with whole(path, "w", newline="", encoding=encoding) as file:
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows([safe(value) for value in row] for row in rows)
-    beside.replace(path)
 
 
 def read_table(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:

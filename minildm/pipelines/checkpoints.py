@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 from collections.abc import Mapping
@@ -12,7 +11,8 @@ from typing import Any
 
 import torch
 
-from minildm.configuration import DIFFUSERS_VERSION, read_json, write_json
+from minildm.configuration import DIFFUSERS_VERSION
+from minildm.files import CHECKSUMS, checked, read_checksums, read_json, write_json
 from minildm.models.autoencoder import AutoencoderKL
 from minildm.models.unet import UNet2DConditionModel
 from minildm.schedulers import SAMPLERS
@@ -123,27 +123,25 @@ def shipped_models() -> list[str]:
 def shipped(name: str) -> Path:
     """The folder of a shipped checkpoint ("mnist", "mnist-examiner"), once its files have their
     checksums."""
-    in_source_tree = (WEIGHTS.parents[1] / "pyproject.toml").is_file()
-    mend = (
-        "git checkout -- minildm/weights"
-        if in_source_tree
-        else "pip install --force-reinstall --no-deps minildm"
-    )
+    mend = mending()
     files = {file: digest for file, digest in checksums().items() if file.startswith(f"{name}/")}
     if not files:
         raise FileNotFoundError(
             f"{WEIGHTS / name}: expected a shipped checkpoint, got none; mend it with: {mend}"
         )
-    for file, expected in files.items():
-        path = WEIGHTS / file
-        got = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
-        if got != expected:
-            raise ValueError(f"{path}: expected sha256 {expected}, got {got}; mend it with: {mend}")
+    for file, digest in files.items():
+        checked(WEIGHTS / file, "sha256", digest, mend)
     return WEIGHTS / name
 
 
 def checksums() -> dict[str, str]:
     """What SHA256SUMS lists: file, relative to it -> digest."""
-    file = WEIGHTS / "SHA256SUMS"
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    return {name.removeprefix("*"): digest for digest, name in (line.split() for line in lines)}
+    return read_checksums(WEIGHTS, mending()) if (WEIGHTS / CHECKSUMS).is_file() else {}
+
+
+def mending() -> str:
+    """The command that brings the shipped weights back."""
+    in_source_tree = (WEIGHTS.parents[1] / "pyproject.toml").is_file()
+    if in_source_tree:
+        return "git checkout -- minildm/weights"
+    return "pip install --force-reinstall --no-deps minildm"

@@ -12,7 +12,6 @@ import math
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from minildm.data.datasets import to_pixels
+from minildm.files import whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,10 +86,8 @@ def save_grid(
     from PIL import Image
 
     sheet = mosaic(images, ncols, gap).repeat(scale, axis=0).repeat(scale, axis=1)
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    Image.fromarray(sheet).save(partial, format="PNG")
-    os.replace(partial, path)
+    with whole(path) as file:
+        Image.fromarray(sheet).save(file, format="PNG")
 
 
 def image_grid(

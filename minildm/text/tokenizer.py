@@ -8,7 +8,6 @@ complete: every text has an encoding.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import reprlib
@@ -23,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minildm.configuration import read_json, write_text
+from minildm.files import read_json, write_json, write_text
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 # part of the piece that ends a word, so that "seven" and the "seven" of "seventy" differ
@@ -327,9 +326,7 @@ class CLIPTokenizer:
             "tokenizer_config": config,
         }
         for name, content in contents.items():
-            write_text(
-                folder / f"{name}.json", json.dumps(content, ensure_ascii=False, indent=2) + "\n"
-            )
+            write_json(folder / f"{name}.json", content, ensure_ascii=False)
         write_text(
             folder / "merges.txt", "\n".join(["#version: 0.2", *map(" ".join, self.merges)]) + "\n"
         )

@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from minildm.configuration import read_json, write_json, write_tensors
 from minildm.data.datasets import LOADERS
 from minildm.data.text_image import load_corpus
+from minildm.files import read_json, write_json, write_tensors
 from minildm.models.autoencoder import AutoencoderKL, with_scaling_factor
 from minildm.models.classifier import ImageClassifier, extract
 from minildm.models.unet import UNet2DConditionModel

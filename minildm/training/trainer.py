@@ -26,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from minildm.configuration import write_tensors
+from minildm.files import write_tensors
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

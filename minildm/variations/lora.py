@@ -20,7 +20,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from minildm.configuration import describe_mismatch, write_tensors
+from minildm.configuration import describe_mismatch
+from minildm.files import write_tensors
 from minildm.models.unet import UNet2DConditionModel
 from minildm.text.text_encoder import CLIPTextModel
 

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from minildm.configuration import write_tensors
+from minildm.files import write_tensors
 from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
 from minildm.schedulers import DDPMScheduler
 from minildm.text.text_encoder import CLIPTextModel

@@ -1,0 +1,144 @@
+"""Files that are written whole or not at all, and files that are checked before they are used: the
+one place of the package that does either. Chapter 11."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+CHECKSUMS = "SHA256SUMS"  # a folder's list of what its files are, as `sha256sum -c` reads it
+
+
+@contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """The path of a file to write, which takes the place of `path` when all has gone well.
+
+    Whatever goes wrong, what stood there before stays whole and no unfinished file is left behind.
+    What the system refuses (a full disk, a missing folder) is an OSError that names `path`.
+    """
+    path = Path(path)
+    unfinished = path.with_name(path.name + ".partial")
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    except OSError as error:
+        reason = error.strerror or error
+        kept = "; what it held before is whole" if path.exists() else ""
+        raise OSError(f"{path}: could not be written ({reason}){kept}") from error
+    finally:
+        if unfinished.exists():
+            unfinished.unlink()
+
+
+@contextmanager
+def whole(
+    path: str | os.PathLike,
+    mode: str = "wb",
+    encoding: str | None = None,
+    newline: str | None = None,
+) -> Iterator[IO[Any]]:
+    """`path`, open for writing, as `open(path, mode, …)`; see `replacing`."""
+    with replacing(path) as unfinished:
+        with open(unfinished, mode, encoding=encoding, newline=newline) as file:
+            yield file
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """UTF-8 with Unix's line ends, whole or not at all."""
+    with whole(path, "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+
+
+def write_json(
+    path: str | os.PathLike, content: Mapping[str, Any], ensure_ascii: bool = True
+) -> None:
+    """Write `content`, whole or not at all; `ensure_ascii` as for `json.dumps`."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=ensure_ascii) + "\n")
+
+
+def read_json(path: str | os.PathLike, what: str) -> dict[str, Any]:
+    """The JSON object in a file; `what` tells an error's reader what it should have been."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected {what}")
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: expected {what} as JSON, got: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected {what} as a JSON object, got {type(content).__name__}")
+    return content
+
+
+def write_tensors(
+    path: str | os.PathLike,
+    tensors: Mapping[str, Tensor],
+    metadata: dict[str, str] | None = None,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write a safetensors file, whole or not at all; `dtype` (float16, say) is that of the file."""
+    import safetensors.torch  # here, since what writes no tensors needs no torch
+
+    # channels-last tensors, too, are written in the order of their indices
+    plain = {name: x.detach().to("cpu", dtype).contiguous() for name, x in tensors.items()}
+    with replacing(path) as unfinished:
+        unfinished.touch()
+        mode = unfinished.stat().st_mode
+        try:
+            safetensors.torch.save_file(plain, unfinished, metadata)
+        except safetensors.SafetensorError as error:
+            raise OSError(str(error)) from error
+        # safetensors' own files are for their owner alone; ours are as the system has new ones
+        unfinished.chmod(mode)
+
+
+def checked(path: str | os.PathLike, algorithm: str, digest: str, mend: str) -> bytes:
+    """The file's bytes, if they have the digest; an error says which command mends it."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: expected {algorithm} {digest}, got none; mend it with: {mend}"
+        )
+    content = path.read_bytes()
+    got = hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
+    if got != digest:
+        raise ValueError(
+            f"{path}: truncated or altered, expected {algorithm} {digest}, "
+            f"got {got} ({len(content)} bytes); mend it with: {mend}"
+        )
+    return content
+
+
+def read_checksums(folder: str | os.PathLike, mend: str) -> dict[str, str]:
+    """What the folder's SHA256SUMS lists: file -> digest; `mend` as for `checked`."""
+    path = Path(folder) / CHECKSUMS
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: expected a list of checksums, got none; mend it with: {mend}"
+        )
+    digests = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        words = line.split(maxsplit=1)
+        if len(words) != 2 or len(words[0]) != 64:
+            raise ValueError(
+                f"{path}: expected lines of a sha256 and a file, got {line!r}; mend it with: {mend}"
+            )
+        digests[words[1].removeprefix("*")] = words[0]
+    return digests
+
+
+def write_checksums(folder: str | os.PathLike, names: Iterable[str]) -> None:
+    """List these files of the folder, with what they hold now, in its SHA256SUMS."""
+    folder = Path(folder)
+    digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    lines = [f"{digest}  {name}\n" for name, digest in digests.items()]
+    write_text(folder / CHECKSUMS, "".join(lines))

@@ -1,0 +1,209 @@
+"""Files: whole or not at all, and checked before they are used."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from minildm.files import (
+    checked,
+    read_checksums,
+    read_json,
+    replacing,
+    whole,
+    write_checksums,
+    write_json,
+    write_tensors,
+    write_text,
+)
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+def full(*_, **__):
+    raise FULL
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A file that holds something already, alone in its folder."""
+    path = tmp_path / "file"
+    path.write_text("old")
+    return path
+
+
+def is_as_before(file):
+    return file.read_text() == "old" and [path.name for path in file.parent.iterdir()] == ["file"]
+
+
+def test_the_new_content_takes_the_place_of_the_old_at_the_end_and_not_before(file):
+    with whole(file) as stream:
+        stream.write(b"new")
+        stream.flush()
+        assert file.read_text() == "old"
+    assert file.read_text() == "new" and len(list(file.parent.iterdir())) == 1
+
+
+@pytest.mark.parametrize("error", [ValueError("ours"), KeyboardInterrupt(), SystemExit(1)])
+def test_whatever_ends_the_writing_leaves_the_old_file_and_nothing_else(file, error):
+    with pytest.raises(type(error)) as raised:
+        with whole(file) as stream:
+            stream.write(b"half")
+            raise error
+    assert raised.value is error and is_as_before(file)
+
+
+WRITERS = {
+    "text": lambda path: write_text(path, "new"),
+    "json": lambda path: write_json(path, {"a": 1}),
+    "tensors": lambda path: write_tensors(path, {"a": torch.zeros(2)}),
+}
+
+
+@pytest.mark.parametrize("writer", ["text", "json", "tensors"])
+def test_a_full_disk_is_an_error_that_names_the_file_and_leaves_the_old_one(
+    file, monkeypatch, writer
+):
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError) as error:
+        WRITERS[writer](file)
+    expected = "could not be written (No space left on device); what it held before is whole"
+    assert str(error.value) == f"{file}: {expected}" and is_as_before(file)
+
+
+def test_of_a_file_that_was_not_there_nothing_is_said_to_be_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError) as error:
+        write_text(tmp_path / "new", "text")
+    assert str(error.value) == f"{tmp_path / 'new'}: could not be written (No space left on device)"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [FULL, SafetensorError("No space left on device")])
+def test_a_full_disk_in_the_middle_of_tensors_leaves_the_old_file(file, monkeypatch, error):
+    def half(tensors, path, metadata):
+        path.write_bytes(b"half of i")
+        raise error
+
+    monkeypatch.setattr("safetensors.torch.save_file", half)
+    with pytest.raises(OSError, match="file: could not be written .No space left.*is whole"):
+        write_tensors(file, {"a": torch.zeros(2)})
+    assert is_as_before(file)
+
+
+@pytest.mark.parametrize("writer", ["text", "tensors"])
+@pytest.mark.parametrize("parent", ["missing", "file"])
+def test_a_folder_that_is_none_is_named_with_the_file(file, writer, parent):
+    target = file.parent / parent / "new"
+    with pytest.raises(OSError) as error:
+        WRITERS[writer](target)
+    assert str(error.value).startswith(f"{target}: could not be written (")
+    assert is_as_before(file)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+@pytest.mark.parametrize("writer", ["text", "json", "tensors"])
+def test_a_new_file_may_be_read_by_whom_the_system_says(tmp_path, writer):
+    before = os.umask(0o022)
+    try:
+        WRITERS[writer](tmp_path / "new")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o644
+
+
+def test_text_has_the_same_bytes_on_every_system(tmp_path):
+    write_text(tmp_path / "a.txt", "né\nb\n")
+    assert (tmp_path / "a.txt").read_bytes() == b"n\xc3\xa9\nb\n"
+
+
+def test_json_comes_back_and_may_keep_its_letters(tmp_path):
+    write_json(tmp_path / "a.json", {"é": [1, None]})
+    assert (tmp_path / "a.json").read_bytes().isascii()
+    assert read_json(tmp_path / "a.json", "a test") == {"é": [1, None]}
+    write_json(tmp_path / "a.json", {"é": 1}, ensure_ascii=False)
+    assert (tmp_path / "a.json").read_text("utf-8") == '{\n  "é": 1\n}\n'
+
+
+def test_json_that_is_missing_or_broken_is_named_with_what_it_should_have_been(tmp_path):
+    path = tmp_path / "a.json"
+    with pytest.raises(FileNotFoundError, match="a.json: no such file; expected a test's record"):
+        read_json(path, "a test's record")
+    for content in ("{", "\x00", "[" * 100_000):
+        path.write_text(content)
+        with pytest.raises(ValueError, match="a.json: expected a test's record as JSON, got: "):
+            read_json(path, "a test's record")
+    path.write_text(json.dumps([1]))
+    with pytest.raises(ValueError, match="expected a test's record as a JSON object, got list"):
+        read_json(path, "a test's record")
+
+
+def test_channels_last_tensors_are_written_and_come_back(tmp_path):
+    tensor = torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
+    write_tensors(tmp_path / "a.safetensors", {"a": tensor})
+    assert torch.equal(load_file(tmp_path / "a.safetensors")["a"], tensor)
+
+
+def test_a_path_to_write_to_is_beside_the_file(file):
+    with replacing(file) as unfinished:
+        assert unfinished.parent == file.parent and unfinished != file
+        unfinished.write_text("new")
+    assert file.read_text() == "new"
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "md5"])
+def test_checked_gives_the_bytes_that_have_the_digest(file, algorithm):
+    assert checked(file, algorithm, hashlib.new(algorithm, b"old").hexdigest(), "make it") == b"old"
+
+
+def test_a_missing_or_altered_file_is_named_with_both_digests_and_the_command(file):
+    right, got = (hashlib.sha256(content).hexdigest() for content in (b"new", b"old"))
+    with pytest.raises(ValueError) as error:
+        checked(file, "sha256", right, "make it")
+    assert str(error.value) == (
+        f"{file}: truncated or altered, expected sha256 {right}, got {got} (3 bytes); "
+        "mend it with: make it"
+    )
+    file.unlink()
+    with pytest.raises(FileNotFoundError) as error:
+        checked(file, "sha256", right, "make it")
+    assert str(error.value) == (f"{file}: expected sha256 {right}, got none; mend it with: make it")
+
+
+def test_checksums_are_sha256sums(tmp_path):
+    (tmp_path / "folder").mkdir()
+    contents = {"a.txt": b"a", "folder/b c.txt": b"b"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    write_checksums(tmp_path, contents)
+    expected = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    assert read_checksums(tmp_path, "make it") == expected
+    if shutil.which("sha256sum"):
+        done = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=tmp_path, capture_output=True)
+        assert done.returncode == 0, done.stderr
+    binary = (tmp_path / "SHA256SUMS").read_text().replace("  ", " *")
+    (tmp_path / "SHA256SUMS").write_text(binary)  # as `sha256sum --binary` writes it
+    assert read_checksums(tmp_path, "make it") == expected
+
+
+@pytest.mark.parametrize("line", ["", "one two", f"{'0' * 64}", f"{'0' * 63}  file"])
+def test_a_damaged_list_of_checksums_is_refused_whole(tmp_path, line):
+    (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  file\n{line}\n{'0' * 64}  other\n")
+    with pytest.raises(ValueError, match="SHA256SUMS: expected lines .* mend it with: make it"):
+        read_checksums(tmp_path, "make it")
+    (tmp_path / "SHA256SUMS").unlink()
+    with pytest.raises(FileNotFoundError, match="SHA256SUMS: .* mend it with: make it"):
+        read_checksums(tmp_path, "make it")
+
+
+def test_files_needs_no_torch():
+    code = "import sys, minildm.files; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -9,10 +9,21 @@ import inspect
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any, ClassVar, NoReturn, Self, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    ClassVar,
+    Concatenate,
+    NoReturn,
+    ParamSpec,
+    Self,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import torch
 from safetensors import SafetensorError
@@ -34,6 +45,10 @@ LEGACY_NAMES: dict[str, str | None] = {
     r"(attentions\.\d+)\.value\.": r"\1.to_v.",
     r"(attentions\.\d+)\.proj_attn\.": r"\1.to_out.0.",
 }
+
+
+Configured = TypeVar("Configured", bound="ConfigMixin")
+Arguments = ParamSpec("Arguments")
 
 
 class Config(dict):
@@ -62,12 +77,31 @@ class Config(dict):
         return Config, (dict(self),)
 
 
-class ConfigMixin:
-    """Records the constructor's keyword arguments in `self.config` and keeps them in
-    `<folder>/<config_name>`.
+def register_to_config(
+    init: Callable[Concatenate[Configured, Arguments], None],
+) -> Callable[Concatenate[Configured, Arguments], None]:
+    """Written above the `__init__` of a ConfigMixin: before anything else it keeps the arguments,
+    defaults included, in `self.config`, where the body and every method find them."""
+    signature = inspect.signature(init)
 
-    A subclass writes an ordinary `__init__` with diffusers' argument names and defaults.
-    `unsupported` names the keys that diffusers' configuration has and ours does not implement ->
+    @functools.wraps(init)
+    def recorded_init(self: Configured, *args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+        # a parent's constructor, called from a child's, records nothing
+        if "config" not in self.__dict__:
+            bound = signature.bind(self, *args, **kwargs)
+            bound.apply_defaults()
+            values = {key: _frozen(value) for key, value in list(bound.arguments.items())[1:]}
+            self.config = Config(values)
+        init(self, *args, **kwargs)
+
+    return recorded_init
+
+
+class ConfigMixin:
+    """Keeps the constructor's keyword arguments, `self.config`, in `<folder>/<config_name>`.
+
+    A subclass writes `@register_to_config` above its `__init__`, whose arguments have diffusers'
+    names and defaults. `unsupported` names the keys that diffusers' configuration has and ours does not implement ->
     the value we accept, or a tuple of such values, or `...` for a key that may be anything since it
     changes nothing here.
     """
@@ -75,11 +109,6 @@ class ConfigMixin:
     config: Config
     config_name: ClassVar[str] = "config.json"
     unsupported: ClassVar[dict[str, Any]] = {}
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "__init__" in cls.__dict__:
-            cls.__init__ = _recording(cls.__init__)
 
     @classmethod
     def identity(cls) -> dict[str, Any]:
@@ -249,24 +278,6 @@ def describe_mismatch(expected: Mapping[str, Tensor], got: Mapping[str, Tensor])
         if tensor.shape != got[key].shape:
             return f"{key} of shape {tuple(got[key].shape)} instead of {tuple(tensor.shape)}"
     return ""
-
-
-def _recording(init):
-    """`init`, preceded by keeping its arguments, defaults included, in `self.config`."""
-    signature = inspect.signature(init)
-
-    @functools.wraps(init)
-    def recorded_init(self, *args: Any, **kwargs: Any) -> None:
-        if (
-            "config" not in self.__dict__
-        ):  # a parent's constructor, called from ours, records nothing
-            bound = signature.bind(self, *args, **kwargs)
-            bound.apply_defaults()
-            values = {key: _frozen(value) for key, value in list(bound.arguments.items())[1:]}
-            object.__setattr__(self, "config", Config(values))
-        init(self, *args, **kwargs)
-
-    return recorded_init
 
 
 def _frozen(value: Any) -> Any:

@@ -2,9 +2,11 @@
 
 import copy
 import errno
+import importlib
 import json
 import os
 import pickle
+import pkgutil
 
 import pytest
 import torch
@@ -12,7 +14,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from minildm.configuration import Config, ConfigMixin, ModelMixin, rename_legacy
+import minildm
+from minildm.configuration import (
+    Config,
+    ConfigMixin,
+    ModelMixin,
+    register_to_config,
+    rename_legacy,
+)
 
 
 class Scheduler(ConfigMixin):
@@ -23,6 +32,7 @@ class Scheduler(ConfigMixin):
         "note": ...,
     }
 
+    @register_to_config
     def __init__(
         self, steps: int = 10, betas: tuple[float, ...] = (0.1, 0.2), name: str | None = None
     ):
@@ -30,11 +40,13 @@ class Scheduler(ConfigMixin):
 
 
 class Child(Scheduler):
+    @register_to_config
     def __init__(self, steps: int = 20, extra: int = 1):
         super().__init__(steps=steps, name="parent")
 
 
 class Net(ModelMixin, nn.Module):
+    @register_to_config
     def __init__(self, width: int = 3):
         super().__init__()
         self.linear = nn.Linear(width, width)
@@ -56,6 +68,34 @@ def test_every_argument_is_recorded_with_its_default():
 def test_a_subclass_records_its_own_arguments_not_its_parents():
     child = Child(extra=7)
     assert child.config == {"steps": 20, "extra": 7} and child.steps == 20
+
+
+def test_the_configuration_is_there_before_the_constructors_first_line():
+    class Prepared(ModelMixin, nn.Module):
+        @register_to_config
+        def __init__(self, width: int = 3):
+            seen.append(self.config.width)
+
+    seen = []
+    Prepared(4)
+    assert seen == [4]
+
+
+def every_subclass(cls):
+    return {cls}.union(*map(every_subclass, cls.__subclasses__()))
+
+
+def test_every_constructor_of_the_package_says_that_its_arguments_are_the_configuration():
+    for module in pkgutil.walk_packages(minildm.__path__, "minildm."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    classes = [c for c in every_subclass(ConfigMixin) if c.__module__.startswith("minildm.")]
+    own = {c.__name__: vars(c)["__init__"] for c in classes if "__init__" in vars(c)}
+    assert {"DDIMScheduler", "UNet2DModel", "CLIPTextModel"} <= set(own)
+    recorded = {
+        name for name, init in own.items() if "register_to_config" in init.__code__.co_qualname
+    }
+    assert recorded == set(own)
 
 
 def test_wrong_arguments_are_refused_as_by_any_function():
@@ -178,6 +218,7 @@ def test_a_value_of_another_kind_is_named_with_its_file(tmp_path, key, value, ex
 
 def test_numbers_that_make_no_network_are_a_value_error_of_the_file(tmp_path):
     class Divided(ModelMixin, nn.Module):
+        @register_to_config
         def __init__(self, groups: int = 2, size: tuple[int, int] = (4, 4)):
             super().__init__()
             self.width = 4 // groups
@@ -243,6 +284,7 @@ def test_weights_are_as_readable_as_any_new_file(tmp_path):
 
 def test_channels_last_weights_are_saved_as_they_mean(tmp_path):
     class Conv(ModelMixin, nn.Module):
+        @register_to_config
         def __init__(self):
             super().__init__()
             self.conv = nn.Conv2d(3, 4, 3)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minildm.configuration import ModelMixin
+from minildm.configuration import ModelMixin, register_to_config
 from minildm.models.blocks import DownBlock2D, UNetMidBlock2D
 from minildm.models.resnet import ResnetBlock2D, Upsample2D
 
@@ -186,6 +186,7 @@ class AutoencoderKL(ModelMixin, nn.Module):
 
     unsupported = {"act_fn": ("silu", "swish")}
 
+    @register_to_config
     def __init__(
         self,
         in_channels: int = 3,

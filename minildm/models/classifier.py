@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from minildm.configuration import ModelMixin
+from minildm.configuration import ModelMixin, register_to_config
 
 
 class ConvBlock(nn.Sequential):
@@ -36,6 +36,7 @@ class ImageClassifier(ModelMixin, nn.Module):
     linear layers: images (B, in_channels, sample_size, sample_size) in [-1, 1] -> (B, num_classes).
     """
 
+    @register_to_config
     def __init__(
         self,
         sample_size: int = 28,

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minildm.configuration import ModelMixin
+from minildm.configuration import ModelMixin, register_to_config
 from minildm.models.attention import Attention, FeedForward
 from minildm.models.embeddings import TimestepEmbedding, Timesteps
 
@@ -163,6 +163,7 @@ class DiTTransformer2DModel(ModelMixin, nn.Module):
         "upcast_attention": ...,  # about overflow in float16 only
     }
 
+    @register_to_config
     def __init__(
         self,
         num_attention_heads: int = 16,

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minildm.configuration import Config, ModelMixin
+from minildm.configuration import Config, ModelMixin, register_to_config
 from minildm.models.attention import Attention
 from minildm.models.blocks import (
     AttnDownBlock2D,
@@ -195,6 +195,7 @@ class UNet2DModel(_UNet):
         "num_train_timesteps": ...,  # only a learned time embedding would use it
     }
 
+    @register_to_config
     def __init__(
         self,
         sample_size: int | tuple[int, int] | None = None,
@@ -285,6 +286,7 @@ class UNet2DConditionModel(_UNet):
         "addition_embed_type_num_heads": ...,  # means something only with an addition_embed_type
     }
 
+    @register_to_config
     def __init__(
         self,
         sample_size: int | tuple[int, int] | None = None,

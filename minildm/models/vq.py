@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minildm.configuration import ModelMixin
+from minildm.configuration import ModelMixin, register_to_config
 from minildm.models.autoencoder import Decoder, Encoder, check_block_types
 
 
@@ -61,6 +61,7 @@ class VQModel(ModelMixin, nn.Module):
         "force_upcast": (False,),
     }
 
+    @register_to_config
     def __init__(
         self,
         in_channels: int = 3,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from minildm.configuration import register_to_config
 from minildm.schedulers.base import Scheduler, fresh_noise
 
 
@@ -28,6 +29,7 @@ class DDIMScheduler(Scheduler):
         "sample_max_value": ...,
     }
 
+    @register_to_config
     def __init__(
         self,
         num_train_timesteps: int = 1000,

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from minildm.configuration import register_to_config
 from minildm.schedulers.base import check_output, to_epsilon, to_x0
 from minildm.schedulers.sigmas import SigmaScheduler
 
@@ -57,6 +58,7 @@ class DPMSolverMultistepScheduler(SigmaScheduler):
         "time_shift_type": "exponential",
     }
 
+    @register_to_config
     def __init__(
         self,
         num_train_timesteps: int = 1000,

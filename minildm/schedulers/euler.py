@@ -6,6 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from minildm.configuration import register_to_config
 from minildm.schedulers.base import check_output
 from minildm.schedulers.sigmas import SigmaScheduler
 
@@ -26,6 +27,7 @@ class EulerDiscreteScheduler(SigmaScheduler):
         "timestep_type": "discrete",
     }
 
+    @register_to_config
     def __init__(
         self,
         num_train_timesteps: int = 1000,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from minildm.configuration import register_to_config
 from minildm.schedulers.base import check_output, fresh_noise
 from minildm.schedulers.euler import euler_step
 from minildm.schedulers.sigmas import SigmaScheduler
@@ -25,6 +26,7 @@ class EulerAncestralDiscreteScheduler(SigmaScheduler):
     """DDPM's random walk, on the scale where Euler's method works ("Euler a"): it never settles,
     however many steps."""
 
+    @register_to_config
     def __init__(
         self,
         num_train_timesteps: int = 1000,

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from minildm.configuration import register_to_config
 from minildm.schedulers.base import check_noise, check_output
 from minildm.schedulers.sigmas import SigmaScheduler
 
@@ -35,6 +36,7 @@ class FlowMatchEulerDiscreteScheduler(SigmaScheduler):
     }
     init_noise_sigma = 1.0
 
+    @register_to_config
     def __init__(self, num_train_timesteps: int = 1000, shift: float = 1.0):
         if num_train_timesteps < 1 or not shift > 0:
             raise ValueError(

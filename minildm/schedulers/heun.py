@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from minildm.configuration import register_to_config
 from minildm.schedulers.base import check_output
 from minildm.schedulers.euler import euler_step
 from minildm.schedulers.sigmas import SigmaScheduler
@@ -24,6 +25,7 @@ class HeunDiscreteScheduler(SigmaScheduler):
     order = 2
     unsupported = {"use_beta_sigmas": (False, None)}
 
+    @register_to_config
     def __init__(
         self,
         num_train_timesteps: int = 1000,

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from minildm.configuration import register_to_config
 from minildm.schedulers.base import Scheduler, fresh_noise
 
 SIGMA_DATA = 0.5
@@ -38,6 +39,7 @@ class LCMScheduler(Scheduler):
         "sample_max_value": ...,
     }
 
+    @register_to_config
     def __init__(
         self,
         num_train_timesteps: int = 1000,

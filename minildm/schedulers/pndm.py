@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from minildm.configuration import register_to_config
 from minildm.schedulers.base import Scheduler, to_epsilon
 
 # Adams-Bashforth: how much of the newest ε, the one before, ... ; Liu et al. 2022, eq. 12 and its
@@ -38,6 +39,7 @@ class PNDMScheduler(Scheduler):
 
     prediction_types = ("epsilon", "v_prediction")
 
+    @register_to_config
     def __init__(
         self,
         num_train_timesteps: int = 1000,

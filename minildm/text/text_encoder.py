@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minildm.configuration import ModelMixin
+from minildm.configuration import ModelMixin, register_to_config
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -119,6 +119,7 @@ class CLIPTextModel(ModelMixin, nn.Module):
         "transformers_version": ...,
     }
 
+    @register_to_config
     def __init__(
         self,
         vocab_size: int = 49408,

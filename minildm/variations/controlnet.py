@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minildm.configuration import Config
+from minildm.configuration import Config, register_to_config
 from minildm.models.unet import UNet2DConditionModel, _UNet, check_context, layer_options
 from minildm.schedulers import Scheduler
 
@@ -57,6 +57,7 @@ class ControlNetModel(_UNet):
         "controlnet_conditioning_channel_order": "rgb"
     }
 
+    @register_to_config
     def __init__(
         self,
         in_channels: int = 4,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as spectrally_normalised
 from tqdm.auto import tqdm
 
-from minildm.configuration import ModelMixin
+from minildm.configuration import ModelMixin, register_to_config
 from minildm.models.resnet import ResnetBlock2D
 from minildm.training.losses import discriminator_loss, generator_loss
 from minildm.training.objectives import check_range
@@ -35,6 +35,7 @@ class Generator(ModelMixin, nn.Module):
     coarse; the coarsest is sample_size / 2^blocks wide.
     """
 
+    @register_to_config
     def __init__(
         self,
         sample_size: int = 32,
@@ -98,6 +99,7 @@ class Discriminator(ModelMixin, nn.Module):
     The features φ answer both: w·φ + e_y·φ, the projection of Miyato & Koyama 2018, eq. 5.
     """
 
+    @register_to_config
     def __init__(
         self,
         sample_size: int = 32,

@@ -27,7 +27,13 @@ from torch import Tensor
 
 from minildm import StableDiffusionPipeline, cifar10
 from minildm.data import ImageData, from_pixels, to_pixels
-from minildm.evaluation import balanced_prompts, balanced_subset, draw_bells, sample_as_saved, score
+from minildm.evaluation import (
+    balanced_prompts,
+    balanced_subset,
+    sample_as_saved,
+    sample_gaussians,
+    score,
+)
 from minildm.files import write_json
 from minildm.models import ImageClassifier, extract
 from minildm.pipelines import shipped
@@ -117,11 +123,11 @@ class Bench:
             means = [self.train.images[self.train.labels == label].mean(0) for label in range(10)]
             return torch.stack(means)[labels], labels
         if name == "pixel bell":
-            return draw_bells(self.train.images, self.train.labels, labels, self.generator()).clamp(
-                -1, 1
-            ), labels
+            return sample_gaussians(
+                self.train.images, self.train.labels, labels, self.generator()
+            ).clamp(-1, 1), labels
         return self.decode(
-            draw_bells(self.latents(), self.train.labels, labels, self.generator())
+            sample_gaussians(self.latents(), self.train.labels, labels, self.generator())
         ), labels
 
     def draw(self, samples: int, guidance: float, steps: int) -> tuple[Tensor, Tensor, float]:

@@ -36,7 +36,7 @@ from minildm.files import write_json
 from minildm.models import ImageClassifier
 from minildm.pipelines import shipped
 from minildm.training import DenoiserTask, Stage, denoiser_batches, encode_dataset, hardware
-from minildm.variations import NOTHING, ClassContext, PooledContext, class_rows, draw_with
+from minildm.variations import NOTHING, ClassContext, PooledContext, class_rows, sample_with_context
 
 SETTINGS = {
     "variants": ["class", "pooled text", "every word"],
@@ -150,7 +150,9 @@ class Bench:
         )
         numbers, nothing = self.numbers(variant, write(asked)), self.numbers(variant, [""])[0]
         options = (self.settings["guidance_scale"], self.settings["num_inference_steps"])
-        pictures = draw_with(self.pipeline, unet, reader, numbers, nothing, noise, *options)
+        pictures = sample_with_context(
+            self.pipeline, unet, reader, numbers, nothing, noise, *options
+        )
         scores = asdict(score_scenes(self.examiner, pictures, asked))
         return {name: round(value, 4) for name, value in scores.items() if value is not None}
 

@@ -24,7 +24,13 @@ from torch import Tensor
 
 from minildm import StableDiffusionPipeline, mnist
 from minildm.data import crop, from_pixels, pad, to_pixels
-from minildm.evaluation import balanced_prompts, balanced_subset, draw_bells, mode_coverage, score
+from minildm.evaluation import (
+    balanced_prompts,
+    balanced_subset,
+    mode_coverage,
+    sample_gaussians,
+    score,
+)
 from minildm.files import write_json
 from minildm.models import ImageClassifier, extract
 from minildm.pipelines import shipped
@@ -192,7 +198,7 @@ def diffusion(judge: Judge, folder: Path, seed: int) -> list[dict]:
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
             return pipeline.vae.decode(
-                draw_bells(mean, judge.labels[: len(mean)], asked[:count], generator)
+                sample_gaussians(mean, judge.labels[: len(mean)], asked[:count], generator)
             )
 
     mean, _ = encode_dataset(pipeline.vae, judge.images[:20_000], progress=False)

@@ -35,9 +35,9 @@ from minildm.evaluation import (
     Pixels,
     VelocityTask,
     cost,
-    draw_labels,
     frechet_distance,
     label_batches,
+    sample_by_label,
 )
 from minildm.files import write_json
 from minildm.models import ImageClassifier, extract
@@ -158,7 +158,7 @@ def measure(
     asked = torch.arange(count) % 10
     sampler = DPMSolverMultistepScheduler(**SETTINGS["scheduler"], timestep_spacing="trailing")
     start = time.process_time()
-    z = draw_labels(unet, sampler, noise, asked, SETTINGS["num_inference_steps"])
+    z = sample_by_label(unet, sampler, noise, asked, SETTINGS["num_inference_steps"])
     with torch.no_grad():
         pictures = space.decode(z / factor)
     sampling = time.process_time() - start

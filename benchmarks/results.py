@@ -36,8 +36,8 @@ from minildm.evaluation import (
     Pixels,
     balanced_prompts,
     balanced_subset,
-    draw_bells,
     sample_as_saved,
+    sample_gaussians,
     score,
 )
 from minildm.files import write_json
@@ -252,7 +252,7 @@ def vae_bells(data: Data, seed: int) -> Trained:
     @torch.no_grad()
     def draw():
         generator, start = torch.Generator().manual_seed(0), time.process_time()
-        z = draw_bells(mean.flatten(1), data.corpus.labels, data.asked, generator).unflatten(
+        z = sample_gaussians(mean.flatten(1), data.corpus.labels, data.asked, generator).unflatten(
             1, mean.shape[1:]
         )
         pictures = vae.decode(z)

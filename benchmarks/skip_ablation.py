@@ -23,13 +23,13 @@ from minildm import DDPMScheduler, DPMSolverMultistepScheduler, UNet2DModel, mni
 from minildm.evaluation import (
     VelocityTask,
     cut_skips,
-    draw,
     enlarge,
     error_by_timestep,
     forget_time,
     frechet_distance,
     pixel_batches,
     pool_instead,
+    sample_trajectory,
     shrink,
 )
 from minildm.files import write_json
@@ -99,7 +99,9 @@ def measure(
     noise = torch.randn(
         SETTINGS["samples"], 1, 16, 16, generator=torch.Generator().manual_seed(seed)
     )
-    pictures = draw(unet, sampler, noise, SETTINGS["num_inference_steps"])[0][-1].clamp(-1, 1)
+    pictures = sample_trajectory(unet, sampler, noise, SETTINGS["num_inference_steps"])[0][
+        -1
+    ].clamp(-1, 1)
     features, classes = extract(examiner, enlarge(pictures))
     confidence = examiner.classify(features.relu()).softmax(1).amax(1)
     shown = ((pictures[: SETTINGS["shown"]] + 1) * 127.5).round().byte()

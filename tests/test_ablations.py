@@ -9,12 +9,12 @@ from minildm import DDIMScheduler, DDPMScheduler, UNet2DModel, mnist
 from minildm.evaluation import (
     VelocityTask,
     cut_skips,
-    draw,
     enlarge,
     error_by_timestep,
     forget_time,
     pixel_batches,
     pool_instead,
+    sample_trajectory,
     shrink,
 )
 from minildm.testing import randomise_
@@ -91,7 +91,7 @@ def test_a_batch_depends_on_seed_and_step_alone():
 
 def test_drawing_with_the_true_velocity_arrives_at_the_picture():
     x0, scheduler = picture().clamp(-1, 1), DDIMScheduler(**COSINE, timestep_spacing="trailing")
-    xts, x0s = draw(Informer(x0, scheduler), scheduler, picture(), 5)
+    xts, x0s = sample_trajectory(Informer(x0, scheduler), scheduler, picture(), 5)
     assert xts.shape == x0s.shape == (6, *x0.shape)
     torch.testing.assert_close(xts[0], picture())
     torch.testing.assert_close(xts[-1], x0, atol=1e-4, rtol=0)

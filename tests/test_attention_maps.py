@@ -35,7 +35,7 @@ def test_a_layers_output_follows_from_its_map_the_values_and_nothing_else(pipeli
 
             block.attn2.register_forward_hook(hook)
     with AttentionMaps(pipeline) as maps:
-        draw(pipeline)
+        draw(pipeline, predict=maps.predict)
     assert set(maps.layers) == set(seen) and seen
     for name, steps in seen.items():
         layer = pipeline.unet.get_submodule(name).attn2
@@ -50,7 +50,7 @@ def test_the_mean_over_heads_is_that_of_the_softmax_written_out():
     seen = []
     block.attn2.register_forward_hook(lambda layer, inputs, output: seen.append(inputs))
     with AttentionMaps(made) as maps:
-        draw(made, num_inference_steps=1)
+        draw(made, predict=maps.predict, num_inference_steps=1)
     x, context = (part[2:].double() for part in seen[0])
     q, k = x @ block.attn2.to_q.weight.double().T, context @ block.attn2.to_k.weight.double().T
     width = q.shape[-1] // 2
@@ -67,9 +67,9 @@ def test_with_guidance_they_are_the_prompts_maps_and_not_those_of_the_negative_p
     """At the first step both calls stand at the same noise, so the prompt's maps are the same with
     and without it."""
     with AttentionMaps(pipeline) as guided:
-        draw(pipeline, negative_prompt="the digit 1")
+        draw(pipeline, predict=guided.predict, negative_prompt="the digit 1")
     with AttentionMaps(pipeline) as plain:
-        draw(pipeline, guidance_scale=1.0)
+        draw(pipeline, predict=plain.predict, guidance_scale=1.0)
     for name, kept in plain.layers.items():
         torch.testing.assert_close(guided.layers[name][0], kept[0], rtol=1e-4, atol=1e-6)
     assert guided.timesteps == plain.timesteps == [int(t) for t in pipeline.scheduler.timesteps]
@@ -77,7 +77,7 @@ def test_with_guidance_they_are_the_prompts_maps_and_not_those_of_the_negative_p
 
 def test_what_each_place_gives_to_all_tokens_adds_up_to_one_at_any_size(pipeline):
     with AttentionMaps(pipeline) as maps:
-        draw(pipeline)
+        draw(pipeline, predict=maps.predict)
     heat = maps.heat()
     length = pipeline.tokenizer.model_max_length
     assert heat.shape == (3, 2, length, 32, 32)
@@ -87,7 +87,7 @@ def test_what_each_place_gives_to_all_tokens_adds_up_to_one_at_any_size(pipeline
 
 def test_a_map_of_the_pictures_own_size_is_the_plain_mean_of_layers_of_that_size(pipeline):
     with AttentionMaps(pipeline) as maps:
-        draw(pipeline)
+        draw(pipeline, predict=maps.predict)
     assert {tuple(kept.shape[-2:]) for kept in maps.layers.values()} == {(8, 8), (4, 4)}
     kept = {name: kept for name, kept in maps.layers.items() if kept.shape[-1] == 8}
     maps.layers = kept
@@ -96,7 +96,7 @@ def test_a_map_of_the_pictures_own_size_is_the_plain_mean_of_layers_of_that_size
 
 def test_latents_that_are_not_square_keep_their_shape(pipeline):
     with AttentionMaps(pipeline) as maps:
-        draw(pipeline, height=24, width=40)
+        draw(pipeline, predict=maps.predict, height=24, width=40)
     assert maps.heat().shape[-2:] == (24, 40)
     assert {tuple(kept.shape[-2:]) for kept in maps.layers.values()} == {(6, 10), (3, 5)}
 
@@ -104,11 +104,11 @@ def test_latents_that_are_not_square_keep_their_shape(pipeline):
 def test_afterwards_the_pipeline_is_as_it_was(pipeline):
     before = draw(pipeline)
     with AttentionMaps(pipeline) as maps:
-        during = draw(pipeline)
+        during = draw(pipeline, predict=maps.predict)
     torch.testing.assert_close(during, before, rtol=0, atol=0)
     steps = len(maps.timesteps)
     draw(pipeline)
-    assert len(maps.timesteps) == steps and "predict" not in vars(pipeline)
+    assert len(maps.timesteps) == steps
     assert not any(module._forward_hooks for module in pipeline.unet.modules())
 
 
@@ -116,13 +116,16 @@ def test_several_batches_and_no_pictures_at_all_are_refused(pipeline):
     with pytest.raises(
         ValueError, match="expected one batch of pictures, got another after 3 steps"
     ):
-        with AttentionMaps(pipeline):
-            draw(pipeline, batch_size=1)
-    assert "predict" not in vars(pipeline)
+        with AttentionMaps(pipeline) as maps:
+            draw(pipeline, predict=maps.predict, batch_size=1)
     with AttentionMaps(pipeline) as maps:
         pass
     with pytest.raises(ValueError, match="expected a pipeline call inside"):
         maps.heat()
+    with pytest.raises(ValueError, match="with predict=maps.predict, got one without"):
+        with AttentionMaps(pipeline):
+            draw(pipeline)
+    assert not any(module._forward_hooks for module in pipeline.unet.modules())
 
 
 def test_words_stand_where_their_tokens_do(pipeline):

@@ -10,9 +10,9 @@ from minildm.evaluation import (
     BlockPCA,
     Pixels,
     VelocityTask,
-    draw_bells,
-    draw_labels,
     label_batches,
+    sample_by_label,
+    sample_gaussians,
 )
 from minildm.training import encode_dataset
 
@@ -116,13 +116,13 @@ class Ideal(torch.nn.Module):
 def test_what_is_drawn_has_mean_and_variance_of_the_class_asked_for():
     scheduler = DDIMScheduler(**SCHEDULE, clip_sample=False, timestep_spacing="trailing")
     noise, labels = torch.randn(4, 1, 40, 40), torch.tensor([0, 3, 0, 3])
-    drawn = draw_labels(
+    drawn = sample_by_label(
         Ideal(scheduler), scheduler, noise, labels, num_inference_steps=100, batch_size=3
     )
     assert ((drawn.mean((1, 2, 3)) - labels).abs() < 0.1).all()
     assert ((drawn.var((1, 2, 3)) - 0.25).abs() < 0.03).all()
     with pytest.raises(ValueError, match="expected a label for each of 4 latents, got 2"):
-        draw_labels(Ideal(scheduler), scheduler, noise, labels[:2], 2)
+        sample_by_label(Ideal(scheduler), scheduler, noise, labels[:2], 2)
 
 
 def test_the_loss_is_the_squared_error_of_the_velocity():
@@ -146,7 +146,7 @@ def test_the_bells_have_each_label_s_mean_and_covariance():
         torch.randn(300, 6, generator=generator) @ torch.randn(6, 6, generator=generator)
     ).view(300, 3, 1, 2)
     labels = torch.arange(300) % 10
-    drawn = draw_bells(latents, labels, torch.full((20_000,), 4), generator)
+    drawn = sample_gaussians(latents, labels, torch.full((20_000,), 4), generator)
     own, drawn = latents[labels == 4].flatten(1), drawn.flatten(1)
     scale = float(own.T.cov().abs().max())
     torch.testing.assert_close(drawn.mean(0), own.mean(0), rtol=0, atol=0.05 * scale**0.5)
@@ -159,7 +159,7 @@ def test_each_bell_is_of_the_label_asked_for_and_needs_two_latents():
         torch.tensor([0, 0, 1, 1, 2]),
     )
     asked = torch.tensor([1, 0, 1, 0])
-    drawn = draw_bells(latents, labels, asked, torch.Generator().manual_seed(0))
+    drawn = sample_gaussians(latents, labels, asked, torch.Generator().manual_seed(0))
     assert ((drawn[:, 0] > 5) == (asked == 1)).all()
     with pytest.raises(ValueError, match="two latents of label 2, got 1"):
-        draw_bells(latents, labels, torch.tensor([2]), torch.Generator())
+        sample_gaussians(latents, labels, torch.tensor([2]), torch.Generator())

@@ -13,11 +13,11 @@ from minildm.variations import (
     CLASSES,
     BesideTask,
     ImageContext,
-    draw_beside,
-    draw_with_map,
     encode_maps,
     image_features,
     psnr,
+    sample_concatenated,
+    sample_with_map,
     widen_conv_in,
 )
 
@@ -161,7 +161,7 @@ def test_a_network_that_takes_the_condition_for_the_picture_draws_the_condition(
     options = {"clip_sample": False} if sampler is DDIMScheduler else {}
     scheduler = sampler(**V_PREDICTION, timestep_spacing="trailing", **options)
     condition = torch.rand(2, 1, 8, 8) * 2 - 1
-    drawn = draw_beside(
+    drawn = sample_concatenated(
         Knowing(scheduler.alphas_cumprod), scheduler, torch.randn(2, 1, 8, 8), condition, 10
     )
     torch.testing.assert_close(drawn, condition, atol=2e-3, rtol=0)
@@ -179,7 +179,7 @@ def test_before_it_has_learnt_a_widened_network_draws_what_the_pipeline_draws(sc
     condition = torch.randn(2, 5, *noise.shape[2:])
     with torch.no_grad():
         wide = widen_conv_in(made.unet, 5)
-        drawn = draw_with_map(
+        drawn = sample_with_map(
             made, wide, noise, condition, context, nothing, 2.0, scale, num_inference_steps=3
         )
     expected = made(
@@ -201,10 +201,10 @@ def test_each_guidance_scales_the_difference_that_its_condition_makes():
     seen = []
     original, made.scheduler.step = (
         made.scheduler.step,
-        lambda v, t, x: seen.append((v, t, x)) or original(v, t, x),
+        lambda v, t, x, generator: seen.append((v, t, x)) or original(v, t, x),
     )
     with torch.no_grad():
-        draw_with_map(
+        sample_with_map(
             made, wide, noise, condition, context, nothing, 1.5, 4.0, num_inference_steps=1
         )
         ((v, t, x),) = seen

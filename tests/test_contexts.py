@@ -7,7 +7,14 @@ from tiny import tiny_pipeline
 from minildm.data import GROUNDS, parse, sample_attributes
 from minildm.models import Attention
 from minildm.testing import randomise_
-from minildm.variations import NOTHING, THINGS, ClassContext, PooledContext, class_rows, draw_with
+from minildm.variations import (
+    NOTHING,
+    THINGS,
+    ClassContext,
+    PooledContext,
+    class_rows,
+    sample_with_context,
+)
 
 ONE, TWO = (
     "a small red three on the left on a white background",
@@ -66,7 +73,7 @@ def test_with_every_word_it_draws_what_the_pipeline_draws(scale):
         prompts, latents=noise, guidance_scale=scale, num_inference_steps=3, progress=False
     )
     asked, nothing = made.tokenizer(prompts), made.tokenizer("")[0]
-    got = draw_with(
+    got = sample_with_context(
         made, made.unet, made.text_encoder, asked, nothing, noise, scale, num_inference_steps=3
     )
     torch.testing.assert_close(got, expected)

@@ -4,7 +4,7 @@ import diffusers
 import pytest
 import torch
 
-from minildm.evaluation import VelocityTask, draw_labels
+from minildm.evaluation import VelocityTask, sample_by_label
 from minildm.models import DiTTransformer2DModel, get_2d_sincos_pos_embed
 from minildm.schedulers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from minildm.testing import assert_parity, randomise_
@@ -121,7 +121,7 @@ def test_it_takes_flow_matching_and_its_sampler(inputs):
         loss, (noise - inputs[0]).square().mean()
     )  # as long as it says nothing
     torch.testing.assert_close(
-        draw_labels(model, scheduler, noise, inputs[2], 4), noise
+        sample_by_label(model, scheduler, noise, inputs[2], 4), noise
     )  # and stays where it is
 
 

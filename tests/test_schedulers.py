@@ -325,7 +325,7 @@ def test_x0_of_the_true_output_for_noised_x0_is_x0_all_along_the_way(name):
     )
     for t in scheduler.timesteps[[0, 3, -1]]:
         xt, output = (
-            scheduler.noised(x0, noise, t),
+            scheduler.add_noise_at(x0, noise, t),
             noise - x0 if isinstance(scheduler, Flow) else noise,
         )
         torch.testing.assert_close(scheduler.predict_x0(output, t, xt), x0, rtol=0, atol=1e-4)

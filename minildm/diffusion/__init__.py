@@ -1,6 +1,15 @@
-"""The mathematics of diffusion: noise schedules, and denoisers that are known in closed form."""
+"""The mathematics of diffusion: noise schedules, denoisers that are known in closed form, guidance
+and the sampling loop."""
 
+from minildm.diffusion.guidance import guide, predict_guided
 from minildm.diffusion.ideal import Denoiser, GaussianDenoiser, IdealDenoiser, KnowsItsNoise
+from minildm.diffusion.sampling import (
+    Callback,
+    Constrain,
+    Predict,
+    SamplingScheduler,
+    sample,
+)
 from minildm.diffusion.schedules import (
     BETA_SCHEDULES,
     alphas_cumprod,
@@ -15,16 +24,23 @@ from minildm.diffusion.schedules import (
 
 __all__ = [
     "BETA_SCHEDULES",
+    "Callback",
+    "Constrain",
     "Denoiser",
     "GaussianDenoiser",
     "IdealDenoiser",
     "KnowsItsNoise",
+    "Predict",
+    "SamplingScheduler",
     "alphas_cumprod",
     "cosine_betas",
+    "guide",
     "linear_betas",
     "log_snr",
     "make_betas",
+    "predict_guided",
     "rescale_zero_terminal_snr",
+    "sample",
     "shift_resolution",
     "snr",
 ]

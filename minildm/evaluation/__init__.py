@@ -3,15 +3,21 @@
 from minildm.evaluation.ablations import (
     VelocityTask,
     cut_skips,
-    draw,
     enlarge,
     error_by_timestep,
     forget_time,
     pixel_batches,
     pool_instead,
+    sample_trajectory,
     shrink,
 )
-from minildm.evaluation.baselines import BlockPCA, Pixels, draw_bells, draw_labels, label_batches
+from minildm.evaluation.baselines import (
+    BlockPCA,
+    Pixels,
+    label_batches,
+    sample_by_label,
+    sample_gaussians,
+)
 from minildm.evaluation.costs import Call, Cost, cost, peak_memory
 from minildm.evaluation.diagnostics import (
     Denoising,
@@ -120,9 +126,6 @@ __all__ = [
     "cost",
     "cut_skips",
     "denoise_once",
-    "draw",
-    "draw_bells",
-    "draw_labels",
     "encode",
     "enlarge",
     "error_by_timestep",
@@ -147,6 +150,9 @@ __all__ = [
     "read_scenes",
     "rebuilt",
     "sample_as_saved",
+    "sample_by_label",
+    "sample_gaussians",
+    "sample_trajectory",
     "scene_prompts",
     "score",
     "score_scenes",

@@ -2,7 +2,7 @@
 from (Ho et al. 2020; Ronneberger et al. 2015). Chapter 04.
 
 The digits are 16 x 16 here: a network that draws them is trained in a minute, and ten of them in
-    ten.
+ten.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from minildm.diffusion.sampling import sample
 from minildm.models.resnet import Downsample2D
 from minildm.models.unet import UNet2DModel
-from minildm.schedulers import DDPMScheduler
+from minildm.schedulers import DDPMScheduler, Scheduler
 from minildm.training.trainer import Batch, batch_indices, spread_timesteps, step_generator
 
 BORDER = 2  # pixels of a 28 x 28 digit's rim that are always nearly black
@@ -77,24 +78,25 @@ def pixel_batches(
 # Drawing and measuring
 
 
-@torch.no_grad()
-def draw(
-    unet: UNet2DModel, scheduler, noise: Tensor, num_inference_steps: int
+def sample_trajectory(
+    unet: nn.Module, scheduler: Scheduler, noise: Tensor, num_inference_steps: int
 ) -> tuple[Tensor, Tensor]:
     """Every x_t on the way from `noise` (N, C, H, W) to a picture, and the x_0 that the network
     expects at each.
 
-    Returns xts and x0s, both (num_inference_steps + 1, N, C, H, W); the last of either is the
-    picture.
+    Returns xts and x0s, both (S + 1, N, C, H, W) for the S timesteps that the scheduler visits; the
+    last of either is the picture.
     """
-    scheduler.set_timesteps(num_inference_steps)
-    x, xts, x0s = noise.contiguous(memory_format=torch.channels_last), [], []
-    for t in scheduler.timesteps:
-        prediction = unet(x, t)
-        xts.append(x)
-        x0s.append(scheduler.predict_x0(prediction, t, x))
-        x = scheduler.step(prediction, t, x)
-    return torch.stack([*xts, x]), torch.stack([*x0s, x])
+    xts: list[Tensor] = []
+    x0s: list[Tensor] = []
+
+    def keep(step: int, timestep: Tensor, xt: Tensor, x0: Tensor) -> None:
+        xts.append(xt)
+        x0s.append(x0)
+
+    noise = noise.contiguous(memory_format=torch.channels_last)
+    picture = sample(unet, scheduler, noise, num_inference_steps, callback=keep)
+    return torch.stack([*xts, picture]), torch.stack([*x0s, picture])
 
 
 @torch.no_grad()

@@ -1,20 +1,21 @@
 """Diffusion in a space of one's choice, pixels or latents of any size, told which class to draw
 (Rombach et al. 2022). Chapter 07.
 
-A picture is the latent of an autoencoder that does nothing, so one task (`pixels.VelocityTask`),
+A picture is the latent of an autoencoder that does nothing, so one task (`VelocityTask`),
 one sampler and one set of batches serve both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from minildm.diffusion.sampling import sample
 from minildm.models.autoencoder import DiagonalGaussianDistribution
-from minildm.models.unet import UNet2DModel
 from minildm.schedulers import Scheduler
 from minildm.training.trainer import Batch, batch_indices, spread_timesteps, step_generator
 
@@ -103,9 +104,8 @@ def label_batches(
     return batch
 
 
-@torch.no_grad()
-def draw_labels(
-    unet: UNet2DModel,
+def sample_by_label(
+    unet: nn.Module,
     scheduler: Scheduler,
     noise: Tensor,
     labels: Tensor,
@@ -116,17 +116,20 @@ def draw_labels(
     C, h, w)."""
     if len(noise) != len(labels):
         raise ValueError(f"expected a label for each of {len(noise)} latents, got {len(labels)}")
+    noise = noise.contiguous(memory_format=torch.channels_last)
     drawn = []
-    for x, its_labels in zip(noise.split(batch_size), labels.split(batch_size), strict=True):
-        scheduler.set_timesteps(num_inference_steps)  # also forgets the steps of the batch before
-        x = x.contiguous(memory_format=torch.channels_last) * scheduler.init_noise_sigma
-        for t in scheduler.timesteps:
-            x = scheduler.step(unet(scheduler.scale_model_input(x, t), t, its_labels), t, x)
-        drawn.append(x)
+    for some, its_labels in zip(noise.split(batch_size), labels.split(batch_size), strict=True):
+        predict = partial(ask_labelled, unet, its_labels)
+        drawn.append(sample(predict, scheduler, some, num_inference_steps))
     return torch.cat(drawn)
 
 
-def draw_bells(
+def ask_labelled(unet: nn.Module, labels: Tensor, x: Tensor, t: Tensor) -> Tensor:
+    """What the U-Net says of x (N, C, h, w) at time t, told the labels (N,)."""
+    return unet(x, t, labels)
+
+
+def sample_gaussians(
     latents: Tensor, labels: Tensor, asked: Tensor, generator: torch.Generator
 ) -> Tensor:
     """For each of the labels asked for (N,) a point of the normal distribution that has the mean
@@ -134,7 +137,7 @@ def draw_bells(
     network, to compare others with.
 
     No matrix is needed: random multiples of the deviations from the mean have that covariance. Two
-        latents of each.
+    latents of each.
     """
     z = latents.new_empty(len(asked), *latents.shape[1:])
     for label in asked.unique():

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from minildm.diffusion.sampling import sample
 from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
 from minildm.schedulers import Scheduler
 
@@ -145,8 +146,9 @@ def denoise_once(
     scheduler.set_timesteps(steps)
     rows = []
     for t in scheduler.timesteps:
-        x = scheduler.noised(latents, torch.randn(latents.shape, generator=generator), t)
-        x0 = scheduler.predict_x0(pipeline.predict(x, t, context, 1.0), t, x)
+        x = scheduler.add_noise_at(latents, torch.randn(latents.shape, generator=generator), t)
+        prediction = pipeline.predict(scheduler.scale_model_input(x, t), t, context, 1.0)
+        x0 = scheduler.predict_x0(prediction, t, x)
         error = (x0 - latents).square().mean() / latents.var()
         blind = 1 - torch.corrcoef(torch.stack([x.flatten(), latents.flatten()]))[0, 1].square()
         rows.append(torch.stack([error, blind, (x0 * latents).sum() / x0.square().sum()]))
@@ -193,7 +195,8 @@ def check_guidance(
     pipeline.scheduler.set_timesteps(10)
     t = pipeline.scheduler.timesteps[5]
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
-    x = pipeline.scheduler.noised(latents, noise, t)
+    x = pipeline.scheduler.add_noise_at(latents, noise, t)
+    x = pipeline.scheduler.scale_model_input(x, t)
     without, with_prompt = (pipeline.predict(x, t, half[None], 1.0) for half in context)
     towards = with_prompt - without
     went = (
@@ -213,13 +216,15 @@ def check_sampler(scheduler: Scheduler, latents: Tensor, seed: int = 0, steps: i
     No network is asked. x0 is linear in a network's output, so two of those show which output says
     the true x0.
     """
-    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed + 1))
-    scheduler.set_timesteps(steps)
-    x = noise * scheduler.init_noise_sigma
-    for t in scheduler.timesteps:
+
+    def truth(x: Tensor, t: Tensor) -> Tensor:
+        x = x / scheduler.scale_model_input(torch.ones_like(x), t)  # back to the sampler's scale
         zero = scheduler.predict_x0(torch.zeros_like(x), t, x)
         one = scheduler.predict_x0(torch.ones_like(x), t, x)
-        x = scheduler.step((latents - zero) / (one - zero), t, x)
+        return (latents - zero) / (one - zero)
+
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed + 1))
+    x = sample(truth, scheduler, noise, steps)
     advice = "told the true x0, the sampler ends elsewhere: set_timesteps, the order and number of steps, clip_sample?"
     return Finding("sampler", float((x - latents).std() / latents.std()), 0, 0.05, advice)
 

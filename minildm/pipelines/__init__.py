@@ -2,11 +2,15 @@
 
 from minildm.pipelines.attention_maps import AttentionMaps, word_positions
 from minildm.pipelines.checkpoints import WEIGHTS, shipped, shipped_models
-from minildm.pipelines.stable_diffusion import Callback, StableDiffusionPipeline, StartingImage
+from minildm.pipelines.stable_diffusion import (
+    GuidedPredict,
+    StableDiffusionPipeline,
+    StartingImage,
+)
 
 __all__ = [
     "AttentionMaps",
-    "Callback",
+    "GuidedPredict",
     "StableDiffusionPipeline",
     "StartingImage",
     "WEIGHTS",

@@ -20,7 +20,7 @@ class AttentionMaps:
     the prompt's half.
 
     >>> with AttentionMaps(pipeline) as maps:
-    ...     images = pipeline("a small red three on the left on a white background")
+    ...     images = pipeline("a small red three on the left", predict=maps.predict)
     >>> maps.heat().shape  # steps, pictures, tokens, H, W
 
     timesteps: the S timesteps at which the U-Net was asked. layers: name -> (S, N, L, h, w), the
@@ -32,6 +32,7 @@ class AttentionMaps:
         self.pipeline = pipeline
         self.timesteps: list[int] = []
         self.layers: dict[str, Tensor] = {}
+        self.count = 0  # of the pictures; they are the last rows of what the U-Net sees
         self.latent_size = (0, 0)
         self._kept: dict[str, list[Tensor]] = {}
         self._handles: list = []
@@ -41,32 +42,31 @@ class AttentionMaps:
             if isinstance(block, BasicTransformerBlock):
                 self._kept[name] = []
                 self._handles.append(block.attn2.register_forward_hook(partial(self._keep, name)))
-        method = self.pipeline.predict  # it knows which rows are the prompts'; the U-Net does not
-
-        def predict(x: Tensor, t: Tensor, context: Tensor, guidance_scale: float) -> Tensor:
-            if self.timesteps and int(t) > self.timesteps[-1]:
-                raise ValueError(
-                    f"expected one batch of pictures, got another after {len(self.timesteps)} steps"
-                )
-            self.timesteps.append(int(t))
-            self._count, self.latent_size = len(x), tuple(x.shape[2:])
-            return method(x, t, context, guidance_scale)
-
-        self.pipeline.predict = predict
         return self
 
-    def __exit__(self, *error) -> None:
-        del self.pipeline.predict  # and the method is there again
+    def __exit__(self, *error: object) -> None:
         for handle in self._handles:
             handle.remove()
         self.layers = {name: torch.stack(kept) for name, kept in self._kept.items() if kept}
 
+    def predict(self, x: Tensor, t: Tensor, context: Tensor, guidance_scale: float) -> Tensor:
+        """The pipeline's own prediction, and a note of what the U-Net cannot know: how many of its
+        rows are pictures, and how large these are."""
+        if self.timesteps and int(t) > self.timesteps[-1]:
+            raise ValueError(
+                f"expected one batch of pictures, got another after {len(self.timesteps)} steps"
+            )
+        self.timesteps.append(int(t))
+        self.count, self.latent_size = len(x), (x.shape[2], x.shape[3])
+        return self.pipeline.predict(x, t, context, guidance_scale)
+
     def _keep(
         self, name: str, layer: Attention, inputs: tuple[Tensor, Tensor], output: Tensor
     ) -> None:
-        weights = layer.get_attention_scores(
-            *(x[-self._count :] for x in inputs)
-        )  # the prompts come last
+        if not self.count:
+            raise ValueError("expected a pipeline call with predict=maps.predict, got one without")
+        latents, context = inputs
+        weights = layer.get_attention_scores(latents[-self.count :], context[-self.count :])
         (height, width), places = self.latent_size, weights.shape[2]
         factor = math.sqrt(height * width / places)
         shape = (math.ceil(height / factor - 1e-6), math.ceil(width / factor - 1e-6))
@@ -77,7 +77,9 @@ class AttentionMaps:
         H, W)."""
         if not self.layers:
             raise ValueError("expected a pipeline call inside `with AttentionMaps(…)`, got none")
-        size = size or tuple(self.pipeline.vae.downscale_factor * side for side in self.latent_size)
+        if size is None:
+            factor, (height, width) = self.pipeline.vae.downscale_factor, self.latent_size
+            size = (factor * height, factor * width)
         resized = [
             F.interpolate(maps.flatten(0, 1), size=size, mode="bilinear").unflatten(
                 0, maps.shape[:2]

@@ -3,6 +3,7 @@ guidance (Ho & Salimans 2021). Chapter 11."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -14,6 +15,8 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from minildm.diffusion.guidance import predict_guided
+from minildm.diffusion.sampling import Callback, Constrain, sample
 from minildm.models.autoencoder import AutoencoderKL
 from minildm.models.unet import UNet2DConditionModel
 from minildm.pipelines.checkpoints import COMPONENTS, find_model, load_parts, save_parts
@@ -31,7 +34,8 @@ from minildm.text.tokenizer import CLIPTokenizer
 
 DEFAULTS = {"num_inference_steps": 50, "guidance_scale": 7.5, "guidance_start": 0.0}
 
-Callback = Callable[[int, Tensor, Tensor, Tensor], None]
+GuidedPredict = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+"""x (N, C, h, w), t, context, guidance_scale -> a prediction; see the pipeline's `predict`."""
 
 
 class StartingImage(NamedTuple):
@@ -46,6 +50,19 @@ class StartingImage(NamedTuple):
         return StartingImage(
             self.latents[which], self.strength, None if self.mask is None else self.mask[which]
         )
+
+    def keep(self, scheduler: Scheduler, noise: Tensor) -> Constrain | None:
+        """Outside the mask the image, as noisy as the rest is after a step; None without a mask."""
+        latents, mask = self.latents, self.mask
+        if mask is None:
+            return None
+
+        def constrain(x: Tensor, timestep: Tensor | None) -> Tensor:
+            last = timestep is None
+            kept = latents if last else scheduler.add_noise_at(latents, noise, timestep)
+            return torch.where(mask, x, kept)
+
+        return constrain
 
 
 class StableDiffusionPipeline:
@@ -91,6 +108,7 @@ class StableDiffusionPipeline:
         callback: Callback | None = None,
         batch_size: int = 250,
         progress: bool = True,
+        predict: GuidedPredict | None = None,
     ) -> Tensor:
         """Images (N, C, height, width) in [-1, 1], N = prompts x num_images_per_prompt, those of
         one prompt together.
@@ -115,6 +133,8 @@ class StableDiffusionPipeline:
             them)
         batch_size: how many are drawn at a time. The starting noise does not depend on it, since
             all of it is drawn first; what a stochastic sampler (ddpm) adds on the way does.
+        predict: what to ask instead of the pipeline's own `predict`, to look on or to guide
+            otherwise
         """
         steps = self.default("num_inference_steps", num_inference_steps)
         scale, guidance_start = self.guidance(guidance_scale, guidance_start)
@@ -148,11 +168,12 @@ class StableDiffusionPipeline:
                     its_context,
                     steps,
                     scale,
-                    generator,
-                    its_start,
-                    callback,
-                    bar,
-                    guidance_start,
+                    generator=generator,
+                    start=its_start,
+                    callback=callback,
+                    bar=bar,
+                    guidance_start=guidance_start,
+                    predict=predict,
                 )
                 images.append(self.decode(x0))
         return torch.cat(images)
@@ -168,57 +189,48 @@ class StableDiffusionPipeline:
         callback: Callback | None = None,
         bar: tqdm | None = None,
         guidance_start: float = 0.0,
+        predict: GuidedPredict | None = None,
     ) -> Tensor:
-        """The loop: from noise (N, C, h, w) step by step to a clean latent of that shape. context:
-        see `predict`."""
-        self.scheduler.set_timesteps(
-            num_inference_steps
-        )  # also forgets the steps of a former batch
-        timesteps = self.scheduler.timesteps
-        self.scheduler.set_begin_index(0)
-        x, unguided = noise * self.scheduler.init_noise_sigma, int(guidance_start * len(timesteps))
-        if start is not None and (
-            start.strength < 1 or start.mask is None
-        ):  # a mask keeps the image by itself
-            begin = (
-                num_inference_steps - int(num_inference_steps * start.strength)
-            ) * self.scheduler.order
-            timesteps, unguided = timesteps[begin:], unguided - begin
-            self.scheduler.set_begin_index(begin)
-            x = self.scheduler.noised(start.latents, noise, timesteps[0])
-        for i, t in enumerate(timesteps):
-            prediction = self.predict(
-                x, t, context if i >= unguided else context[-1:], guidance_scale
-            )
-            if callback:
-                callback(i, t, x, self.scheduler.predict_x0(prediction, t, x))
-            x = self.scheduler.step(prediction, t, x, generator=generator)
-            if (
-                start is not None and start.mask is not None
-            ):  # what is to be kept, as noisy as the rest now is
-                last = i + 1 == len(timesteps)
-                kept = (
-                    start.latents
-                    if last
-                    else self.scheduler.noised(start.latents, noise, timesteps[i + 1])
-                )
-                x = torch.where(start.mask, x, kept)
-            if bar:
+        """From noise (N, C, h, w) to clean latents of that shape: `sample` with the texts and the
+        guidance bound. context: see `predict`."""
+        self.scheduler.set_timesteps(num_inference_steps)
+        unguided = int(guidance_start * len(self.scheduler.timesteps))
+        x0, begin, constrain = None, 0, None
+        if start is not None:
+            if start.strength < 1 or start.mask is None:  # a mask keeps the image by itself
+                left_out = num_inference_steps - int(num_inference_steps * start.strength)
+                x0, begin = start.latents, left_out * self.scheduler.order
+            constrain = start.keep(self.scheduler, noise)
+        ask, asked = predict or self.predict, itertools.count(begin)
+
+        def bound(x: Tensor, t: Tensor) -> Tensor:
+            told = context if next(asked) >= unguided else context[-1:]
+            prediction = ask(x, t, told, guidance_scale)
+            if bar is not None:
                 bar.update()
-        return x
+            return prediction
+
+        return sample(
+            bound,
+            self.scheduler,
+            noise,
+            num_inference_steps,
+            x0=x0,
+            begin_index=begin,
+            constrain=constrain,
+            generator=generator,
+            callback=callback,
+        )
 
     def predict(self, x: Tensor, t: Tensor, context: Tensor, guidance_scale: float) -> Tensor:
-        """What the U-Net says of x (N, C, h, w) at time t: uncond + w·(cond - uncond), Ho &
-        Salimans 2021, eq. 6.
+        """What the U-Net says, guided, of x (N, C, h, w) at time t, on the scale it was trained on
+        (`scale_model_input`).
 
         context: the texts, (2, N, L, D), without condition and with it, in one batch; (1, N, L, D):
             no guidance.
         """
-        x = self.scheduler.scale_model_input(x, t)
-        if len(context) == 1:
-            return self.unet(x, t, context[0])
-        unconditional, conditional = self.unet(torch.cat([x, x]), t, context.flatten(0, 1)).chunk(2)
-        return unconditional + guidance_scale * (conditional - unconditional)
+        scales = [guidance_scale] * (len(context) - 1)
+        return predict_guided(self.unet, x, t, context, scales=scales)
 
     def encode_prompt(
         self,

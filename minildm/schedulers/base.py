@@ -154,7 +154,7 @@ class Scheduler(ConfigMixin):
             return np.arange(most, 0, -most / count).round() - 1
         return (np.arange(count) * (most // count))[::-1] + float(self.config.steps_offset)
 
-    def noised(self, x0: Tensor, noise: Tensor, timestep: Tensor | float) -> Tensor:
+    def add_noise_at(self, x0: Tensor, noise: Tensor, timestep: Tensor | float) -> Tensor:
         """x at one of the timesteps to visit, on the scale that `step` works on. x0, noise: (B,
         ...)."""
         return self.add_noise(x0, noise, torch.as_tensor(timestep).expand(len(x0)))

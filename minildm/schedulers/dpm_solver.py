@@ -135,7 +135,7 @@ class DPMSolverMultistepScheduler(SigmaScheduler):
         sigma = sigma.reshape(-1, *[1] * (like.ndim - 1))
         return 1 - sigma, sigma
 
-    def noised(self, x0: Tensor, noise: Tensor, timestep: Tensor | int) -> Tensor:
+    def add_noise_at(self, x0: Tensor, noise: Tensor, timestep: Tensor | int) -> Tensor:
         alpha, sigma = self.alpha_sigma_at(self.index_at(timestep))
         return alpha * x0 + sigma * noise
 

@@ -75,7 +75,7 @@ class FlowMatchEulerDiscreteScheduler(SigmaScheduler):
         check_noise(sample, noise, timesteps)
         return noise - sample
 
-    def noised(self, x0: Tensor, noise: Tensor, timestep: Tensor | float) -> Tensor:
+    def add_noise_at(self, x0: Tensor, noise: Tensor, timestep: Tensor | float) -> Tensor:
         sigma = self.sigmas[self.index_at(timestep)]
         return (1 - sigma) * x0 + sigma * noise
 

@@ -104,7 +104,7 @@ class SigmaScheduler(Scheduler):
         # first one twice.
         return places[0] if places[0] == 0 else places[min(1, len(places) - 1)]
 
-    def noised(self, x0: Tensor, noise: Tensor, timestep: Tensor | float) -> Tensor:
+    def add_noise_at(self, x0: Tensor, noise: Tensor, timestep: Tensor | float) -> Tensor:
         return x0 + self.sigmas[self.index_at(timestep)] * noise
 
     @property

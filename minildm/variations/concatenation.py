@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minildm.data.scenes import GROUND
+from minildm.diffusion.guidance import predict_guided
+from minildm.diffusion.sampling import sample
 from minildm.models.classifier import ImageClassifier
 from minildm.models.unet import UNet2DConditionModel, UNet2DModel
 from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
@@ -86,6 +88,19 @@ def encode_maps(maps: Tensor, size: int, how: str = "area", classes: int = CLASS
     raise ValueError(f'expected how to be "area" or "depth", got {how!r}')
 
 
+class ConcatenatedUNet(nn.Module):
+    """A U-Net that sees x (B, C, h, w) and, as further channels, a condition (B, K, h, w), which
+    has a place; perhaps a context (B, L, D) besides. The U-Net has C + K channels of input."""
+
+    def __init__(self, unet: nn.Module):
+        super().__init__()
+        self.unet = unet.to(memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor, timesteps: Tensor, condition: Tensor, *context: Tensor) -> Tensor:
+        both = torch.cat([x, condition], 1).contiguous(memory_format=torch.channels_last)
+        return self.unet(both, timesteps, *context)
+
+
 class BesideTask(nn.Module):
     """x0, noise (B, C, h, w), timesteps (B,), condition (B, K, h, w), perhaps context (B, L, D) ->
     mean squared error of what the scheduler's prediction_type says, (). The U-Net has C + K
@@ -104,9 +119,8 @@ class BesideTask(nn.Module):
         return F.mse_loss(self.unet(both, timesteps, *context), target)
 
 
-@torch.no_grad()
-def draw_beside(
-    unet: UNet2DModel,
+def sample_concatenated(
+    unet: nn.Module,
     scheduler: Scheduler,
     noise: Tensor,
     condition: Tensor,
@@ -114,16 +128,12 @@ def draw_beside(
 ) -> Tensor:
     """Pictures (N, C, h, w) from noise of that shape, `condition` (N, K, h, w) beside x_t at every
     step."""
-    scheduler.set_timesteps(num_inference_steps)
-    x = noise * scheduler.init_noise_sigma
-    for t in scheduler.timesteps:
-        both = torch.cat([scheduler.scale_model_input(x, t), condition], 1)
-        x = scheduler.step(unet(both.contiguous(memory_format=torch.channels_last), t), t, x)
-    return x
+    concatenated = ConcatenatedUNet(unet)
+    return sample(lambda x, t: concatenated(x, t, condition), scheduler, noise, num_inference_steps)
 
 
 @torch.no_grad()
-def draw_with_map(
+def sample_with_map(
     pipeline: StableDiffusionPipeline,
     unet: UNet2DConditionModel,
     noise: Tensor,
@@ -136,25 +146,21 @@ def draw_with_map(
 ) -> Tensor:
     """Pictures (N, C, H, W) in [-1, 1] from noise (N, c, h, w), a map and a text, each with a
     guidance of its own: v(-, -) + m·(v(map, -) - v(-, -)) + s·(v(map, text) - v(map, -)), Brooks et
-        al. 2023, eq. 3.
+    al. 2023, eq. 3.
 
     condition: encoded maps (N, K, h, w), zeros for none; context: texts (N, L, D); nothing: that of
     no text (L, D). Autoencoder and sampler are the pipeline's.
     """
-    scheduler = pipeline.scheduler
-    scheduler.set_timesteps(num_inference_steps)
-    x = noise * scheduler.init_noise_sigma
+    concatenated = ConcatenatedUNet(unet)
     no_text = nothing.expand_as(context)
-    contexts = torch.cat([no_text, no_text, context])
-    conditions = torch.cat([torch.zeros_like(condition), condition, condition])
-    for t in scheduler.timesteps:
-        inputs = torch.cat([scheduler.scale_model_input(x, t).repeat(3, 1, 1, 1), conditions], 1)
-        neither, mapped, both = unet(
-            inputs.contiguous(memory_format=torch.channels_last), t, contexts
-        ).chunk(3)
-        v = neither + map_scale * (mapped - neither) + text_scale * (both - mapped)
-        x = scheduler.step(v, t, x)
-    return pipeline.decode(x)
+    contexts = torch.stack([no_text, no_text, context])
+    conditions = torch.stack([torch.zeros_like(condition), condition, condition])
+
+    def predict(x: Tensor, t: Tensor) -> Tensor:
+        scales = [map_scale, text_scale]
+        return predict_guided(concatenated, x, t, conditions, contexts, scales=scales)
+
+    return pipeline.decode(sample(predict, pipeline.scheduler, noise, num_inference_steps))
 
 
 # Read by cross-attention

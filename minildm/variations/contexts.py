@@ -3,17 +3,17 @@ every word (Ho & Salimans 2021; Rombach et al. 2022). Chapter 09.
 
 All three are a context for cross-attention. One of a single token leaves its softmax nothing to
 choose: what the token holds is added at every place alike, as a class embedding is. So the three
-    differ in the context and in nothing else.
+differ in the context and in nothing else.
 """
 
 from __future__ import annotations
-
-import copy
 
 import torch
 from torch import Tensor, nn
 
 from minildm.data.scene_captions import ABSENT, COLOURS, DIGITS, GROUNDS, PLACES, SIZES, Attributes
+from minildm.diffusion.guidance import predict_guided
+from minildm.diffusion.sampling import sample
 from minildm.models.unet import UNet2DConditionModel
 from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
 from minildm.text.text_encoder import CLIPTextModel
@@ -55,7 +55,7 @@ def class_rows(attributes: Attributes) -> Tensor:
 
 
 @torch.no_grad()
-def draw_with(
+def sample_with_context(
     pipeline: StableDiffusionPipeline,
     unet: UNet2DConditionModel,
     reader: nn.Module,
@@ -72,7 +72,8 @@ def draw_with(
         `nothing` (…).
     """
     context = reader(torch.cat([nothing.expand_as(asked), asked])).unflatten(0, (2, -1))
-    borrowed = copy.copy(pipeline)
-    borrowed.unet = unet
-    x0 = borrowed.denoise(noise, context, num_inference_steps, guidance_scale)
-    return pipeline.decode(x0)
+
+    def predict(x: Tensor, t: Tensor) -> Tensor:
+        return predict_guided(unet, x, t, context, scales=[guidance_scale])
+
+    return pipeline.decode(sample(predict, pipeline.scheduler, noise, num_inference_steps))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from minildm.diffusion.guidance import predict_guided
 from minildm.schedulers import LCMScheduler
 from minildm.schedulers.ddim import ddim_step
 from minildm.schedulers.lcm import boundary_scalings
@@ -48,9 +49,8 @@ def guided(
     x: (B, C, h, w); timesteps: (B,); context: (B, L, D); nothing: (1, L, D), the context of the
         empty prompt.
     """
-    contexts = torch.cat([nothing.expand_as(context), context])
-    unconditional, conditional = model(torch.cat([x, x]), timesteps.repeat(2), contexts).chunk(2)
-    return unconditional + scale * (conditional - unconditional)
+    contexts = torch.stack([nothing.expand_as(context), context])
+    return predict_guided(model, x, timesteps, contexts, scales=[scale])
 
 
 class DDIMSolver(nn.Module):

@@ -1,0 +1,45 @@
+"""Guidance: away from what a network says knowing less, towards what it says knowing more (Ho &
+Salimans 2021). Chapters 09 and 11.
+
+"Less" is no prompt in classifier-free guidance; it may as well be a weaker network that is told the
+same (autoguidance, Karras et al. 2024), for nothing here asks where the predictions come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+def guide(predictions: Sequence[Tensor], scales: Sequence[Tensor | float]) -> Tensor:
+    """uncond + w·(cond - uncond), Ho & Salimans 2021, eq. 6, for two predictions and one scale w.
+
+    For more of them each step towards more knowledge has a scale of its own: p₀ + w₁·(p₁ - p₀) +
+    w₂·(p₂ - p₁) + …, Brooks et al. 2023, eq. 3. One alone is left as it is.
+    """
+    guided = predictions[0]
+    for less, more, scale in zip(predictions[:-1], predictions[1:], scales, strict=True):
+        guided = guided + scale * (more - less)
+    return guided
+
+
+def predict_guided(
+    model: Callable[..., Tensor],
+    x: Tensor,
+    timesteps: Tensor,
+    *conditions: Tensor,
+    scales: Sequence[Tensor | float],
+) -> Tensor:
+    """What the model says of x (N, ...) with guidance, asked once, all conditions in one batch.
+
+    timesteps: () or (N,). conditions: each (K, N, ...), from what tells the model least to what
+    tells it most; scales: K - 1 of them, none for no guidance.
+    """
+    count = len(scales) + 1
+    if timesteps.ndim:
+        timesteps = timesteps.repeat(count)
+    told = [condition.flatten(0, 1) for condition in conditions]
+    predictions = model(torch.cat([x] * count), timesteps, *told).chunk(count)
+    return guide(predictions, scales)

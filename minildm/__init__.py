@@ -3,7 +3,7 @@
 
 The package is read in this order, and a file uses only what stands above it:
 
-    files configuration testing
+    files device configuration testing
     data/         datasets points scene_captions scenes text_image
     diffusion/    schedules ideal guidance sampling
     schedulers/   base sigmas ddpm ddim pndm euler euler_ancestral heun dpm_solver flow_match_euler

@@ -246,26 +246,14 @@ def data(
 
 def open_model(name: str, sampler: str | None, device: str) -> StableDiffusionPipeline:
     """The pipeline with the sampler asked for, on the device asked for."""
+    from minildm.device import default_device
     from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
 
-    where = pick_device(device)
+    where = default_device(device)
     pipeline = StableDiffusionPipeline.from_pretrained(name)
     if sampler is not None:
         pipeline.use_sampler(sampler)
     return pipeline.to(where)
-
-
-def pick_device(name: str) -> str:
-    """A device that torch can use; "auto" takes the fastest that is there."""
-    import torch
-
-    there = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    there = [*there[:1], *(["mps"] if torch.backends.mps.is_available() else []), "cpu", *there[1:]]
-    if name == "auto":
-        return there[0]
-    if f"{name}:0" in there or name in there:
-        return name
-    raise ValueError(f"--device: expected auto or one of {', '.join(there)}, got {name!r}")
 
 
 def read_prompts(file: Path) -> list[str]:

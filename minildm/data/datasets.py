@@ -168,7 +168,7 @@ def from_pixels(pixels: np.ndarray) -> torch.Tensor:
         raise ValueError(
             f"expected uint8 (N, H, W) or (N, H, W, 3), got {pixels.dtype} {pixels.shape}"
         )
-    images = torch.from_numpy(pixels if pixels.ndim == 4 else pixels[..., None]).permute(0, 3, 1, 2)
+    images = torch.as_tensor(pixels if pixels.ndim == 4 else pixels[..., None]).permute(0, 3, 1, 2)
     return images.float() / 127.5 - 1
 
 
@@ -285,7 +285,7 @@ def _find(dataset: str, split: str, full: bool = False) -> tuple[np.ndarray, np.
         download(dataset)
     pixels, labels = read_published(_cache(), dataset, split, f"minildm data {dataset}")
     if subset:
-        chosen = balanced(torch.from_numpy(labels), CIFAR_SUBSET[split]).numpy()
+        chosen = balanced(torch.as_tensor(labels), CIFAR_SUBSET[split]).cpu().numpy()
         pixels, labels = pixels[chosen], labels[chosen]
     return pixels, labels
 
@@ -343,12 +343,12 @@ def _image_data(
 ) -> ImageData:
     """uint8 (N, H, W, C) in [0, 255] to float32 (N, C, H, W) in [-1, 1]."""
     images = (
-        torch.from_numpy(np.array(pixels.transpose(0, 3, 1, 2), np.float32, order="C"))
+        torch.as_tensor(np.array(pixels.transpose(0, 3, 1, 2), np.float32, order="C"))
         .div_(127.5)
         .sub_(1)
     )
     images = images if size is None else pad(images, size)
-    return ImageData(images, torch.from_numpy(labels.astype(np.int64)), CLASSES[dataset])
+    return ImageData(images, torch.as_tensor(labels.astype(np.int64)), CLASSES[dataset])
 
 
 def _cache() -> Path:

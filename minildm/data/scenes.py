@@ -5,8 +5,8 @@ One or two real MNIST digits on a 32×32 canvas, each with a colour, a size and 
 coloured ground. With every picture come its caption, its semantic map and its attributes, so that a
 drawing can be scored exactly.
 
-Every digit has one colour and one place that it never has in training (`HELD_OUT_COLOUR`,
-`HELD_OUT_PLACE`): a model that draws it so all the same has put together what it had only seen
+Every digit has one colour and one place that it never has in training (`held_out_colour`,
+`held_out_place`): a model that draws it so all the same has put together what it had only seen
 apart.
 """
 
@@ -39,10 +39,15 @@ GROUND = 10  # the class of the ground in a semantic map; 0 to 9 are the digits
 VERTICAL, HORIZONTAL = 0, 1
 SPLITS = ("seen", "held_out_colour", "held_out_place")
 
-HELD_OUT_COLOUR = torch.arange(10) % len(
-    COLOURS
-)  # of every digit: the zero is never red in training, …
-HELD_OUT_PLACE = torch.arange(10) % len(PLACES)  # … and never on the left
+
+def held_out_colour(digits: Tensor) -> Tensor:
+    """The colour that each digit never has in training: the zero is never red."""
+    return digits % len(COLOURS)
+
+
+def held_out_place(digits: Tensor) -> Tensor:
+    """The place that each digit never has in training: the zero is never on the left."""
+    return digits % len(PLACES)
 
 
 class Scenes(NamedTuple):
@@ -137,10 +142,9 @@ def sample_attributes(
     strange = (
         torch.arange(2) == (below(2, n) * two)[:, None]
     )  # which digit has the held-out combination
+    ten = torch.arange(10)
     seen_at, never_at = (
-        torch.stack(
-            [torch.arange(10)[(HELD_OUT_PLACE == place) == never] for place in range(len(PLACES))]
-        )
+        torch.stack([ten[(held_out_place(ten) == place) == never] for place in range(len(PLACES))])
         for never in (False, True)
     )
     digits = seen_at[places].gather(2, below(seen_at.shape[1], n, 2, 1))[..., 0]
@@ -148,9 +152,9 @@ def sample_attributes(
         digits = torch.where(
             strange, never_at[places].gather(2, below(never_at.shape[1], n, 2, 1))[..., 0], digits
         )
-    colours = (HELD_OUT_COLOUR[digits] + 1 + below(len(COLOURS) - 1, n, 2)) % len(COLOURS)
+    colours = (held_out_colour(digits) + 1 + below(len(COLOURS) - 1, n, 2)) % len(COLOURS)
     if split == "held_out_colour":
-        colours = torch.where(strange, HELD_OUT_COLOUR[digits], colours)
+        colours = torch.where(strange, held_out_colour(digits), colours)
     absent = places == ABSENT
     digits, colours, sizes = (
         x.masked_fill(absent, ABSENT) for x in (digits, colours, below(len(PIXELS), n, 2))
@@ -163,8 +167,8 @@ def held_out(attributes: Attributes) -> tuple[Tensor, Tensor]:
     (N, 2) bool."""
     there, digits = attributes.digits != ABSENT, attributes.digits.clamp(min=0)
     return (
-        there & (HELD_OUT_COLOUR[digits] == attributes.colours),
-        there & (HELD_OUT_PLACE[digits] == attributes.places),
+        there & (held_out_colour(digits) == attributes.colours),
+        there & (held_out_place(digits) == attributes.places),
     )
 
 

@@ -214,4 +214,4 @@ def _check(a: Tensor, b: Tensor, least: int = 2) -> tuple[Tensor, Tensor]:
             "expected finite features, got some that are not: "
             "look at the pictures they were taken of"
         )
-    return a.double(), b.double()
+    return a.cpu().double(), b.cpu().double()  # not every device has float64

@@ -118,14 +118,14 @@ def shift_and_mirror(images: Tensor, generator: torch.Generator, most: int = 4) 
 def extract(
     examiner: ImageClassifier, images: Tensor, batch_size: int = 100
 ) -> tuple[Tensor, Tensor]:
-    """Features (N, D) and predicted classes (N,) of images (N, C, H, W) in [-1, 1]. The examiner:
-    in eval mode."""
+    """Features (N, D) and predicted classes (N,) of images (N, C, H, W) in [-1, 1], where the images
+    are. The examiner: in eval mode."""
     if examiner.training:
         raise ValueError(
             "expected the examiner in evaluation mode (examiner.eval()), got training mode"
         )
     features = torch.cat(
-        [examiner.features(batch.to(examiner.device)).cpu() for batch in images.split(batch_size)]
+        [examiner.features(batch.to(examiner.device)) for batch in images.split(batch_size)]
     )
-    logits = examiner.classify(features.to(examiner.device).relu()).cpu()
-    return features, logits.argmax(1)
+    predicted = examiner.classify(features.relu()).argmax(1)
+    return features.to(images.device), predicted.to(images.device)

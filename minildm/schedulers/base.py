@@ -125,7 +125,7 @@ class Scheduler(ConfigMixin):
         """Choose the timesteps to visit, noisiest first, and forget every step taken before."""
         self.check_steps(num_inference_steps)
         timesteps = self.spaced(num_inference_steps)
-        self.timesteps = torch.from_numpy(timesteps.round().astype(np.int64)).to(device)
+        self.timesteps = torch.as_tensor(timesteps.round().astype(np.int64)).to(device)
 
     @property
     def most_steps(self) -> int:

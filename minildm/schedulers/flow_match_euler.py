@@ -45,7 +45,7 @@ class FlowMatchEulerDiscreteScheduler(SigmaScheduler):
         self.num_inference_steps = self.index = None
         self.sigma_min = float(self.shifted(np.array(1 / num_train_timesteps)))
         linear = np.arange(num_train_timesteps, 0, -1) / num_train_timesteps
-        self.sigmas = torch.from_numpy(self.shifted(linear)).float()
+        self.sigmas = torch.as_tensor(self.shifted(linear)).float()
         self.timesteps = self.sigmas * num_train_timesteps
 
     def shifted(self, sigmas: np.ndarray) -> np.ndarray:

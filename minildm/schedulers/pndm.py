@@ -77,7 +77,7 @@ class PNDMScheduler(Scheduler):
             pairs = rising[-4:].repeat(2) + np.tile([0, self.stride // 2], 4)
             first, rest = pairs[:-1].repeat(2)[1:-1][::-1], rising[:-3][::-1]
         self.runge_kutta_steps = len(first)
-        self.timesteps = torch.from_numpy(np.concatenate([first, rest]).copy()).to(device)
+        self.timesteps = torch.as_tensor(np.concatenate([first, rest]).copy()).to(device)
         self.counter, self.epsilons = 0, []
         self.sum: Tensor | float = 0.0
 

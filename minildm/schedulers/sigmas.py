@@ -39,13 +39,13 @@ class SigmaScheduler(Scheduler):
 
     def sigmas_at(self, timesteps: np.ndarray) -> np.ndarray:
         """The sigmas of timesteps, which may lie between two, by linear interpolation."""
-        sigmas = ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt().numpy()
+        sigmas = ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt().cpu().numpy()
         return np.interp(timesteps, np.arange(len(sigmas)), sigmas)
 
     def timesteps_at(self, sigmas: np.ndarray) -> np.ndarray:
         """The timesteps, mostly between two, that have these sigmas, by linear interpolation of the
         logarithm."""
-        table = ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt().log().double().numpy()
+        table = ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt().log().cpu().double().numpy()
         return np.interp(np.log(sigmas), table, np.arange(len(table)))
 
     def respaced(
@@ -72,8 +72,8 @@ class SigmaScheduler(Scheduler):
             if self.config.get("final_sigmas_type") == "sigma_min"
             else 0.0
         )
-        self.sigmas = torch.from_numpy(np.append(sigmas, final).astype(np.float32))
-        self.timesteps = torch.from_numpy(timesteps).to(device)
+        self.sigmas = torch.as_tensor(np.append(sigmas, final).astype(np.float32))
+        self.timesteps = torch.as_tensor(timesteps).to(device)
         self.index = None
 
     def set_begin_index(self, begin_index: int = 0) -> None:

@@ -16,6 +16,7 @@ from torch import nn
 
 from minildm.data.datasets import LOADERS
 from minildm.data.text_image import load_corpus
+from minildm.device import default_device
 from minildm.files import read_json, write_json, write_tensors
 from minildm.models.autoencoder import AutoencoderKL, with_scaling_factor
 from minildm.models.classifier import ImageClassifier, extract
@@ -122,10 +123,12 @@ class Run:
         from accelerate import Accelerator  # slow to import, and only training needs it
         from accelerate.utils import broadcast_object_list
 
+        chosen = default_device(device)
         self.accelerator: Accelerator = Accelerator(
-            cpu=device == "cpu", mixed_precision=mixed_precision
+            cpu=chosen.type == "cpu", mixed_precision=mixed_precision
         )
-        if device not in ("auto", self.accelerator.device.type):
+        elsewhere = device != "auto" and chosen.type != self.accelerator.device.type
+        if elsewhere or chosen.index is not None:  # accelerate says which GPU a process takes
             raise ValueError(
                 f"expected a device that is here (auto or {self.accelerator.device.type}), got {device!r}"
             )

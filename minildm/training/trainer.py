@@ -157,7 +157,7 @@ class Stage:
         With a folder, the state is written there every few seconds and after Ctrl-C, which is
         raised again.
         """
-        device = accelerator.device if accelerator else torch.device("cpu")
+        device = accelerator.device if accelerator else next(self.task.parameters()).device
         rank, world = (
             (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
         )

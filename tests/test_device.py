@@ -1,0 +1,114 @@
+"""device: the one choice, and nothing is made on another device than the chosen one."""
+
+import pytest
+import torch
+from pretend import pretended_device
+from torch import nn
+
+from minildm.device import default_device, set_default_device
+
+
+@pytest.fixture
+def device():
+    with pretended_device() as device:
+        yield device
+
+
+def test_without_a_wish_there_is_a_device(monkeypatch):
+    monkeypatch.delenv("MINILDM_DEVICE", raising=False)
+    assert torch.zeros(1, device=default_device()).device.type == default_device().type
+
+
+def test_the_environment_overrides_and_a_name_overrides_the_environment(monkeypatch):
+    monkeypatch.setenv("MINILDM_DEVICE", "cpu")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert default_device() == torch.device("cpu")
+    assert default_device("cuda:1") == torch.device("cuda:1")
+    monkeypatch.delenv("MINILDM_DEVICE")
+    assert default_device() == torch.device("cuda")
+
+
+@pytest.mark.parametrize("name", ["tpu", "cuda:7", "CPU"])
+def test_a_device_that_is_not_here_is_one_clear_line(monkeypatch, name):
+    expected = rf"expected a device that is here \(auto, .*cpu.*\), got '{name}'"
+    with pytest.raises(ValueError, match=f"^--device: {expected}$"):
+        default_device(name)
+    monkeypatch.setenv("MINILDM_DEVICE", name)
+    with pytest.raises(ValueError, match=f"^MINILDM_DEVICE: {expected}$"):
+        default_device()
+
+
+def test_on_a_cpu_nothing_changes():
+    before = torch.overrides._get_current_function_mode_stack()
+    assert set_default_device("cpu") == torch.device("cpu")
+    assert torch.overrides._get_current_function_mode_stack() == before
+
+
+def drawn():
+    """Something of everything random."""
+    generator = torch.Generator().manual_seed(1)
+    torch.manual_seed(2)
+    linear, embedding = nn.Linear(3, 2), nn.Embedding(4, 2)
+    x = torch.randn(4, 3, generator=generator)
+    return [
+        x,
+        torch.rand(3),
+        torch.randint(9, (5,), generator=generator),
+        torch.randperm(6, generator=generator),
+        torch.randn_like(x),
+        torch.normal(x, x.abs()),
+        torch.bernoulli(x.sigmoid(), generator=generator),
+        torch.multinomial(x.softmax(1), 2, generator=generator),
+        torch.zeros(3).normal_(generator=generator),
+        linear(x).detach(),
+        embedding.weight.detach(),
+        nn.Conv2d(3, 4, 3).weight.detach(),
+        nn.init.xavier_uniform_(torch.empty(3, 2)),
+    ]
+
+
+def test_a_seed_means_the_same_numbers_on_every_device():
+    expected = drawn()
+    with pretended_device() as device:
+        got = drawn()
+        assert {tensor.device for tensor in got} == {device}
+        got = [tensor.cpu() for tensor in got]
+    torch.testing.assert_close(got, expected, rtol=0, atol=0)
+
+
+def test_what_is_made_elsewhere_on_purpose_stays_there(device):
+    assert torch.randn(2, device="cpu").device.type == "cpu"
+    with torch.device("meta"):
+        assert nn.Linear(2, 2).weight.device.type == "meta"
+
+
+def test_a_leaf_keeps_its_gradient(device):
+    place = torch.randn(3, requires_grad=True)
+    place.square().sum().backward()
+    torch.testing.assert_close(place.grad, 2 * place.detach())
+
+
+# The device of the tests below keeps a GPU's rules
+
+
+@pytest.mark.parametrize(
+    "mixing",
+    [
+        lambda x: x + torch.ones(3, device="cpu"),
+        lambda x: x.numpy(),
+        lambda x: torch.ones(3, device="cpu")[x.long()],
+        lambda x: nn.Linear(3, 1, device="cpu")(x),
+    ],
+)
+def test_the_pretended_device_keeps_the_rules_of_a_gpu(device, mixing):
+    with pytest.raises((RuntimeError, TypeError), match="device"):
+        mixing(torch.ones(3))
+
+
+def test_the_pretended_device_lets_pass_what_a_gpu_lets_pass(device):
+    x, one = torch.ones(3), torch.ones((), device="cpu")
+    assert (x * one).device == device
+    assert x[torch.tensor([0], device="cpu")].device == device
+    assert x.cpu().numpy().sum() == 3 and x.tolist() == [1, 1, 1] and f"{x.sum():g}" == "3"
+    with pytest.raises(RuntimeError, match="generator"):
+        torch.ops.aten.normal_(x, generator=torch.Generator())

@@ -45,7 +45,9 @@ class SigmaScheduler(Scheduler):
     def timesteps_at(self, sigmas: np.ndarray) -> np.ndarray:
         """The timesteps, mostly between two, that have these sigmas, by linear interpolation of the
         logarithm."""
-        table = ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt().log().cpu().double().numpy()
+        table = (
+            ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt().log().cpu().double().numpy()
+        )
         return np.interp(np.log(sigmas), table, np.arange(len(table)))
 
     def respaced(

@@ -4,10 +4,12 @@ pass by mistake."""
 import copy
 import json
 import re
+import zipfile
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+import nbformat
 import pytest
 import submissions
 
@@ -352,20 +354,27 @@ def test_an_untouched_release_gets_0_and_no_error(name, tmp_path):
 
 
 def test_the_bundle_is_readable_everywhere(tmp_path):
-    import zipfile
-
-    import nbformat
-
     own = assignment(NAMES[0], KEYS[0])
     paths = make_release({NAMES[0]: own}, tmp_path, "someone/fork")
     with zipfile.ZipFile(paths[-1]) as bundle:
         assert sorted(bundle.namelist()) == [f"{NAMES[0]}.ipynb", "README.txt"]
+        assert "first cell installs it" in bundle.read("README.txt").decode()
         notebook = nbformat.reads(bundle.read(f"{NAMES[0]}.ipynb"), as_version=4)
     nbformat.validate(notebook)
     assert "colab.research.google.com/github/someone/fork" in notebook.cells[1].source
     assert "mybinder.org/v2/gh/someone/fork" in notebook.cells[1].source
     result = grade(submissions.hand_in(tmp_path / "in", "student", fill(notebook, own)), own)
     assert result.score == result.out_of, result
+
+
+def test_without_an_address_a_bundle_has_no_badges_and_installs_nothing(tmp_path):
+    own = assignment(NAMES[0], KEYS[0])
+    *_, zipped = make_release({NAMES[0]: own}, tmp_path)
+    with zipfile.ZipFile(zipped) as bundle:
+        text = bundle.read(f"{NAMES[0]}.ipynb").decode()
+        assert "first cell" not in bundle.read("README.txt").decode()
+    assert json.loads(text) == json.loads((tmp_path / f"{NAMES[0]}.ipynb").read_bytes())
+    assert not [word for word in ("colab", "binder", "github", "%pip") if word in text]
 
 
 def fill(notebook, own: Assignment) -> dict:

@@ -62,8 +62,8 @@ def release(
     key: Key = None,
     key_file: KeyFile = Path("course.key"),
     repository: Annotated[
-        str, typer.Option(help="owner/name on GitHub, for the badges")
-    ] = "minildm/minildm",
+        str, typer.Option(help="owner/name on GitHub, for the badges; without it there are none")
+    ] = "",
     book: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="the built book, for the zip")
     ] = None,

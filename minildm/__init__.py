@@ -17,7 +17,8 @@ The package is read in this order, and a file uses only what stands above it:
     plots/        images cifar conditioning costs distillation gan latents maps metrics networks
     points sampling text
     widgets/      page frames schedule films fields latents prompts painter playground diagnosis
-    grading/      sandbox assignment release judging submission grade feedback classroom cli
+    grading/      sandbox assignment release judging submission grade feedback classroom tables
+    gradebook cli
     cli/          errors commands
 
 A name below is imported when it is first used, so that `import minildm` and `minildm --help` cost

@@ -5,6 +5,10 @@ import copy
 import json
 from pathlib import Path
 
+from minildm.grading.grade import Mark, Result
+
+ADA, BO = "Ada Lovelace_1001_assignsubmission_file", "Bo Diddley_1002_assignsubmission_file"
+
 HIDDEN = """
 ### BEGIN HIDDEN TESTS
 import numpy as np
@@ -117,3 +121,12 @@ def hand_in(folder: Path, student: str, content: dict | str | bytes) -> Path:
     content = json.dumps(content) if isinstance(content, dict) else content
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
+
+
+def result(points: float, **changes) -> Result:
+    """What the grader has found: the first part right, the second not, the question answered."""
+    marks = [
+        Mark("test-scale", "Scale", points, 3, "right"),
+        Mark("test-total", "Total", 0, 5, "<b>wrong</b>"),
+    ]
+    return Result("graded", points, 8, marks, {"why": "=1+1, because"}, [])._replace(**changes)

@@ -16,10 +16,12 @@ import pytest
 import submissions
 
 from minildm.grading.assignment import load_assignments
-from minildm.grading.classroom import export, find_submissions, grade_all, read_table
+from minildm.grading.classroom import find_submissions, grade_all
 from minildm.grading.grade import grade
+from minildm.grading.gradebook import export
 from minildm.grading.release import release
 from minildm.grading.sandbox.session import missing_bounds
+from minildm.grading.tables import read_table
 
 KEY = "a key that no submission knows"
 SCALE, TOTAL = "def scale(x):\n    return FACTOR * x", "def total(x):\n    return x.sum()"
@@ -74,6 +76,7 @@ WRITTEN = {
     ),
     "exit": (breaking("import os\nos._exit(0)"), 3, "exit status 0"),
     "exit-when-asked": (asked("import os; os._exit(3)"), 3, "exit status 3"),
+    "exit-with-no-signal": (breaking("import os\nos._exit(255)"), 3, "exit status 255"),
     "sys-exit": (breaking("raise SystemExit"), 3, "SystemExit"),
     "segfault": (breaking("import ctypes\nctypes.string_at(0)"), 3, "SIGSEGV"),
     "kills": (breaking("import os, signal\nos.kill(0, signal.SIGKILL)"), 3, "SIGKILL"),

@@ -12,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from minildm.grading.assignment import Assignment
+    from minildm.grading.grade import Result
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Release the assignments, and grade a class."
@@ -71,9 +72,8 @@ def release(
     """Make the students' versions, without solutions and hidden tests, and a zip of them."""
     from minildm.grading.release import make_release
 
-    for path in make_release(
-        sources(source, course_key(key, key_file, make=True)), out, repository, book
-    ):
+    assignments = sources(source, course_key(key, key_file, make=True))
+    for path in make_release(assignments, out, repository, book):
         typer.echo(path)
 
 
@@ -123,17 +123,9 @@ def grade(
     """Grade a class: every submission in a bounded process, every answer judged outside it."""
     from tqdm import tqdm
 
-    from minildm.grading import classroom
+    from minildm.grading import classroom, gradebook, tables
 
-    missing = unbounded()
-    for name, meaning in missing.items():
-        typer.echo(f"This machine cannot bound: {name}: {meaning}.", err=True)
-    if missing and not accept_missing_bounds:
-        if not sys.stdin.isatty() or not typer.confirm(
-            "Go on all the same, with submissions that you trust so far?"
-        ):
-            typer.echo("Nothing was run. --accept-missing-bounds goes on without asking.", err=True)
-            raise typer.Exit(2)
+    say_missing_bounds(accept_missing_bounds)
     assignments = sources(source, course_key(key, key_file))
     if assignment is not None and assignment not in assignments:
         raise typer.BadParameter(
@@ -141,15 +133,15 @@ def grade(
         )
     chosen = {assignment: assignments[assignment]} if assignment else assignments
     try:  # before anything takes long
-        people = classroom.read_table(roster, ["student"]) if roster else []
-        classroom.rows_by_hand(out)
+        people = tables.read_table(roster, ["student"]) if roster else []
+        gradebook.read_marks(out)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     entries = classroom.find_submissions(submissions, chosen, assignment)
     out.mkdir(parents=True, exist_ok=True)
     with tqdm(total=len(entries), unit="submission", disable=None) as bar:
 
-        def show(student: str, result) -> None:
+        def show(student: str, result: Result) -> None:
             bar.update()
             bar.set_postfix_str(student[:20])
 
@@ -157,22 +149,33 @@ def grade(
     look = sorted({student for (student, _), result in results.items() if result.score is None})
     results = classroom.kept_results(assignments, out) | results
     used = {name for _, name in results}
-    unmarked = classroom.export(
-        results, {n: a for n, a in assignments.items() if n in used} or chosen, out, people
-    )
-    typer.echo(
-        f"{len(results)} rows in {out / 'grades.csv'}; to be looked at: {', '.join(look) or 'none'}"
-    )
-    if unmarked:
+    shown = {name: own for name, own in assignments.items() if name in used} or chosen
+    exported = gradebook.export(results, shown, out, people)
+    table = out / "grades.csv"
+    typer.echo(f"{exported.rows} rows in {table}; to be looked at: {', '.join(look) or 'none'}")
+    if exported.unmarked:
         typer.echo(
-            f"{unmarked} written answers to mark: fill in {out / 'written.csv'} and run this again"
+            f"{exported.unmarked} written answers to mark: "
+            f"fill in {out / 'written.csv'} and run this again"
         )
-    known = {(classroom.safe(student), name) for student, name in results}
-    strangers = {row[0] for row in classroom.rows_by_hand(out) if tuple(row[:2]) not in known}
-    if strangers:
+    if exported.strangers:
         typer.echo(
-            f"marks in written.csv that belong to no submission here: {', '.join(sorted(strangers))}"
+            "marks in written.csv that belong to no submission here: "
+            + ", ".join(exported.strangers)
         )
+
+
+def say_missing_bounds(accepted: bool) -> None:
+    """Name what this machine cannot bound; end here unless the teacher goes on all the same."""
+    missing = unbounded()
+    for name, meaning in missing.items():
+        typer.echo(f"This machine cannot bound: {name}: {meaning}.", err=True)
+    if not missing or accepted:
+        return
+    question = "Go on all the same, with submissions that you trust so far?"
+    if not sys.stdin.isatty() or not typer.confirm(question):
+        typer.echo("Nothing was run. --accept-missing-bounds goes on without asking.", err=True)
+        raise typer.Exit(2)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,16 @@ from minildm.grading.assignment import Assignment
 from minildm.grading.grade import Result
 
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-table { border-collapse: collapse; width: 100% } td, th { text-align: left; padding: .4rem .6rem; vertical-align: top }
-tr { border-bottom: 1px solid #ccc } .right { color: #1b5e20 } .wrong { color: #8e1b1b } pre { white-space: pre-wrap }
+body {
+  font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem;
+  color: #222;
+}
+table { border-collapse: collapse; width: 100% }
+td, th { text-align: left; padding: .4rem .6rem; vertical-align: top }
+tr { border-bottom: 1px solid #ccc }
+.right { color: #1b5e20 }
+.wrong { color: #8e1b1b }
+pre { white-space: pre-wrap }
 """
 
 
@@ -41,7 +48,8 @@ def feedback_page(
     )
     notes = "".join(f"<li>{escape(note)}</li>" for note in result.notes)
     return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{escape(assignment.title)}</title><style>{STYLE}</style></head>
+<html lang="en"><head><meta charset="utf-8">
+<title>{escape(assignment.title)}</title><style>{STYLE}</style></head>
 <body><h1>{escape(assignment.title)}</h1>
 <p>{escape(student)}: {escape(result.status)}. {score}</p>
 <table><tr><th>Part</th><th>Points</th><th>What happened</th></tr>

@@ -12,9 +12,8 @@ from minildm.grading.sandbox.session import PATIENCE, Died, Session
 from minildm.grading.sandbox.wire import encode, plain
 from minildm.grading.submission import Submission, Unreadable, opened, prepare, read_notebook
 
-MOST_STARTS = (
-    4  # a step that ends the process is left out, and the others run again: so often at most
-)
+# A step that ends the process is left out, and the others run again: so often at most.
+MOST_STARTS = 4
 EMPTY = "NotImplementedError"
 
 
@@ -40,6 +39,11 @@ class Result(NamedTuple):
     notes: list[str]
 
 
+def not_graded(notes: list[str], out_of: float = 0) -> Result:
+    """The result of a submission that a person has to look at; `notes` say why."""
+    return Result("not graded: look at it", None, out_of, [], {}, notes)
+
+
 def digest(path: Path, assignment: Assignment) -> str:
     """Changes when the submission, the assignment, its key or its limits do."""
     try:
@@ -56,17 +60,14 @@ def grade(path: Path, assignment: Assignment, slot: int = 0, namespaces: bool = 
     try:
         submission = prepare(read_notebook(path), assignment)
     except Unreadable as error:
-        return Result("not graded: look at it", None, automatic, [], {}, [plain(str(error))])
+        return not_graded([plain(str(error))], automatic)
     errors, replies, notes = run(submission, assignment, slot, namespaces)
     marks = [mark(part, replies[part.name]) for part in assignment.parts]
     score = sum(m.points for m in marks)
     failed = [f"{name}: {error}" for name, error in errors.items() if not error.startswith(EMPTY)]
-    notes = (
-        submission.notes
-        + notes
-        + failed[:5]
-        + ([f"and {len(failed) - 5} more"] if len(failed) > 5 else [])
-    )
+    notes = submission.notes + notes + failed[:5]
+    if len(failed) > 5:
+        notes.append(f"and {len(failed) - 5} more")
     if all(mark.message.startswith(EMPTY) for mark in marks):
         notes.append("nothing filled in: the notebook is as it was released")
     status = "graded, with notes" if notes else "graded"

@@ -1,0 +1,268 @@
+"""The gradebook: the teacher's marks join the machine's, and Moodle, Canvas and a spreadsheet get
+their tables.
+
+A grade that was not given, or whose written part is not marked as it stands, is left blank for
+Moodle and Canvas, and is never a 0.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from minildm.files import write_text
+from minildm.grading.assignment import Assignment, Written
+from minildm.grading.classroom import MOODLE, Results, file_name
+from minildm.grading.feedback import feedback_page
+from minildm.grading.grade import Result
+from minildm.grading.tables import Cell, blank, read_table, safe, write_table
+
+Row = dict[str, str]  # of a table, by column
+
+WRITTEN = ["student", "assignment", "question", "points", "points_max", "answer", "note"]
+ANEW = "another answer than was marked: look at the points, then empty this cell"
+
+
+class Answer(NamedTuple):
+    """A written answer; `points` are what the teacher gave, `note` says why they do not count
+    yet."""
+
+    question: Written
+    text: str
+    points: float | None
+    note: str
+
+    @property
+    def counts(self) -> float | None:
+        """Its points, None while it is not marked as it stands."""
+        return None if self.note else self.points
+
+
+class Grade(NamedTuple):
+    """A student's grade in one assignment, the machine's part and the teacher's."""
+
+    student: str
+    assignment: str
+    result: Result
+    answers: list[Answer]
+
+    @property
+    def unmarked(self) -> int:
+        """How many of the written answers still have to be marked."""
+        return sum(answer.counts is None for answer in self.answers)
+
+    @property
+    def total(self) -> float | None:
+        """All points; None where a person has to look first."""
+        if self.result.score is None or self.unmarked:
+            return None
+        return self.result.score + sum(answer.counts or 0 for answer in self.answers)
+
+
+class Exported(NamedTuple):
+    """How many rows were written, how many answers are not marked yet, and who has marks in
+    written.csv and no row."""
+
+    rows: int
+    unmarked: int
+    strangers: list[str]
+
+
+def export(
+    results: Results, assignments: dict[str, Assignment], out: Path, roster: list[Row]
+) -> Exported:
+    """Write grades.csv, written.csv, what Moodle and Canvas import, and the feedback.
+
+    written.csv is for the teacher: points filled in there are read at the next run, and never
+    dropped.
+    """
+    marked = read_marks(out)
+    results, people = with_roster(results, assignments, roster)
+    grades = merge_marks(results, assignments, marked)
+    write_feedback(out, grades, assignments)
+    write_grades(out, grades, assignments)
+    write_written(out, grades, marked)
+    for name, assignment in assignments.items():
+        export_moodle(out, assignment, [g for g in grades if g.assignment == name], people)
+    export_canvas(out, assignments, grades, people)
+    known = {(safe(student), name) for student, name in results}
+    strangers = {
+        row["student"] for row in marked if (row["student"], row["assignment"]) not in known
+    }
+    return Exported(len(grades), sum(grade.unmarked for grade in grades), sorted(strangers))
+
+
+def read_marks(out: Path) -> list[Row]:
+    """The rows of written.csv that the teacher has filled in; a ValueError for what is no
+    number."""
+    found = []
+    for row in read_table(out / "written.csv", WRITTEN[:-1]):
+        given = (row["points"] or "").strip()
+        if not given:
+            continue
+        points = given.replace(",", ".")
+        try:
+            float(points)
+        except ValueError:
+            raise ValueError(
+                f"written.csv: expected points for {row['student']}, got {given!r}"
+            ) from None
+        found.append({name: row.get(name) or "" for name in WRITTEN} | {"points": points})
+    return found
+
+
+def person_of(student: str, roster: list[Row]) -> Row | None:
+    """The roster's row for a submission: it names the folder, or what nbgrader, Moodle or Canvas
+    made its name of."""
+    ways = [("student", student), ("id", student), ("login", student), ("email", student)]
+    if moodle := MOODLE.match(student):
+        ways.append(("name", moodle["name"]))
+    if number := canvas_number(student):
+        ways.append(("canvas_id", number))
+    for column, value in ways:
+        found = [row for row in roster if row.get(column) == value]
+        if len(found) == 1:
+            return found[0]
+    return None
+
+
+def canvas_number(student: str) -> str:
+    """Canvas's number at the end of a name, "" if there is none."""
+    found = re.search(r"_(\d+)$", student)
+    return found[1] if found else ""
+
+
+def with_roster(
+    results: Results, assignments: dict[str, Assignment], roster: list[Row]
+) -> tuple[Results, dict[str, Row]]:
+    """The results with a row for everybody of the roster, and who is who: student -> row of the
+    roster."""
+    people = {student: row for student, _ in results if (row := person_of(student, roster))}
+    absent: Results = {}
+    for row in roster:
+        folders = [student for student, person in people.items() if person is row]
+        # Moodle's number is of one assignment alone, so its folder's name is no name for another.
+        student = next((name for name in folders if not MOODLE.match(name)), row["student"])
+        for name in assignments:
+            if not any((folder, name) in results for folder in folders):
+                people[student] = row
+                absent[student, name] = Result("nothing handed in", None, 0, [], {}, [])
+    return absent | results, people
+
+
+def merge_marks(
+    results: Results, assignments: dict[str, Assignment], marked: list[Row]
+) -> list[Grade]:
+    """The results, sorted, with the points that the teacher has given to the written answers."""
+    by_question = {(row["student"], row["assignment"], row["question"]): row for row in marked}
+    grades = []
+    for (student, name), result in sorted(results.items()):
+        answers = []
+        if name in assignments and result.score is not None:
+            for question in assignments[name].written:
+                given = by_question.get((safe(student), name, question.name))
+                answers.append(
+                    marked_answer(question, result.written.get(question.name, ""), given)
+                )
+        grades.append(Grade(student, name, result, answers))
+    return grades
+
+
+def marked_answer(question: Written, text: str, given: Row | None) -> Answer:
+    """A student's text with its mark; the note that stands there stays until the teacher empties
+    it."""
+    if given is None:
+        return Answer(question, text, None, "")
+    points = min(max(float(given["points"]), 0), question.points)
+    changed = letters(given["answer"]) != letters(text)
+    return Answer(question, text, points, given["note"] or (ANEW if changed else ""))
+
+
+def letters(text: str) -> str:
+    """What a spreadsheet leaves of a text: not the spaces, not our first apostrophe."""
+    return "".join(text.split()).lstrip("'")
+
+
+def write_feedback(out: Path, grades: list[Grade], assignments: dict[str, Assignment]) -> None:
+    """A page for each student and assignment, in the assignment's folder `feedback`."""
+    for grade in grades:
+        if grade.assignment in assignments:
+            page = out / grade.assignment / "feedback" / f"{file_name(grade.student)}.html"
+            page.parent.mkdir(parents=True, exist_ok=True)
+            counted = [answer.counts for answer in grade.answers]
+            own = assignments[grade.assignment]
+            text = feedback_page(grade.student, own, grade.result, counted)
+            write_text(page, text)
+
+
+def write_grades(out: Path, grades: list[Grade], assignments: dict[str, Assignment]) -> None:
+    """grades.csv: a row for each student and assignment, with what every part got and why."""
+    rows: list[list[Cell]] = []
+    for grade in grades:
+        result = grade.result
+        own = assignments.get(grade.assignment)
+        pending = ", the written part is still to be marked" if grade.unmarked else ""
+        parts = [f"{m.part} {m.points:g}/{m.out_of:g}: {m.message}" for m in result.marks]
+        row = [grade.student, grade.assignment, blank(result.score), result.out_of]
+        row += [blank(grade.total), own.points if own else "", result.status + pending]
+        rows.append([*row, "; ".join(parts), "; ".join(result.notes)])
+    header = ["student", "assignment", "automatic", "automatic_max"]
+    header += ["total", "total_max", "status", "parts", "notes"]
+    write_table(out / "grades.csv", header, rows, "utf-8-sig")
+
+
+def write_written(out: Path, grades: list[Grade], marked: list[Row]) -> None:
+    """written.csv: a row for each written answer, and what the teacher has marked of others."""
+    rows: list[list[Cell]] = []
+    listed = set()
+    for grade in grades:
+        for question, text, points, note in grade.answers:
+            row = [grade.student, grade.assignment, question.name]
+            listed.add((safe(grade.student), grade.assignment, question.name))
+            rows.append([*row, blank(points), question.points, text, note])
+    for row in marked:
+        if (row["student"], row["assignment"], row["question"]) not in listed:
+            rows.append([row[name] for name in WRITTEN])
+    write_table(out / "written.csv", WRITTEN, rows, "utf-8-sig")
+
+
+def export_moodle(
+    out: Path, assignment: Assignment, grades: list[Grade], people: dict[str, Row]
+) -> None:
+    """Moodle's grading worksheet: assignment → Upload grading worksheet.
+
+    Moodle finds a row's student by the identifier alone, and refuses a file without one of the
+    columns Identifier, Grade, and Last modified (grade). A row without a grade says nothing, lest
+    it make one.
+    """
+    rows: list[list[Cell]] = []
+    for grade in grades:
+        match = MOODLE.match(grade.student)
+        person = people.get(grade.student, {})
+        identifier = f"Participant {match['participant']}" if match else ""
+        full_name = person.get("name") or (match["name"] if match else grade.student)
+        feedback = "" if grade.total is None else f"See {file_name(grade.student)}.html"
+        row = [identifier, full_name, person.get("id", ""), person.get("email", "")]
+        rows.append([*row, blank(grade.total), assignment.points, "-", feedback])
+    header = ["Identifier", "Full name", "ID number", "Email address"]
+    header += ["Grade", "Maximum Grade", "Last modified (grade)", "Feedback comments"]
+    write_table(out / f"moodle-{assignment.name}.csv", header, rows)
+
+
+def export_canvas(
+    out: Path, assignments: dict[str, Assignment], grades: list[Grade], people: dict[str, Row]
+) -> None:
+    """Canvas's gradebook: Grades → Import. The second line holds the points possible."""
+    totals = {(grade.student, grade.assignment): grade.total for grade in grades}
+    possible = [assignment.points for assignment in assignments.values()]
+    rows: list[list[Cell]] = [["    Points Possible", "", "", "", "", *possible]]
+    for student in sorted({grade.student for grade in grades}):
+        person = people.get(student, {})
+        identity = person.get("canvas_id") or canvas_number(student)
+        row = [person.get("name") or student, identity]
+        row += [person.get(column, "") for column in ("id", "login", "section")]
+        rows.append([*row, *(blank(totals.get((student, name))) for name in assignments)])
+    header = ["Student", "ID", "SIS User ID", "SIS Login ID", "Section"]
+    header += [assignment.title for assignment in assignments.values()]
+    write_table(out / "canvas.csv", header, rows)

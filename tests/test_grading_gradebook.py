@@ -1,0 +1,228 @@
+"""The teacher's marks and the machine's become tables that Moodle, Canvas and a teacher read, and no
+mark is lost."""
+
+import csv
+import json
+
+import pytest
+import submissions
+from submissions import ADA, BO, result
+
+from minildm.grading.assignment import load_assignments
+from minildm.grading.gradebook import ANEW, export
+from minildm.grading.tables import read_table
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "tiny.ipynb").write_text(json.dumps(submissions.source_notebook()))
+    return load_assignments(tmp_path / "source", "key")
+
+
+def rows(path) -> list[list[str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))
+
+
+def fill_in(path, points: str) -> None:
+    """What a teacher does in a spreadsheet, which writes a byte-order mark."""
+    table = read_table(path)
+    for row in table:
+        row["points"] = points
+    with path.open("w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.DictWriter(file, table[0])
+        writer.writeheader()
+        writer.writerows(table)
+
+
+def test_moodles_grading_worksheet(tiny, tmp_path):
+    results = {
+        (ADA, "tiny"): result(3),
+        (BO, "tiny"): result(0, score=None, marks=[], notes=["look"]),
+    }
+    assert export(dict(results), tiny, tmp_path, []).unmarked == 1
+    fill_in(tmp_path / "written.csv", "1.5")
+    assert export(dict(results), tiny, tmp_path, []).unmarked == 0
+    header, ada, bo = rows(tmp_path / "moodle-tiny.csv")
+    assert header == [
+        "Identifier", "Full name", "ID number", "Email address",
+        "Grade", "Maximum Grade", "Last modified (grade)", "Feedback comments",
+    ]  # fmt: skip
+    assert ada[:7] == ["Participant 1001", "Ada Lovelace", "", "", "4.5", "10", "-"]
+    assert ada[7].startswith("See Ada_Lovelace")
+    assert bo == [
+        "Participant 1002",
+        "Bo Diddley",
+        "",
+        "",
+        "",
+        "10",
+        "-",
+        "",
+    ]  # nothing that Moodle would take over
+
+
+def test_canvas_gradebook(tiny, tmp_path):
+    roster = [
+        {
+            "student": "a_42",
+            "name": "Lovelace, Ada",
+            "id": "S1",
+            "login": "ada",
+            "section": "A",
+            "canvas_id": "",
+        },
+        {
+            "student": "c",
+            "name": "Cruz, Celia",
+            "id": "S3",
+            "login": "celia",
+            "section": "B",
+            "canvas_id": "44",
+        },
+    ]
+    export({("a_42", "tiny"): result(3)}, tiny, tmp_path, roster)
+    fill_in(tmp_path / "written.csv", "2")
+    export({("a_42", "tiny"): result(3)}, tiny, tmp_path, roster)
+    assert rows(tmp_path / "canvas.csv") == [
+        ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", "Tiny"],
+        ["    Points Possible", "", "", "", "", "10"],
+        ["Lovelace, Ada", "42", "S1", "ada", "A", "5"],
+        [
+            "Cruz, Celia",
+            "44",
+            "S3",
+            "celia",
+            "B",
+            "",
+        ],  # nothing handed in: a row, and no 0 by itself
+    ]
+
+
+def test_a_roster_knows_people_by_what_moodle_and_canvas_call_them(tiny, tmp_path):
+    roster = [
+        {
+            "student": "ada",
+            "name": "Ada Lovelace",
+            "id": "S1",
+            "email": "ada@x",
+            "canvas_id": "",
+            "login": "al",
+        },
+        {
+            "student": "cruz",
+            "name": "Celia Cruz",
+            "id": "S2",
+            "email": "cc@x",
+            "canvas_id": "44",
+            "login": "cc",
+        },
+        {
+            "student": "idle",
+            "name": "Idle Jane",
+            "id": "S3",
+            "email": "ij@x",
+            "canvas_id": "45",
+            "login": "ij",
+        },
+    ]
+    export({(ADA, "tiny"): result(3), ("cruzcelia_44", "tiny"): result(0)}, tiny, tmp_path, roster)
+    _, *sheet = rows(tmp_path / "moodle-tiny.csv")
+    assert sorted(row[:4] for row in sheet) == [
+        ["", "Celia Cruz", "S2", "cc@x"],
+        ["", "Idle Jane", "S3", "ij@x"],
+        ["Participant 1001", "Ada Lovelace", "S1", "ada@x"],
+    ]
+    status = {row["student"]: row["status"] for row in read_table(tmp_path / "grades.csv")}
+    assert status["idle"] == "nothing handed in" and len(status) == 3
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_marks_survive_a_spreadsheet_and_another_folder(tiny, tmp_path, separator):
+    """What a teacher has typed is in no case lost, whatever is exported next."""
+    people = {("'t Hooft", "tiny"): result(3), ("=cmd()", "tiny"): result(3)}
+    export(dict(people), tiny, tmp_path, [])
+    fill_in(tmp_path / "written.csv", "1,5")
+    table = rows(tmp_path / "written.csv")
+    with (tmp_path / "written.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, delimiter=separator).writerows(table)
+    assert export({(ADA, "tiny"): result(3)}, tiny, tmp_path, []).unmarked == 1  # another folder
+    assert export(dict(people), tiny, tmp_path, []).unmarked == 0
+    assert {row["total"] for row in read_table(tmp_path / "grades.csv")} == {"4.5"}
+
+
+def test_a_table_that_cannot_be_read_is_not_written_over(tiny, tmp_path):
+    path = tmp_path / "written.csv"
+    for content, words in (
+        (b"student;points\na;1", "assignment, question"),
+        ("ü".encode("cp1252"), "expected UTF-8"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=words):
+            export({(ADA, "tiny"): result(3)}, tiny, tmp_path, [])
+        assert path.read_bytes() == content
+
+
+def test_a_grade_is_blank_until_the_written_part_is_marked(tiny, tmp_path):
+    assert export({(ADA, "tiny"): result(3)}, tiny, tmp_path, []).unmarked == 1
+    (row,) = read_table(tmp_path / "grades.csv")
+    assert (row["automatic"], row["total"], row["total_max"]) == ("3", "", "10")
+    assert "still to be marked" in row["status"]
+    fill_in(tmp_path / "written.csv", "99")  # more than there is
+    assert export({(ADA, "tiny"): result(3)}, tiny, tmp_path, []).unmarked == 0
+    assert read_table(tmp_path / "grades.csv")[0]["total"] == "5"
+    fill_in(tmp_path / "written.csv", "two")
+    with pytest.raises(ValueError, match="expected points for .*, got 'two'"):
+        export({(ADA, "tiny"): result(3)}, tiny, tmp_path, [])
+
+
+def test_another_answer_than_was_marked_is_to_be_marked_again(tiny, tmp_path):
+    """Its points stay in the sheet, with a note, and the grade stays blank until the teacher has
+    emptied the note."""
+
+    def total(answer):
+        results = {(ADA, "tiny"): result(3, written={"why": answer})}
+        missing = export(results, tiny, tmp_path, []).unmarked
+        return (
+            missing,
+            read_table(tmp_path / "grades.csv")[0]["total"],
+            read_table(tmp_path / "written.csv")[0]["note"],
+        )
+
+    assert total("= because\nof noise") == (1, "", "")
+    fill_in(tmp_path / "written.csv", "1.5")
+    assert total("=  because\r\nof noise ") == (0, "4.5", "")  # a spreadsheet may have done that
+    changed = (1, "", ANEW)
+    assert total("because of the schedule") == changed
+    assert total("because of the schedule") == changed
+    (row,) = read_table(tmp_path / "written.csv")
+    assert (row["points"], row["answer"]) == ("1.5", "because of the schedule")
+    path = tmp_path / "written.csv"
+    path.write_text(path.read_text(encoding="utf-8").replace(ANEW, ""), encoding="utf-8")
+    assert total("because of the schedule") == (0, "4.5", "")
+
+
+def test_what_a_student_writes_is_neither_a_formula_nor_a_page(tiny, tmp_path):
+    export({("=cmd()", "tiny"): result(3)}, tiny, tmp_path, [])
+    for path in tmp_path.glob("*.csv"):
+        for row in rows(path):
+            assert not [cell for cell in row if cell.startswith("=")], path
+    (page,) = (tmp_path / "tiny" / "feedback").glob("*.html")
+    assert "<b>" not in page.read_text() and "&lt;b&gt;wrong" in page.read_text()
+
+
+def test_marks_that_belong_to_no_submission_are_named_and_kept(tiny, tmp_path):
+    both = {("=cmd()", "tiny"): result(3), ("bo", "tiny"): result(3)}
+    assert export(both, tiny, tmp_path, [{"student": "celia"}]) == (3, 2, [])
+    fill_in(tmp_path / "written.csv", "1")
+    assert export({("=cmd()", "tiny"): result(3)}, tiny, tmp_path, []) == (1, 0, ["bo"])
+    assert export({("ada", "tiny"): result(3)}, tiny, tmp_path, []) == (1, 1, ["'=cmd()", "bo"])
+    assert len(read_table(tmp_path / "written.csv")) == 3
+
+
+def test_a_student_who_stands_twice_in_the_roster_keeps_the_grade(tiny, tmp_path):
+    roster = [{"student": "ada", "section": section} for section in "AB"]
+    export({("ada", "tiny"): result(3, written={})}, tiny, tmp_path, roster)
+    (row,) = read_table(tmp_path / "grades.csv")
+    assert (row["automatic"], row["status"][:6]) == ("3", "graded")

@@ -63,15 +63,17 @@ def fingerprint(key: str) -> str:
     return hashlib.sha256(f"minildm course key\0{key}".encode()).hexdigest()[:10]
 
 
+def chosen(constant: re.Match[str], key: str, assignment: str) -> str:
+    """The key's choice for a line `NAME = value  # course: a | b | c`."""
+    choices = constant["choices"].split(" | ")
+    return choices[course_rng(key, assignment, constant["name"]).integers(len(choices))]
+
+
 def with_constants(source: str, key: str, assignment: str) -> str:
-    """A cell whose lines `NAME = value  # course: a | b | c` got the key's choice."""
-
-    def choose(match: re.Match) -> str:
-        choices = match["choices"].split(" | ")
-        choice = choices[course_rng(key, assignment, match["name"]).integers(len(choices))]
-        return f"{match['name']} = {choice}"
-
-    return CONSTANT.sub(choose, source)
+    """A cell with the key's choices in such lines."""
+    return CONSTANT.sub(
+        lambda constant: f"{constant['name']} = {chosen(constant, key, assignment)}", source
+    )
 
 
 def text_of(cell: dict[str, Any]) -> str:
@@ -94,7 +96,8 @@ class Assignment:
     """
 
     def __init__(self, path: Path, key: str):
-        self.path, self.key = Path(path), key
+        self.path = Path(path)
+        self.key = key
         notebook = json.loads(self.path.read_text(encoding="utf-8"))
         own = notebook["metadata"].get("minildm", {})
         self.name = own.get("assignment", self.path.stem)
@@ -107,10 +110,10 @@ class Assignment:
         self.parts: list[Part] = []
         self.written: list[Written] = []
         for cell in self.cells:
-            mark, source = nbgrader_of(cell), with_constants(text_of(cell), key, self.name)
-            for match in CONSTANT.finditer(text_of(cell)):
-                chosen = re.search(rf"^{match['name']} = (.+)$", source, re.MULTILINE)
-                self.constants[match["name"]] = ast.literal_eval(chosen[1])
+            mark = nbgrader_of(cell)
+            for constant in CONSTANT.finditer(text_of(cell)):
+                value = chosen(constant, key, self.name)
+                self.constants[constant["name"]] = ast.literal_eval(value)
             if mark.get("grade") and mark.get("solution"):
                 below = self.texts(before=cell)[-1]
                 self.written.append(
@@ -149,11 +152,10 @@ class Assignment:
         if not hidden:
             raise ValueError(f"{self.path}: {mark['grade_id']}: expected a hidden test, got none")
         tree = ast.parse(hidden[1])
-        kept = [
-            node for node in tree.body if not isinstance(node, ast.Expr)
-        ]  # without its call of `check`
+        # Its last line calls `check`, which is for the teacher's notebook alone.
+        kept = [node for node in tree.body if not isinstance(node, ast.Expr)]
         asks = [node for node in kept if isinstance(node, ast.FunctionDef) and node.name == "ask"]
-        names: dict[str, Any] = dict(self.constants)
+        names = dict(self.constants)
         exec(compile(ast.Module(kept, []), f"hidden test of {mark['grade_id']}", "exec"), names)
         if not asks or not {"given", "judge"} <= set(names):
             raise ValueError(

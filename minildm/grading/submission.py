@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import io
 import json
 import os
 import resource
@@ -13,37 +14,39 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from minildm.grading.assignment import BADGE, Assignment, fingerprint, nbgrader_of, text_of
 
 LARGEST = 256 * 2**20  # bytes of a file that is looked at; outputs may be large, they are dropped
 LARGEST_TEXT = 4 * 2**20  # of what is left of it then
-UNANSWERED = (
-    "your answer here",
-    "",
-)  # what stands in a written answer's cell before it is filled in
+# What stands in a written answer's cell before it is filled in.
+UNANSWERED = ("your answer here", "")
 
 # Runs in a process of its own with little memory: a file of a stranger is parsed there, and all but
 # what grading needs of it (code, texts, nbgrader's marks) stays there: outputs, attachments, the
 # state of widgets.
 READ = """
 import json, sys
+most = int(sys.argv[1])
 def only(metadata, *names):
-    return {name: metadata[name] for name in names if name in metadata} if isinstance(metadata, dict) else {}
+    found = metadata if isinstance(metadata, dict) else {}
+    return {name: found[name] for name in names if name in found}
 notebook = json.load(sys.stdin.buffer)
-assert isinstance(notebook, dict) and isinstance(notebook.get("cells"), list), "it is JSON but no notebook"
+assert isinstance(notebook, dict), "it is JSON but no notebook"
+assert isinstance(notebook.get("cells"), list), "it is JSON but no notebook"
 kept = []
 for cell in notebook["cells"]:
     assert isinstance(cell, dict), "it is JSON but no notebook"
     lines = cell.get("source")
     lines = [lines] if isinstance(lines, str) else lines
-    assert isinstance(lines, list) and all(isinstance(line, str) for line in lines), "a cell has no text"
+    assert isinstance(lines, list), "a cell has no text"
+    assert all(isinstance(line, str) for line in lines), "a cell has no text"
     kept.append({"cell_type": cell.get("cell_type"), "source": "".join(lines)})
     kept[-1]["metadata"] = only(cell.get("metadata"), "nbgrader")
 metadata = only(notebook.get("metadata"), "kernelspec", "language_info", "minildm")
 text = json.dumps({"metadata": metadata, "cells": kept})
-assert len(text) <= int(sys.argv[1]), f"its cells hold {len(text) >> 20} MB of text, more than {int(sys.argv[1]) >> 20}"
+assert len(text) <= most, f"its cells hold {len(text) >> 20} MB of text, more than {most >> 20}"
 sys.stdout.write(text)
 """
 
@@ -68,7 +71,7 @@ class Submission(NamedTuple):
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
+def opened(path: Path) -> Iterator[io.BufferedReader]:
     """A submitted file, open: a plain one of a bearable size. Unreadable says what it is
     instead."""
     try:
@@ -168,10 +171,9 @@ def prepare(notebook: dict[str, Any], assignment: Assignment) -> Submission:
         elif source.strip() in looks:
             continue
         else:
-            own = next(
-                (key for key, text in locked.items() if text.strip() == source.strip()), None
-            )
-            locked.pop(own, None)
+            own = [key for key, text in locked.items() if text.strip() == source.strip()]
+            if own:  # one of the course's cells, which has lost its name
+                del locked[own[0]]
             steps.append(Step(f"cell {number}", source))
     if locked:
         notes.append(f"without the course's cell {', '.join(locked)}, which was run first")

@@ -24,26 +24,21 @@ from typing import Any
 # Every bound, and what its absence means to the teacher who is asked whether to go on.
 BOUNDS = {
     "network": "a submission can reach the network",
-    "files": "a submission can read what your user can read, other submissions and this course's key among it",
+    "files": "a submission can read what your user can read, other submissions and this course's "
+    "key among it",
     "processes": "a process that a submission leaves behind may outlive it",
     "user": "a submission runs as your own user and can write and delete your files",
     "memory": "a submission can take all of the memory",
 }
-NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = (
-    0x20000,
-    0x4000000,
-    0x8000000,
-    0x10000000,
-    0x20000000,
-    0x40000000,
-)
-RDONLY, NOSUID, NODEV, NOEXEC, REMOUNT, BIND, REC, PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
-RELATIME, ST_RELATIME, KEPT = (
-    1 << 21,
-    4096,
-    2 | 4 | 8 | 1024 | 2048,
-)  # flags that a remount must repeat
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, MNT_DETACH = 1, 4, 22, 38, 2
+# The kernel's numbers: for unshare(2), for mount(2) with statvfs(3), and for prctl(2).
+NEWNS, NEWUTS, NEWIPC = 0x20000, 0x4000000, 0x8000000
+NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
+RDONLY, NOSUID, NODEV, NOEXEC, REMOUNT = 1, 2, 4, 8, 32
+BIND, REC, PRIVATE, RELATIME = 4096, 16384, 1 << 18, 1 << 21
+ST_RELATIME = 4096
+KEPT = 2 | 4 | 8 | 1024 | 2048  # flags that a remount must repeat
+MNT_DETACH = 2
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
 HOME = "/home/student"
 
 # System calls that a notebook never makes: the first five take memory that no limit counts, with
@@ -120,9 +115,8 @@ def build_root(root: str, readable: list[str], disk_mb: int, uid: int, gid: int)
     devices = [f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom")]
     done: list[str] = []
     for path in sorted(readable) + devices:
-        if not os.path.exists(path) or any(
-            path == d or path.startswith(d.rstrip("/") + "/") for d in done
-        ):
+        mounted = any(path == d or path.startswith(d.rstrip("/") + "/") for d in done)
+        if mounted or not os.path.exists(path):
             continue
         inside = root + path
         os.makedirs(os.path.dirname(inside), mode=0o755, exist_ok=True)
@@ -136,21 +130,15 @@ def build_root(root: str, readable: list[str], disk_mb: int, uid: int, gid: int)
         place = mount.split()[4].encode().decode("unicode_escape")
         if place.startswith(root + "/"):
             flags = os.statvfs(place).f_flag
-            kept = (
-                flags & KEPT
-                | (RELATIME if flags & ST_RELATIME else 0)
-                | (0 if "/dev/" in place else NODEV)
-            )
+            kept = flags & KEPT
+            if flags & ST_RELATIME:
+                kept |= RELATIME
+            if "/dev/" not in place:
+                kept |= NODEV
             call("mount", None, place, None, BIND | REMOUNT | RDONLY | NOSUID | kept, None)
     os.makedirs(root + HOME)
-    call(
-        "mount",
-        "tmpfs",
-        root + HOME,
-        "tmpfs",
-        NOSUID | NODEV,
-        f"size={disk_mb}m,nr_inodes=10000,mode=755",
-    )
+    size = f"size={disk_mb}m,nr_inodes=10000,mode=755"
+    call("mount", "tmpfs", root + HOME, "tmpfs", NOSUID | NODEV, size)
     os.mkdir(f"{root}{HOME}/tmp")
     for path in (root + HOME, f"{root}{HOME}/tmp"):
         os.chown(path, uid, gid)
@@ -199,24 +187,14 @@ def refuse_calls() -> bool:
     if os.uname().machine not in MACHINES or struct.calcsize("P") != 8:
         return False
     column, machine = MACHINES[os.uname().machine]
-    load, equal, at_least, end = (
-        0x20,
-        0x15,
-        0x35,
-        0x06,
-    )  # BPF's; a line is opcode, jump if true, if false, value
-    lines = [
-        (load, 0, 0, 4),
-        (equal, 1, 0, machine),
-        (end, 0, 0, 0x80000000),
-        (load, 0, 0, 0),
-    ]  # another: killed
-    tests = [
-        (at_least, 1 << 30),
-        *((equal, numbers[column]) for numbers in REFUSED.values()),
-    ]  # x32, then each call
+    # A line of BPF is an opcode, how many lines to skip if true and if false, and a value.
+    load, equal, at_least, end = 0x20, 0x15, 0x35, 0x06
+    killed, allowed, eperm = 0x80000000, 0x7FFF0000, 0x00050001
+    lines = [(load, 0, 0, 4), (equal, 1, 0, machine), (end, 0, 0, killed), (load, 0, 0, 0)]
+    tests = [(at_least, 1 << 30)]  # calls of x32, a second set of numbers
+    tests += [(equal, numbers[column]) for numbers in REFUSED.values()]
     lines += [(code, len(tests) - i, 0, value) for i, (code, value) in enumerate(tests)]
-    lines += [(end, 0, 0, 0x7FFF0000), (end, 0, 0, 0x00050001)]  # allowed; EPERM
+    lines += [(end, 0, 0, allowed), (end, 0, 0, eperm)]
     program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in lines))
     pointer = ctypes.create_string_buffer(
         struct.pack("HxxxxxxP", len(lines), ctypes.addressof(program))
@@ -240,11 +218,8 @@ def wait_for(child: int) -> int:
     while True:
         pid, status = os.wait()
         if pid == child:
-            return (
-                os.waitstatus_to_exitcode(status)
-                if os.WIFEXITED(status)
-                else 128 + os.WTERMSIG(status)
-            )
+            ended = os.waitstatus_to_exitcode(status)  # minus the signal, if one ended it
+            return ended if ended >= 0 else 128 - ended
 
 
 def forked(action: Callable[[], int]) -> int:
@@ -284,11 +259,8 @@ def enter(spec: dict[str, Any]) -> int:
         os.write(spec["report"], (json.dumps(sorted(bounds)) + "\n").encode())
         os.close(spec["report"])
         home = HOME if "files" in bounds else spec["root"]
-        os.execve(
-            spec["command"][0],
-            spec["command"],
-            {**spec["environment"], "HOME": home, "TMPDIR": home + "/tmp"},
-        )
+        environment = {**spec["environment"], "HOME": home, "TMPDIR": home + "/tmp"}
+        os.execve(spec["command"][0], spec["command"], environment)
 
     def first() -> int:
         if "network" in bounds:
@@ -301,9 +273,8 @@ def enter(spec: dict[str, Any]) -> int:
             if root:
                 os.chown(".", uid, gid)
                 os.chown("tmp", uid, gid)
-        if root and all(
-            os.stat(path).st_mode & 1 for path in Path(spec["command"][0]).resolve().parents
-        ):
+        above = Path(spec["command"][0]).resolve().parents
+        if root and all(os.stat(folder).st_mode & 1 for folder in above):
             bounds.add("user")  # where another user can reach this Python
         child = forked(command)
         os.close(spec["report"])

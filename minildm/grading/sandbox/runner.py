@@ -4,7 +4,7 @@ functions they define.
 It holds no answers. Each request is a line on standard input, each reply a line on a descriptor of
 its own; what the submission prints goes nowhere. The process belongs to the submission, which may
 do to it what it likes: all that it can change is what it replies, and the grader believes none of
-    it.
+it.
 """
 
 from __future__ import annotations
@@ -106,9 +106,7 @@ def perform(request: dict[str, Any], module: types.ModuleType) -> dict[str, Any]
         exec(compile(request["ask"], "question", "exec"), own)
         answer = own["ask"](Submission(names), wire.decode(request["given"]))
         return {"error": None, "answer": wire.encode(answer)}
-    except (
-        BaseException
-    ) as error:  # SystemExit and KeyboardInterrupt too: the next cell runs all the same
+    except BaseException as error:  # SystemExit, too: the next cell runs all the same
         return {"error": described(error, file)}
     finally:
         set_alarms(ring, 0, 0)

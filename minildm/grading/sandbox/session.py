@@ -17,24 +17,17 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import minildm
 from minildm.grading.sandbox import wire
 from minildm.grading.sandbox.cage import BOUNDS
 
-SYSTEM = (
-    "/usr",
-    "/bin",
-    "/sbin",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/etc/ld.so.cache",
-    "/etc/alternatives",
-)
+# What of the system a submission may read.
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
+SYSTEM += ("/etc/ld.so.cache", "/etc/alternatives")
 START = 120.0  # seconds in which the process must be ready, on the slowest machine
 GRACE = 3.0  # seconds beyond a step's own limit before its process is ended
 MOST_LINES = 100_000  # of replies: one for each cell and question is wanted
-PATIENCE = 4  # seconds on the clock for each second of processor time: others may be computing, too
+# Seconds on the clock for each second of processor time: others may be computing, too.
+PATIENCE = 4
 
 
 class Limits(NamedTuple):
@@ -54,13 +47,12 @@ class Died(Exception):
 def readable_paths() -> list[str]:
     """What a submission may read: the system, this Python with its packages, minildm and its data.
     Nothing else."""
-    package = Path(minildm.__file__).resolve().parent
+    package = Path(__file__).resolve().parents[2]  # minildm/
     paths = [*SYSTEM, sys.prefix, sys.base_prefix, str(package)]
     paths += [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
-    if (package.parent / "data" / "SHA256SUMS").is_file() or (
-        package.parent / "data" / "README.md"
-    ).is_file():
-        paths.append(str(package.parent / "data"))
+    data = package.parent / "data"  # beside the package where minildm runs from its repository
+    if (data / "SHA256SUMS").is_file() or (data / "README.md").is_file():
+        paths.append(str(data))
     return sorted({*paths, *map(os.path.realpath, paths)})
 
 
@@ -76,9 +68,8 @@ class Session:
         self.lines = 0
         reply_read, reply_write = os.pipe()
         report_read, report_write = os.pipe()
-        python = os.path.join(
-            os.path.realpath(os.path.dirname(sys.executable)), os.path.basename(sys.executable)
-        )
+        folder, name = os.path.split(sys.executable)
+        python = os.path.join(os.path.realpath(folder), name)
         main = "from minildm.grading.sandbox.runner import main"
         start = f"import sys; sys.path[:] = {sys.path!r}; {main}; main({reply_write})"
         spec = limits._asdict() | {
@@ -108,14 +99,17 @@ class Session:
             pass_fds=(reply_write, report_write),
             env={},
         )
+        assert self.process.stdin is not None and self.process.stderr is not None  # pipes both
+        self.requests = self.process.stdin
+        self.complaints = self.process.stderr
+        self.replies = reply_read
         os.close(reply_write)
         os.close(report_write)
-        self.replies = reply_read
-        os.set_blocking(self.process.stdin.fileno(), False)
+        os.set_blocking(self.requests.fileno(), False)
         with os.fdopen(report_read) as report:
             reported = report.readline()
         if not reported:
-            reason = self.process.stderr.read().decode(errors="replace").strip()
+            reason = self.complaints.read().decode(errors="replace").strip()
             self.close()
             raise RuntimeError(f"the bounded process did not start: {reason}")
         self.bounds = set(json.loads(reported))
@@ -146,11 +140,11 @@ class Session:
                 self.end(f"{what} took longer than allowed and could not be interrupted")
             if memory_of(self.process.pid) > self.limits.memory_mb << 20:
                 self.end(f"it took more than {self.limits.memory_mb} MB of memory")
-            writers = [self.process.stdin] if message else []
+            writers = [self.requests] if message else []
             readable, writable, _ = select.select([self.replies], writers, [], 0.1)
             if writable:
                 try:
-                    message = message[os.write(self.process.stdin.fileno(), message[:65536]) :]
+                    message = message[os.write(self.requests.fileno(), message[:65536]) :]
                 except BlockingIOError:
                     pass
                 except BrokenPipeError:
@@ -186,8 +180,9 @@ class Session:
         """How a process ended that ended by itself."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             status = self.process.wait(timeout=GRACE)
-            if status > 128:
-                return f"its process was ended by {signal.Signals(status - 128).name}"
+            for number in signal.Signals:
+                if status == 128 + number:
+                    return f"its process was ended by {number.name}"
             return f"its process ended by itself (exit status {status})"
         return "it closed the line on which its answers go"
 
@@ -205,7 +200,7 @@ class Session:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
         self.process.wait()
-        for pipe in (self.process.stdin, self.process.stderr):
+        for pipe in (self.requests, self.complaints):
             with contextlib.suppress(OSError):
                 pipe.close()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -235,9 +230,8 @@ def memory_of(pid: int) -> int:
         with contextlib.suppress(OSError, ValueError):
             status = Path(f"/proc/{child}/status").read_text()
             fields = dict(line.split(":", 1) for line in status.splitlines())
-            total += sum(
-                int(fields.get(name, "0 kB").split()[0]) << 10 for name in ("RssAnon", "RssShmem")
-            )
+            for name in ("RssAnon", "RssShmem"):
+                total += int(fields.get(name, "0 kB").split()[0]) << 10
     return total
 
 

@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 
 LONGEST_LINE = 32 * 2**20
-MOST_ITEMS = (
-    2**20
-)  # of lists and dictionaries: an empty list of three bytes takes seventy when it is read
+# Of lists and dictionaries: an empty list of three bytes takes seventy when it is read.
+MOST_ITEMS = 2**20
 DTYPES = {"bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"}
 
 
@@ -67,17 +66,13 @@ def read_array(parts: Any) -> Any:
     if not isinstance(parts, list) or len(parts) != 4:
         raise ValueError("expected the four parts of an array")
     kind, dtype, shape, data = parts
-    sizes = (
-        isinstance(shape, list)
-        and all(type(n) is int and 0 <= n < 2**31 for n in shape)
-        and len(shape) <= 16
-    )
-    if (
-        kind not in ("numpy", "torch")
-        or dtype not in DTYPES
-        or not sizes
-        or not isinstance(data, str)
-    ):
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise ValueError("expected an array of numbers")
+    if kind not in ("numpy", "torch") or not isinstance(data, str):
+        raise ValueError("expected an array of numbers")
+    if not isinstance(shape, list) or len(shape) > 16:
+        raise ValueError("expected an array of numbers")
+    if not all(type(size) is int and 0 <= size < 2**31 for size in shape):
         raise ValueError("expected an array of numbers")
     content = base64.b64decode(data, validate=True)
     if len(content) != math.prod(shape) * np.dtype(dtype).itemsize:
@@ -101,7 +96,7 @@ def line(message: dict[str, Any]) -> bytes:
     return text
 
 
-def check_items(text: bytes) -> None:
+def check_items(text: bytes | bytearray) -> None:
     """A ValueError if a line holds more lists, dictionaries and items of them than the other side
     reads."""
     if (items := sum(map(text.count, (b",", b"[", b"{")))) > MOST_ITEMS:

@@ -19,7 +19,7 @@ The package is read in this order, and a file uses only what stands above it:
     widgets/      page frames schedule films fields latents prompts painter playground diagnosis
     grading/      sandbox assignment release judging submission grade feedback classroom tables
     gradebook cli
-    cli/          errors commands
+    cli/          errors options commands
 
 A name below is imported when it is first used, so that `import minildm` and `minildm --help` cost
 nothing.

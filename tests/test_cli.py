@@ -46,11 +46,12 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-# ------------------------------------------------------------------------------------------------------------- sample
+# ------------------------------------------------------------------------------------------ sample
 
 
 def test_sample_draws_what_the_pipeline_draws(tiny_folder, tmp_path):
-    options = "--seed 5 --num 2 --sampler ddim --steps 4 --guidance 3 --guidance-start 0.5 --negative one".split()
+    options = "--seed 5 --num 2 --sampler ddim --steps 4".split()
+    options += "--guidance 3 --guidance-start 0.5 --negative one".split()
     files = "--npz s.npz --out g.png".split()
     result = run(
         "sample", "a handwritten seven", "the digit 3", "--model", tiny_folder, *options, *files
@@ -58,9 +59,15 @@ def test_sample_draws_what_the_pipeline_draws(tiny_folder, tmp_path):
     assert result.exit_code == 0, result.output
     pipeline = StableDiffusionPipeline.from_pretrained(tiny_folder).use_sampler("ddim")
     expected = pipeline(
-        ["a handwritten seven", "the digit 3"], num_inference_steps=4, guidance_scale=3.0, guidance_start=0.5,
-        negative_prompt="one", num_images_per_prompt=2, generator=torch.Generator().manual_seed(5), progress=False,
-    )  # fmt: skip
+        ["a handwritten seven", "the digit 3"],
+        num_inference_steps=4,
+        guidance_scale=3.0,
+        guidance_start=0.5,
+        negative_prompt="one",
+        num_images_per_prompt=2,
+        generator=torch.Generator().manual_seed(5),
+        progress=False,
+    )
     with np.load(tmp_path / "s.npz") as saved:
         assert sorted(saved) == ["images", "prompts"]
         assert saved["images"].shape == (4, 28, 28) and saved["images"].dtype == np.uint8
@@ -143,12 +150,12 @@ def test_a_full_disk_names_the_file_and_leaves_the_old_one(tiny_folder, tmp_path
     monkeypatch.setattr("numpy.savez_compressed", full)
     result = run("sample", "seven", "--model", tiny_folder, "--npz", "s.npz")
     assert result.exit_code == 2
-    said = "minildm: s.npz: could not be written (No space left on device); what it held before is whole"
-    assert result.stderr.splitlines()[-1] == said
+    reason = "could not be written (No space left on device); what it held before is whole"
+    assert result.stderr.splitlines()[-1] == f"minildm: s.npz: {reason}"
     assert (tmp_path / "s.npz").read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
 
 
-# ----------------------------------------------------------------------------------------------------------- evaluate
+# ---------------------------------------------------------------------------------------- evaluate
 
 
 @pytest.fixture
@@ -163,8 +170,8 @@ def small_mnist(monkeypatch):
 
 
 def test_evaluate_prints_every_score_beside_its_floor(weights, small_mnist, tmp_path):
-    result = run("evaluate", "--samples", 20, "--steps", 2, "--guidance", 1.5, "--guidance-start", 0.5,
-                 "--seed", 3, "--sampler", "ddim", "--json", "scores.json")  # fmt: skip
+    options = "--samples 20 --steps 2 --guidance 1.5 --guidance-start 0.5 --seed 3".split()
+    result = run("evaluate", *options, "--sampler", "ddim", "--json", "scores.json")
     assert result.exit_code == 0, result.output
     for words in (
         "prompt accuracy",
@@ -174,7 +181,6 @@ def test_evaluate_prints_every_score_beside_its_floor(weights, small_mnist, tmp_
         "recall",
         "floor",
         "20 samples, seed 3",
-        # fmt: skip
         "2 steps of ddim",
         "guidance 1.5 from 50% of the steps on",
         "parameters",
@@ -189,7 +195,7 @@ def test_evaluate_prints_every_score_beside_its_floor(weights, small_mnist, tmp_
     )
 
 
-# -------------------------------------------------------------------------------------------------------------- train
+# ------------------------------------------------------------------------------------------- train
 
 
 @pytest.fixture
@@ -261,7 +267,7 @@ def test_interrupting_anything_else_is_one_line_too(tiny_folder, monkeypatch):
     assert "Traceback" not in result.output and not Path("grid.png").exists()
 
 
-# --------------------------------------------------------------------------------------------------------------- data
+# -------------------------------------------------------------------------------------------- data
 
 
 def test_data_shows_what_there_is():
@@ -270,7 +276,7 @@ def test_data_shows_what_there_is():
     assert "60,000 images 1x28x28" in result.stdout and "10,000 images" in result.stdout
 
 
-# ------------------------------------------------------------------------------------------------------------- errors
+# ------------------------------------------------------------------------------------------ errors
 
 
 def damaged(folder, what):
@@ -412,7 +418,7 @@ def test_sides_that_the_autoencoder_cannot_divide_are_a_value_error_of_one_line(
     assert "\n" not in str(error.value)
 
 
-# ------------------------------------------------------------------------------------------------------------ process
+# ----------------------------------------------------------------------------------------- process
 
 
 def test_help_names_every_sampler():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,25 +12,24 @@ import typer
 from typer import Argument, Option
 
 from minildm.cli.errors import OneLineErrors, at_once
+from minildm.cli.options import (
+    Device,
+    Guidance,
+    GuidanceStart,
+    Model,
+    Sampler,
+    Seed,
+    Steps,
+    check_file,
+    check_folder,
+    integer,
+    read_prompts,
+    stage_steps,
+)
 from minildm.files import whole, write_json
 
 if TYPE_CHECKING:
     from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
-
-
-def integer(text: str) -> int:
-    """An option's whole number."""
-    try:
-        return int(text)
-    except ValueError:
-        raise typer.BadParameter(f"expected a whole number, got {text!r}") from None
-
-
-def seed_number(text: str) -> int:
-    """A seed, from which training makes larger ones."""
-    if not 0 <= integer(text) < 2**31:
-        raise typer.BadParameter(f"expected a number from 0 to 2147483647, got {text}")
-    return int(text)
 
 
 app = typer.Typer(
@@ -41,34 +39,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train, sample and score latent diffusion models.",
 )
-
-Model = Annotated[
-    str,
-    Option(help="A shipped model's name, or a folder in diffusers' layout.", metavar="NAME|FOLDER"),
-]
-Sampler = Annotated[
-    str | None,
-    Option(
-        help="ddpm, ddim, pndm, euler, euler_a, heun, dpmpp_2m, lcm (for models distilled so) or flow_euler; euler, "
-        "heun and dpmpp_2m also with _karras or _exponential after the name; by default the model's."
-    ),
-]
-Steps = Annotated[
-    int | None,
-    Option(help="Denoising steps; by default the model's.", parser=integer, metavar="INT"),
-]
-Guidance = Annotated[
-    float | None, Option(help="Guidance scale, 1 or less for none; by default the model's.")
-]
-GuidanceStart = Annotated[
-    float | None,
-    Option(
-        help="The part of the steps before guidance; by default the model's, or 0 with --guidance.",
-        metavar="PART",
-    ),
-]
-Seed = Annotated[int, Option(help="Same seed, same result.", parser=seed_number, metavar="INT")]
-Device = Annotated[str, Option(help="auto, cpu, cuda (cuda:1, …) or mps.")]
 
 
 @app.command()
@@ -89,16 +59,7 @@ def train(
     device: Device = "auto",
 ) -> None:
     """Train autoencoder, text encoder and U-Net from random weights."""
-    counts = None
-    if steps is not None:
-        numbers = steps.split(",")
-        if len(numbers) != 3 or not all(
-            number.strip().isdecimal() and int(number) > 0 for number in numbers
-        ):
-            raise ValueError(
-                f"--steps: expected three numbers of 1 or more, like 300,1500,4000, got {steps!r}"
-            )
-        counts = int(numbers[0]), int(numbers[1]), int(numbers[2])
+    counts = stage_steps(steps) if steps is not None else None
     if not 0 < minutes < math.inf:
         raise ValueError(f"--minutes: expected more than 0, got {minutes}")
     check_folder(out)
@@ -254,43 +215,3 @@ def open_model(name: str, sampler: str | None, device: str) -> StableDiffusionPi
     if sampler is not None:
         pipeline.use_sampler(sampler)
     return pipeline.to(where)
-
-
-def read_prompts(file: Path) -> list[str]:
-    """The lines of a text file that are not blank."""
-    try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").split("\n")]
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"--prompts-file: expected a text file, got {file}, which does not exist"
-        ) from None
-    except OSError as error:
-        raise ValueError(
-            f"--prompts-file: expected a text file, got {file}: {error.strerror}"
-        ) from None
-    except UnicodeDecodeError:
-        raise ValueError(
-            f"--prompts-file: expected UTF-8 text, got something else in {file}"
-        ) from None
-    if not any(lines):
-        raise ValueError(f"--prompts-file: expected one prompt a line, got none in {file}")
-    return [line for line in lines if line]
-
-
-def check_folder(folder: Path) -> None:
-    """Fail before the work rather than after it: `folder` is, or can become, one that we may write
-    to."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise ValueError(f"expected a folder to write to, got {folder}: {error.strerror}") from None
-
-
-def check_file(file: Path, suffix: str) -> None:
-    """The same for a file."""
-    if file.suffix != suffix:
-        raise ValueError(f"expected a file name that ends in {suffix}, got {file}")
-    if file.is_dir():
-        raise ValueError(f"expected a file to write, got the folder {file}")
-    check_folder(file.parent)

@@ -8,12 +8,19 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import typer
 from typer.core import TyperGroup
 
-UsageError: type[Exception] = typer.BadParameter.__base__  # click's, wherever typer keeps its click
+
+@runtime_checkable
+class SaysWhy(Protocol):
+    """Click's errors do, and typer's: newer versions of typer hold a click of their own."""
+
+    def format_message(self) -> str:
+        """What is wrong with the command."""
+        ...
 
 
 class OneLineErrors(TyperGroup):
@@ -39,20 +46,19 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
         return
-    except UsageError as error:
-        say(error.format_message())
-    except (
-        BrokenPipeError
-    ):  # `minildm data mnist | head -1`: who read our lines has had enough of them
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # or Python complains while it ends
+    except BrokenPipeError:  # `minildm data mnist | head -1`: its reader has had enough
+        # Or Python complains while it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(1) from None
     except (ValueError, OSError) as error:
         say(str(error))
     except KeyboardInterrupt as interrupt:
         say(f"interrupted{interrupt}")
         raise typer.Exit(130) from None
+    except Exception as error:
+        if not isinstance(error, SaysWhy):
+            raise
+        say(error.format_message())
     raise typer.Exit(2)
 
 

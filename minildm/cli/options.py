@@ -1,0 +1,106 @@
+"""The options that several commands share, and what is checked before the work rather than after
+it."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Option
+
+
+def integer(text: str) -> int:
+    """An option's whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"expected a whole number, got {text!r}") from None
+
+
+def seed_number(text: str) -> int:
+    """A seed, from which training makes larger ones."""
+    if not 0 <= integer(text) < 2**31:
+        raise typer.BadParameter(f"expected a number from 0 to 2147483647, got {text}")
+    return int(text)
+
+
+Model = Annotated[
+    str,
+    Option(help="A shipped model's name, or a folder in diffusers' layout.", metavar="NAME|FOLDER"),
+]
+Sampler = Annotated[
+    str | None,
+    Option(
+        help="ddpm, ddim, pndm, euler, euler_a, heun, dpmpp_2m, lcm (for models distilled so) or "
+        "flow_euler; euler, heun and dpmpp_2m also with _karras or _exponential after the name; "
+        "by default the model's."
+    ),
+]
+Steps = Annotated[
+    int | None,
+    Option(help="Denoising steps; by default the model's.", parser=integer, metavar="INT"),
+]
+Guidance = Annotated[
+    float | None, Option(help="Guidance scale, 1 or less for none; by default the model's.")
+]
+GuidanceStart = Annotated[
+    float | None,
+    Option(
+        help="The part of the steps before guidance; by default the model's, or 0 with --guidance.",
+        metavar="PART",
+    ),
+]
+Seed = Annotated[int, Option(help="Same seed, same result.", parser=seed_number, metavar="INT")]
+Device = Annotated[str, Option(help="auto, cpu, cuda (cuda:1, …) or mps.")]
+
+
+def stage_steps(text: str) -> tuple[int, int, int]:
+    """The steps of the three stages of training, from "300,1500,4000"."""
+    numbers = [int(word) if word.strip().isdecimal() else 0 for word in text.split(",")]
+    if len(numbers) != 3 or min(numbers) < 1:
+        raise ValueError(
+            f"--steps: expected three numbers of 1 or more, like 300,1500,4000, got {text!r}"
+        )
+    return numbers[0], numbers[1], numbers[2]
+
+
+def read_prompts(file: Path) -> list[str]:
+    """The lines of a text file that are not blank."""
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").split("\n")]
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"--prompts-file: expected a text file, got {file}, which does not exist"
+        ) from None
+    except OSError as error:
+        raise ValueError(
+            f"--prompts-file: expected a text file, got {file}: {error.strerror}"
+        ) from None
+    except UnicodeDecodeError:
+        raise ValueError(
+            f"--prompts-file: expected UTF-8 text, got something else in {file}"
+        ) from None
+    if not any(lines):
+        raise ValueError(f"--prompts-file: expected one prompt a line, got none in {file}")
+    return [line for line in lines if line]
+
+
+def check_folder(folder: Path) -> None:
+    """Fail before the work rather than after it: `folder` is, or can become, one that we may write
+    to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ValueError(f"expected a folder to write to, got {folder}: {error.strerror}") from None
+
+
+def check_file(file: Path, suffix: str) -> None:
+    """The same for a file."""
+    if file.suffix != suffix:
+        raise ValueError(f"expected a file name that ends in {suffix}, got {file}")
+    if file.is_dir():
+        raise ValueError(f"expected a file to write, got the folder {file}")
+    check_folder(file.parent)

@@ -14,7 +14,7 @@ from minildm.grading.sandbox.session import Died, Limits, Session
 from minildm.grading.sandbox.wire import decode, encode
 
 FOLDER = Path(str(sandbox.__file__)).parent
-FILES = re.findall(r"^    (\w+)", str(sandbox.__doc__), re.MULTILINE)  # in the order to read them in
+ORDER = re.findall(r"^    (\w+)", str(sandbox.__doc__), re.MULTILINE)
 
 
 def imports(file: Path) -> set[str]:
@@ -29,12 +29,12 @@ def imports(file: Path) -> set[str]:
 
 
 def test_its_docstring_says_in_which_order_to_read_it():
-    assert sorted(FILES) == sorted(path.stem for path in FOLDER.glob("[a-z]*.py"))
+    assert sorted(ORDER) == sorted(path.stem for path in FOLDER.glob("[a-z]*.py"))
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", ORDER)
 def test_it_imports_nothing_else_of_the_package_and_a_file_only_those_before_it(name):
-    above = FILES[: FILES.index(name)]
+    above = ORDER[: ORDER.index(name)]
     for imported in imports(FOLDER / f"{name}.py"):
         if imported.startswith("minildm"):
             file = imported.removeprefix("minildm.grading.sandbox.").partition(".")[0]

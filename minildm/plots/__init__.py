@@ -1,14 +1,15 @@
 """The figures of the course."""
 
-from minildm.plots.cifar import plot_confusion
-from minildm.plots.conditioning import (
+from minildm.plots.bars import (
     ORANGE,
     overlay,
     plot_groups,
     plot_side_by_side,
     plot_word_maps,
 )
+from minildm.plots.cifar import plot_confusion
 from minildm.plots.costs import plot_costs
+from minildm.plots.curves import plot_curves, plot_feature_maps, plot_scores
 from minildm.plots.distillation import plot_ends, plot_quality_time
 from minildm.plots.gan import plot_games, plot_progress
 from minildm.plots.images import (
@@ -26,10 +27,9 @@ from minildm.plots.images import (
 from minildm.plots.latents import plot_map
 from minildm.plots.maps import map_pictures
 from minildm.plots.metrics import plot_against_size, plot_balls, plot_repeats, plot_table
-from minildm.plots.networks import plot_curves, plot_feature_maps, plot_scores
 from minildm.plots.points import plot_fields, plot_levels, plot_points
 from minildm.plots.sampling import Curve, plot_convergence, plot_paths, plot_quality
-from minildm.plots.text import plot_matrices
+from minildm.plots.tables import plot_matrices
 
 __all__ = [
     "Curve",

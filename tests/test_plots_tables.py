@@ -1,4 +1,4 @@
-"""minildm.plots.text: what the figures show, read back from them."""
+"""minildm.plots.tables: what the figures show, read back from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""minildm.plots.networks: what the figures show, read back from them."""
+"""minildm.plots.curves: what the figures show, read back from them."""
 
 import matplotlib
 

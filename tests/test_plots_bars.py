@@ -1,4 +1,4 @@
-"""minildm.plots.conditioning: what the figures show, read back from them."""
+"""minildm.plots.bars: what the figures show, read back from them."""
 
 import matplotlib
 

@@ -14,8 +14,7 @@ The package is read in this order, and a file uses only what stands above it:
     training/     losses trainer objectives recipes runs
     evaluation/   metrics scene_metrics evaluation baselines ablations costs diagnostics faults
     variations/   contexts concatenation controlnet lora textual_inversion distillation gan
-    plots/        images cifar bars costs distillation gan latents maps metrics curves
-    points sampling tables
+    plots/        style images curves bars tables points sampling
     widgets/      page frames schedule films fields latents prompts painter playground diagnosis
     grading/      sandbox assignment release judging submission grade feedback classroom tables
     gradebook cli

@@ -1,45 +1,37 @@
 """minildm.plots.bars: what the figures show, read back from them."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from figures import inside
 
-from minildm.plots import ORANGE, overlay, plot_groups, plot_side_by_side, plot_word_maps
+from minildm.plots import plot_costs, plot_groups, plot_histograms, plot_repeats, plot_scores
 
-RED = torch.tensor([1.0, -1.0, -1.0])[:, None, None].expand(3, 2, 2)
+pytestmark = pytest.mark.usefixtures("no_figure_stays_open")
+
 SCORES = {
     "seen": {"class": [0.2, 0.4], "text": [0.9]},
     "held out": {"class": [0.0], "text": [0.5, 0.7]},
 }
 
 
-def test_an_overlay_is_grey_where_there_is_no_heat_and_nearly_orange_where_it_is_greatest():
-    drawn = overlay(RED, torch.tensor([[0.0, 1.0], [0.5, 2.0]]))
-    torch.testing.assert_close(drawn[:, 0, 0], torch.full((3,), 2 * 0.299 - 1))
-    assert (drawn[:, 0, 1] - (2 * torch.tensor(ORANGE) - 1)).abs().max() < 0.15
-    torch.testing.assert_close(drawn[:, 1, 1], drawn[:, 0, 1])  # clamped
-    torch.testing.assert_close(drawn[:, 1, 0], (drawn[:, 0, 0] + drawn[:, 0, 1]) / 2)
+def outlines(figure) -> list:
+    return [patch.get_data() for patch in figure.axes[0].patches if not patch.get_fill()]
 
 
-def test_word_maps_are_stretched_each_over_its_own_range_under_their_words():
-    maps = torch.tensor([[[[0.1, 0.2], [0.1, 0.2]], [[5.0, 1.0], [1.0, 1.0]]]])
-    figure = plot_word_maps(RED[None], maps, [["small", "red"]])
-    (image,) = figure.axes[0].get_images()
-    sheet = np.asarray(image.get_array())
-    wide, left, right = sheet[-2:, :2], sheet[-2:, 4:6], sheet[-2:, 8:10]
-    assert (wide == [255, 0, 0]).all()
-    assert (left[:, 0] == left[0, 0, 0]).all() and (left[:, 1, 0] > left[:, 1, 2]).all()
-    assert (right[0, 0] == left[0, 1]).all() and (right[1] == left[0, 0]).all()
-    assert [text.get_text() for text in figure.axes[0].texts] == [
-        "",
-        "small",
-        "red",
-    ] and plt.get_fignums() == []
+def test_histograms_share_their_bins_and_add_up_to_one_even_for_many_equal_values():
+    many = torch.full((20_000_000,), -1.0)  # more than a float32 counts
+    many[-5_000_000:] = 1.0
+    figure = plot_histograms({"many": many, "few": torch.tensor([0.0, 1.0, 1.0])}, "x", bins=4)
+    first, second = outlines(figure)
+    np.testing.assert_allclose(first.values, [0.75, 0, 0, 0.25])
+    np.testing.assert_allclose(second.values, [0, 0, 1 / 3, 2 / 3])
+    np.testing.assert_allclose(first.edges, [-1, -0.5, 0, 0.5, 1])
+    np.testing.assert_array_equal(first.edges, second.edges)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "many",
+        "few",
+    ] and inside(figure)
 
 
 def test_groups_have_a_bar_to_each_mean_and_a_dot_for_each_seed():
@@ -51,40 +43,42 @@ def test_groups_have_a_bar_to_each_mean_and_a_dot_for_each_seed():
     assert [0.97, 0.97] in [list(line.get_xdata()) for line in ax.lines]
 
 
-def test_panels_hold_their_lines_and_levels():
-    figure = plot_side_by_side(
-        [1, 2],
-        {"accuracy": {"a": [0.1, 0.2], "b": [0.3, 0.4]}, "spread": {"a": [3, 2]}},
-        "w",
-        [0.5],
-    )
-    left, right = figure.axes
-    assert [list(line.get_ydata()) for line in left.lines[:2]] == [[0.1, 0.2], [0.3, 0.4]]
-    assert list(left.lines[2].get_ydata()) == [0.5, 0.5] and len(right.lines) == 1
-    assert left.get_title(loc="left") == "accuracy" and right.get_xlabel() == "w"
+def test_groups_of_different_ways_are_refused():
+    with pytest.raises(ValueError, match="the same ways in every group"):
+        plot_groups({"a": {"x": [1]}, "b": {"y": [1]}}, "")
 
 
-@pytest.mark.parametrize(
-    "call, message",
-    [
-        (
-            lambda: overlay(RED, torch.zeros(3, 3)),
-            r"expected \(C, H, W\) and \(H, W\), got \(3, 2, 2\) and \(3, 3\)",
-        ),
-        (
-            lambda: plot_word_maps(RED[None], torch.zeros(1, 2, 2, 2), [["a"]]),
-            r"expected maps for pictures and words",
-        ),
-        (
-            lambda: plot_groups({"a": {"x": [1]}, "b": {"y": [1]}}, ""),
-            "the same ways in every group",
-        ),
-        (
-            lambda: plot_side_by_side([1], {"a": {"x": [1, 2]}}, ""),
-            "expected 1 numbers for each line of 'a'",
-        ),
-    ],
-)
-def test_what_does_not_fit_is_refused(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
+def test_scores_have_a_bar_to_the_mean_and_a_dot_for_each():
+    figure = plot_scores({"a": [1.0, 3.0], "b": [4.0]}, "score", floor=0.5)
+    ax = figure.axes[0]
+    assert [bar.get_width() for bar in ax.patches] == [2.0, 4.0]
+    assert [list(line.get_xdata()) for line in ax.lines] == [[1.0, 3.0], [4.0], [0.5, 0.5]]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+    with pytest.raises(ValueError, match="expected scores"):
+        plot_scores({"a": []}, "score")
+
+
+def test_the_stroke_is_at_the_mean_of_the_dots():
+    ax = plot_repeats({"a": [1.0, 3.0], "b": [5.0]}, "score").axes[0]
+    assert list(ax.lines[0].get_xdata()) == [1.0, 3.0] and list(ax.lines[1].get_xdata()) == [
+        2.0,
+        2.0,
+    ]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+
+
+def test_every_bar_ends_at_its_cost_on_a_logarithmic_axis():
+    figure = plot_costs({"TFLOP": {"a": 2.0, "b": 3000.0}, "GB": {"a": 0.5, "b": 0.25}})
+    for ax, ends, label in zip(
+        figure.axes, ([2.0, 3000.0], [0.5, 0.25]), ("TFLOP", "GB"), strict=True
+    ):
+        assert [bar.get_x() + bar.get_width() for bar in ax.patches] == pytest.approx(ends)
+        assert (ax.get_xscale(), ax.get_xlabel()) == ("log", label)
+    assert [text.get_text() for text in figure.axes[0].texts] == [" 2", " 3,000"]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a", "b"]
+
+
+def test_costs_that_have_no_logarithm_or_other_names_are_refused():
+    for panels in ({"x": {"a": 0.0}}, {"x": {"a": 1.0}, "y": {"b": 1.0}}, {}):
+        with pytest.raises(ValueError, match="expected positive costs of the same names"):
+            plot_costs(panels)

@@ -6,20 +6,26 @@ import itertools
 import subprocess
 import sys
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from figures import inside, shown
 from PIL import Image
 
-from minildm.diffusion import make_betas
-from minildm.plots import images as plots
+from minildm import plots
+from minildm.plots import (
+    MAP_COLOURS,
+    ORANGE,
+    map_pictures,
+    overlay,
+    plot_feature_maps,
+    plot_word_maps,
+)
 
-LINEAR = torch.cumprod(1 - make_betas("linear"), 0)
+pytestmark = pytest.mark.usefixtures("no_figure_stays_open")
+
+RED = torch.tensor([1.0, -1.0, -1.0])[:, None, None].expand(3, 2, 2)
 
 
 def flat_images(*values: float, channels: int = 1, height: int = 3, width: int = 4) -> torch.Tensor:
@@ -29,28 +35,6 @@ def flat_images(*values: float, channels: int = 1, height: int = 3, width: int =
         .view(-1, 1, 1, 1)
         .expand(-1, channels, height, width)
     )
-
-
-def shown(figure) -> np.ndarray:
-    (image,) = figure.axes[0].get_images()
-    return np.asarray(image.get_array())
-
-
-def inside(figure) -> bool:
-    """Whether everything drawn lies within the figure."""
-    figure.draw_without_rendering()
-    box = figure.get_tightbbox()
-    width, height = figure.get_size_inches()
-    return (
-        box.x0 >= -0.01 and box.y0 >= -0.01 and box.x1 <= width + 0.01 and box.y1 <= height + 0.01
-    )
-
-
-@pytest.fixture(autouse=True)
-def no_figure_stays_open():
-    plt.close("all")
-    yield
-    assert plt.get_fignums() == []
 
 
 # Grids
@@ -136,6 +120,13 @@ def test_image_grid_draws_into_given_axes():
     plt.close(figure)
 
 
+def test_image_grid_draws_into_a_part_of_a_figure_and_returns_the_whole():
+    figure = plt.figure()
+    ax = figure.subfigures(1, 2)[1].subplots()
+    assert plots.image_grid(flat_images(-1, 1), ax=ax) is figure
+    plt.close(figure)
+
+
 def test_image_grid_wants_a_title_for_each_image():
     with pytest.raises(ValueError, match="title for each of the 2 images, got 1"):
         plots.image_grid(flat_images(0, 1), ["one"])
@@ -182,98 +173,81 @@ def test_filmstrip_wants_a_label_for_each_frame_and_strip():
         plots.plot_filmstrip([frames], ["a", "b"], ["one", "two"])
 
 
-# Schedules
+def test_each_feature_map_is_stretched_over_its_own_range():
+    maps = torch.stack(
+        [torch.tensor([[0.0, 1.0], [0.0, 1.0]]), torch.tensor([[5.0, 9.0], [5.0, 9.0]])]
+    )
+    (image,) = plot_feature_maps({"a": maps}, count=2, size=2).axes[0].get_images()
+    sheet = np.asarray(image.get_array())
+    np.testing.assert_array_equal(sheet[:, :2], [[0, 255], [0, 255]])
+    np.testing.assert_array_equal(sheet[:, -2:], sheet[:, :2])
 
 
-def test_schedules_are_drawn_as_given_with_their_signal_to_noise_ratio():
-    figure = plots.plot_schedules({"linear": LINEAR, "half": torch.full((5,), 0.5)})
-    left, right = figure.axes
-    torch.testing.assert_close(torch.tensor(left.lines[0].get_ydata()), LINEAR.double())
-    snr = LINEAR.double() / (1 - LINEAR.double())
-    torch.testing.assert_close(torch.tensor(right.lines[0].get_ydata()), snr)
-    assert set(right.lines[1].get_ydata()) == {1.0} and len(right.lines[1].get_ydata()) == 5
-    assert right.get_yscale() == "log" and left.get_yscale() == "linear"
+def test_too_few_feature_maps_are_refused():
+    with pytest.raises(ValueError, match="expected at least 8 channels"):
+        plot_feature_maps({"a": torch.zeros(3, 2, 2)})
 
 
-def test_schedule_figure_names_its_axes_and_lines():
-    names = [
-        "linear",
-        "scaled_linear (Stable Diffusion)",
-        "squaredcos_cap_v2",
-        "sigmoid",
-        "zero-terminal-SNR",
-    ]
-    figure = plots.plot_schedules(dict.fromkeys(names, LINEAR))
-    left, right = figure.axes
-    assert all(ax.get_title(loc="left") and "timestep" in ax.get_xlabel() for ax in figure.axes)
-    assert "alpha" in left.get_ylabel() and "SNR" in right.get_ylabel()
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == names
-    assert inside(figure)
+# Pictures that say where
 
 
-def test_lines_of_seven_schedules_differ_in_colour_and_in_dashes():
-    lines = plots.plot_schedules({str(i): LINEAR for i in range(7)}).axes[0].lines
-    assert len({line.get_color() for line in lines}) == 7
-    assert len({str(line._unscaled_dash_pattern) for line in lines}) == 7
+def test_an_overlay_is_grey_where_there_is_no_heat_and_nearly_orange_where_it_is_greatest():
+    drawn = overlay(RED, torch.tensor([[0.0, 1.0], [0.5, 2.0]]))
+    torch.testing.assert_close(drawn[:, 0, 0], torch.full((3,), 2 * 0.299 - 1))
+    assert (drawn[:, 0, 1] - (2 * torch.tensor(ORANGE) - 1)).abs().max() < 0.15
+    torch.testing.assert_close(drawn[:, 1, 1], drawn[:, 0, 1])  # clamped
+    torch.testing.assert_close(drawn[:, 1, 0], (drawn[:, 0, 0] + drawn[:, 0, 1]) / 2)
 
 
-def test_pure_noise_and_pure_signal_leave_the_frame_instead_of_vanishing():
-    (_, right) = plots.plot_schedules({"zero": torch.linspace(1, 0, 11)}).axes
-    snr = right.lines[0].get_ydata()
-    low, high = right.get_ylim()
-    assert np.isfinite(snr).all() and 0 < snr[-1] < low and snr[0] > high
+def test_word_maps_are_stretched_each_over_its_own_range_under_their_words():
+    maps = torch.tensor([[[[0.1, 0.2], [0.1, 0.2]], [[5.0, 1.0], [1.0, 1.0]]]])
+    figure = plot_word_maps(RED[None], maps, [["small", "red"]])
+    (image,) = figure.axes[0].get_images()
+    sheet = np.asarray(image.get_array())
+    wide, left, right = sheet[-2:, :2], sheet[-2:, 4:6], sheet[-2:, 8:10]
+    assert (wide == [255, 0, 0]).all()
+    assert (left[:, 0] == left[0, 0, 0]).all() and (left[:, 1, 0] > left[:, 1, 2]).all()
+    assert (right[0, 0] == left[0, 1]).all() and (right[1] == left[0, 0]).all()
+    assert [text.get_text() for text in figure.axes[0].texts] == [
+        "",
+        "small",
+        "red",
+    ] and plt.get_fignums() == []
 
 
 @pytest.mark.parametrize(
-    "schedules",
-    [{}, {str(i): LINEAR for i in range(8)}, {"betas": LINEAR + 1}, {"a": LINEAR[None]}],
+    "call, message",
+    [
+        (
+            lambda: overlay(RED, torch.zeros(3, 3)),
+            r"expected \(C, H, W\) and \(H, W\), got \(3, 2, 2\) and \(3, 3\)",
+        ),
+        (
+            lambda: plot_word_maps(RED[None], torch.zeros(1, 2, 2, 2), [["a"]]),
+            r"expected maps for pictures and words",
+        ),
+    ],
 )
-def test_what_is_no_schedule_is_refused(schedules):
-    with pytest.raises(ValueError, match="expected"):
-        plots.plot_schedules(schedules)
+def test_heat_that_does_not_fit_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
-# Distributions
+def test_every_class_of_a_map_has_the_colour_that_is_written_for_it():
+    maps = torch.arange(11).view(1, 1, 11)
+    (picture,) = map_pictures(maps)
+    for k, colour in enumerate(MAP_COLOURS):
+        drawn = ((picture[:, 0, k] + 1) * 127.5).round().int().tolist()
+        assert "#" + bytes(drawn).hex() == colour
 
 
-def outlines(figure) -> list:
-    return [patch.get_data() for patch in figure.axes[0].patches if not patch.get_fill()]
-
-
-def test_histograms_share_their_bins_and_add_up_to_one_even_for_many_equal_values():
-    many = torch.full((20_000_000,), -1.0)  # more than a float32 counts
-    many[-5_000_000:] = 1.0
-    figure = plots.plot_histograms(
-        {"many": many, "few": torch.tensor([0.0, 1.0, 1.0])}, "x", bins=4
-    )
-    first, second = outlines(figure)
-    np.testing.assert_allclose(first.values, [0.75, 0, 0, 0.25])
-    np.testing.assert_allclose(second.values, [0, 0, 1 / 3, 2 / 3])
-    np.testing.assert_allclose(first.edges, [-1, -0.5, 0, 0.5, 1])
-    np.testing.assert_array_equal(first.edges, second.edges)
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        "many",
-        "few",
-    ] and inside(figure)
-
-
-def test_spectra_rise_to_one_and_the_dot_stands_where_the_share_is_reached():
-    figure = plots.plot_spectra(
-        {"steep": torch.tensor([8.0, 1.5, 0.5]), "flat": torch.ones(10)}, share=0.9
-    )
-    steep, dot, flat, other_dot = figure.axes[0].lines[:4]
-    np.testing.assert_allclose(steep.get_ydata(), [0.8, 0.95, 1.0])
-    np.testing.assert_allclose(flat.get_ydata(), np.linspace(0.1, 1, 10))
-    assert dot.get_xdata()[0] == 2 and other_dot.get_xdata()[0] == 9
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        "steep: 2 of 3",
-        "flat: 9 of 10",
-    ]
-    assert inside(figure)
-
-
-def test_drawing_leaves_matplotlibs_settings_alone():
-    before = dict(plt.rcParams)
-    plots.plot_schedules({"linear": LINEAR})
-    plots.image_grid(flat_images(0))
-    assert dict(plt.rcParams) == before
+@pytest.mark.parametrize(
+    "maps, message",
+    [
+        (torch.zeros(1, 2, 2), r"integer maps \(N, H, W\), got \(1, 2, 2\) torch.float32"),
+        (torch.full((1, 2, 2), 11), "classes from 0 to 10, got 11 to 11"),
+    ],
+)
+def test_what_is_no_map_is_refused(maps, message):
+    with pytest.raises(ValueError, match=message):
+        map_pictures(maps)

@@ -1,7 +1,13 @@
+"""minildm.plots.points: what the figures show, read back from them."""
+
+import numpy as np
 import pytest
 import torch
+from matplotlib.offsetbox import AnnotationBbox
 
-from minildm.plots import plot_fields, plot_levels, plot_points
+from minildm.plots import mosaic, plot_balls, plot_fields, plot_games, plot_map, plot_points
+
+pytestmark = pytest.mark.usefixtures("no_figure_stays_open")
 
 
 def test_a_panel_for_each_set_of_points_shows_all_of_them():
@@ -10,6 +16,11 @@ def test_a_panel_for_each_set_of_points_shows_all_of_them():
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["alone", "on others"]
     assert [len(dots.get_offsets()) for dots in figure.axes[1].collections] == [20, 50]
     assert all(ax.get_xlim() == (-2, 2) and ax.get_ylim() == (-2, 2) for ax in figure.axes)
+
+
+def test_no_panel_to_draw_is_an_error():
+    with pytest.raises(ValueError, match="expected at least one panel, got none"):
+        plot_points({})
 
 
 def test_arrows_stand_where_the_field_says_and_point_where_it_points():
@@ -25,17 +36,41 @@ def test_arrows_stand_where_the_field_says_and_point_where_it_points():
     )
 
 
-def test_noise_grows_to_the_right():
-    figure = plot_levels(
-        {"one": torch.ones(5), "two": torch.ones(5)}, torch.linspace(5, -5, 5), "error"
-    )
-    left, right = figure.axes[0].get_xlim()
-    assert left > right and len(figure.axes[0].lines) == 2
+def test_a_game_is_its_path_and_begins_at_the_dot():
+    path = torch.tensor([[1.0, 0.0], [0.5, -0.5], [0.0, -0.2]])
+    figure = plot_games({"a": path, "b": -path}, "x", "y")
+    for ax, sign in zip(figure.axes, (1, -1), strict=True):
+        *_, line, dot = ax.lines
+        assert list(line.get_xdata()) == [sign * 1.0, sign * 0.5, 0.0]
+        assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (sign * 1.0, 0.0)
+    assert figure.axes[0].get_ylabel() == "y"
 
 
-@pytest.mark.parametrize(
-    "draw", [lambda: plot_points({}), lambda: plot_levels({}, torch.ones(1), "")]
-)
-def test_nothing_to_draw_is_an_error(draw):
-    with pytest.raises(ValueError, match="expected"):
-        draw()
+def test_balls_have_their_radii_and_points_inside_are_filled():
+    real, made = torch.tensor([[0.0, 0.0], [2.0, 0.0]]), torch.tensor([[0.1, 0.0], [9.0, 9.0]])
+    ax = plot_balls(real, torch.tensor([0.5, 1.0]), made, torch.tensor([True, False])).axes[0]
+    assert [(*ball.center, ball.radius) for ball in ax.patches] == [
+        (0.0, 0.0, 0.5),
+        (2.0, 0.0, 1.0),
+    ]
+    points = {line.get_label(): line for line in ax.lines}
+    np.testing.assert_allclose(points["generated, inside"].get_xydata(), made[:1])
+    assert points["generated, outside"].get_markerfacecolor() == "none"
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_lie_at_their_places_and_black_hides_no_neighbour(channels):
+    images = torch.rand(4, channels, 5, 5) * 2 - 1
+    places = torch.randn(4, 2)
+    (ax,) = plot_map(images, places, "first", "second").axes
+    boxes = [artist for artist in ax.artists if isinstance(artist, AnnotationBbox)]
+    assert [box.xy for box in boxes] == [tuple(place) for place in places.tolist()]
+    for box, image in zip(boxes, images, strict=True):
+        pixels = mosaic(image[None])
+        drawn = box.offsetbox.image
+        np.testing.assert_array_equal(np.asarray(drawn.get_array()), pixels)
+        if channels == 1:
+            np.testing.assert_array_equal(drawn.get_alpha(), pixels / 255)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("first", "second")
+    with pytest.raises(ValueError, match=r"a place \(x, y\) for each of 4 images, got \(3, 2\)"):
+        plot_map(images, places[:3])

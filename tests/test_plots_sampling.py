@@ -1,13 +1,18 @@
 """minildm.plots.sampling: what the figures show, read back from them."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import numpy as np
+import pytest
 import torch
 
-from minildm.plots import plot_convergence, plot_paths, plot_quality
+from minildm.plots import (
+    plot_convergence,
+    plot_ends,
+    plot_paths,
+    plot_quality,
+    plot_quality_time,
+)
+
+pytestmark = pytest.mark.usefixtures("no_figure_stays_open")
 
 
 def lines(ax):
@@ -25,6 +30,16 @@ def test_paths_run_from_noise_on_the_left_to_data_on_the_right():
         assert ax.xaxis_inverted() and ax.get_xlabel() == "sigma"
         drawn = np.stack([line.get_ydata() for line in lines(ax)], 1)
         np.testing.assert_allclose(drawn, sign * x)
+
+
+def test_every_path_and_every_end_is_a_line():
+    timesteps, paths, said = torch.tensor([999, 500, 0]), torch.randn(3, 4), torch.zeros(3, 4)
+    figure = plot_ends(timesteps, {"a": (paths, said), "b": (paths, said)})
+    assert [ax.get_title("left") for ax in figure.axes] == ["a", "b"]
+    for ax in figure.axes:
+        drawn = torch.stack([torch.as_tensor(line.get_ydata()) for line in ax.lines], 1)
+        torch.testing.assert_close(drawn, torch.cat([paths, said], 1))
+        assert ax.xaxis_inverted()
 
 
 def test_convergence_is_drawn_on_log_log_axes_with_the_slopes_in_the_legend():
@@ -53,3 +68,16 @@ def test_quality_has_a_panel_for_each_cost_and_the_floor_in_each():
             [line.get_ydata() for line in lines(ax)], [row for _, row in curves.values()]
         )
         assert any(list(line.get_ydata()) == [1.7, 1.7] for line in ax.get_lines())
+
+
+def test_every_point_says_its_steps():
+    figure = plot_quality_time(
+        {"base": [(1, 2.0, 30.0), (10, 20.0, 1.0)], "student": [(1, 1.0, 2.0)]}, "score", 0.5
+    )
+    ax = figure.axes[0]
+    assert [text.get_text() for text in ax.texts] == ["1", "10", "1"]
+    assert list(ax.lines[0].get_xdata()) == [2.0, 20.0] and list(ax.lines[0].get_ydata()) == [
+        30.0,
+        1.0,
+    ]
+    assert [line.get_label() for line in ax.lines] == ["base", "student", "real pictures"]

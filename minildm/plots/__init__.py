@@ -1,39 +1,52 @@
 """The figures of the course."""
 
 from minildm.plots.bars import (
-    ORANGE,
-    overlay,
+    plot_costs,
     plot_groups,
-    plot_side_by_side,
-    plot_word_maps,
+    plot_histograms,
+    plot_repeats,
+    plot_scores,
 )
-from minildm.plots.cifar import plot_confusion
-from minildm.plots.costs import plot_costs
-from minildm.plots.curves import plot_curves, plot_feature_maps, plot_scores
-from minildm.plots.distillation import plot_ends, plot_quality_time
-from minildm.plots.gan import plot_games, plot_progress
+from minildm.plots.curves import (
+    plot_against_size,
+    plot_curves,
+    plot_densities,
+    plot_levels,
+    plot_moments,
+    plot_progress,
+    plot_schedules,
+    plot_side_by_side,
+    plot_spectra,
+)
 from minildm.plots.images import (
+    MAP_COLOURS,
+    ORANGE,
     Images,
     image_grid,
+    map_pictures,
     mosaic,
-    plot_densities,
+    overlay,
+    plot_feature_maps,
     plot_filmstrip,
-    plot_histograms,
-    plot_moments,
-    plot_schedules,
-    plot_spectra,
+    plot_word_maps,
     save_grid,
 )
-from minildm.plots.latents import plot_map
-from minildm.plots.maps import map_pictures
-from minildm.plots.metrics import plot_against_size, plot_balls, plot_repeats, plot_table
-from minildm.plots.points import plot_fields, plot_levels, plot_points
-from minildm.plots.sampling import Curve, plot_convergence, plot_paths, plot_quality
-from minildm.plots.tables import plot_matrices
+from minildm.plots.points import plot_balls, plot_fields, plot_games, plot_map, plot_points
+from minildm.plots.sampling import (
+    Curve,
+    plot_convergence,
+    plot_ends,
+    plot_paths,
+    plot_quality,
+    plot_quality_time,
+)
+from minildm.plots.style import styled
+from minildm.plots.tables import plot_confusion, plot_matrices, plot_table
 
 __all__ = [
     "Curve",
     "Images",
+    "MAP_COLOURS",
     "ORANGE",
     "image_grid",
     "map_pictures",
@@ -70,4 +83,5 @@ __all__ = [
     "plot_table",
     "plot_word_maps",
     "save_grid",
+    "styled",
 ]

@@ -1,58 +1,45 @@
-"""Figures of what a prompt does: words over the picture, scores of several ways to be told, gain
-against loss. Chapter 09."""
+"""Bars and rows of dots: how often a value occurs, what is reached, what it costs. Chapters 01, 04,
+07, 09 and 12."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
 from torch import Tensor
 
-from minildm.plots.images import COLOURS, DASHES, GREY, PAGE_WIDTH, STYLE, image_grid
+from minildm.plots.style import COLOURS, GREY, LOOKS, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ORANGE = (1.0, 0.45, 0.0)  # of an overlay: no digit and no ground of DigitScenes has it
-GREYNESS = (0.299, 0.587, 0.114)  # how bright red, green and blue look
 
-
-def overlay(picture: Tensor, heat: Tensor) -> Tensor:
-    """The picture in grey with orange laid over it, as much of it as `heat` says: (3, H, W) in [-1,
-    1].
-
-    picture: (1 or 3, H, W) in [-1, 1]; heat: (H, W) in [0, 1].
-    """
-    if picture.ndim != 3 or heat.shape != picture.shape[1:]:
-        raise ValueError(
-            f"expected (C, H, W) and (H, W), got {tuple(picture.shape)} and {tuple(heat.shape)}"
-        )
-    colour = picture.clamp(-1, 1).expand(3, -1, -1)
-    grey = torch.einsum("c,chw->hw", colour.new_tensor(GREYNESS), colour)
-    share = 0.9 * heat.clamp(0, 1)
-    return (1 - share) * grey + share * (2 * colour.new_tensor(ORANGE)[:, None, None] - 1)
-
-
-def plot_word_maps(
-    pictures: Tensor, maps: Tensor, words: Sequence[Sequence[str]], ncols: int | None = None
+def plot_histograms(
+    values: Mapping[str, Tensor],
+    xlabel: str = "",
+    ylabel: str = "share",
+    bins: int = 50,
+    log: bool = False,
 ) -> Figure:
-    """Each picture, and after it the same once for each of its words, orange where it looks for the
-    word.
+    """How often each value occurs, an outline for each set of numbers; the heights of one outline
+    add up to 1.
 
-    pictures: (N, 3, H, W) in [-1, 1]; maps: (N, W, H, W'), each stretched over its own range;
-        words: N lists of W.
+    values: name -> numbers of any shape; all share the bins. log: the vertical axis is logarithmic.
     """
-    if maps.shape[:2] != (len(words), len(words[0])) or len(pictures) != len(maps):
-        expected, got = (len(pictures), [len(row) for row in words]), tuple(maps.shape)
-        raise ValueError(f"expected maps for pictures and words {expected}, got {got}")
-    low, high = maps.amin((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
-    scaled = (maps - low) / (high - low).clamp(min=1e-12)
-    tiles, titles = [], []
-    for picture, row, its_words in zip(pictures, scaled, words, strict=True):
-        tiles += [picture.expand(3, -1, -1), *(overlay(picture, heat) for heat in row)]
-        titles += ["", *its_words]
-    return image_grid(tiles, titles, ncols=ncols or len(words[0]) + 1)
+    numbers = {name: value.detach().float().flatten().numpy() for name, value in values.items()}
+    lowest = min(value.min() for value in numbers.values())
+    highest = max(value.max() for value in numbers.values())
+    edges = np.linspace(lowest, highest, bins + 1)
+    with styled(height=2.8) as (figure, (ax,)):
+        for (name, value), (colour, dashes) in zip(numbers.items(), LOOKS, strict=False):
+            counts, _ = np.histogram(value, edges)  # torch.histc counts no further than 2^24
+            share = counts / len(value)
+            ax.stairs(share, edges, color=colour, linestyle=dashes, linewidth=1.6, label=name)
+            ax.stairs(share, edges, color=colour, alpha=0.12, fill=True)
+        ax.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear")
+        figure.legend(loc="outside upper center", ncols=4, handlelength=3.2)
+    return figure
 
 
 def plot_groups(
@@ -65,80 +52,98 @@ def plot_groups(
     scores: question -> way -> one number in [0, 1] for each seed. limits: question -> what can be
         reached at best.
     """
-    import matplotlib.pyplot as plt
-
-    ways = list(next(iter(scores.values())))
-    if not ways or any(list(group) != ways for group in scores.values()):
-        raise ValueError(
-            f"expected the same ways in every group, got {[list(group) for group in scores.values()]}"
-        )
-    height = 0.8 / len(ways)
-    with plt.rc_context(STYLE):
-        figure, ax = plt.subplots(
-            figsize=(PAGE_WIDTH, 0.9 + 0.24 * len(scores) * (len(ways) + 0.8))
-        )
+    groups = [list(group) for group in scores.values()]
+    ways = groups[0]
+    if not ways or any(group != ways for group in groups):
+        raise ValueError(f"expected the same ways in every group, got {groups}")
+    thickness = 0.8 / len(ways)
+    with styled(height=0.9 + 0.24 * len(scores) * (len(ways) + 0.8)) as (figure, (ax,)):
         for k, way in enumerate(ways):
-            rows = [i + (k - (len(ways) - 1) / 2) * height for i in range(len(scores))]
+            colour = COLOURS[k]
+            rows = [i + (k - (len(ways) - 1) / 2) * thickness for i in range(len(scores))]
             means = [sum(group[way]) / len(group[way]) for group in scores.values()]
-            ax.barh(rows, means, height=0.9 * height, color=COLOURS[k], alpha=0.55, label=way)
+            ax.barh(rows, means, height=0.9 * thickness, color=colour, alpha=0.55, label=way)
             for row, group in zip(rows, scores.values(), strict=True):
-                ax.plot(
-                    group[way],
-                    [row] * len(group[way]),
-                    color=COLOURS[k],
-                    marker="o",
-                    markersize=4,
-                    linestyle="",
-                )
+                ax.plot(group[way], [row] * len(group[way]), "o", color=colour, markersize=4)
         for i, question in enumerate(scores):
             if limits and question in limits:
                 label = "at best" if i == 0 else None
-                ax.plot(
-                    [limits[question]] * 2,
-                    [i - 0.45, i + 0.45],
-                    color=GREY,
-                    linestyle="--",
-                    label=label,
-                )
+                ends = [i - 0.45, i + 0.45]
+                ax.plot([limits[question]] * 2, ends, "--", color=GREY, label=label)
         ax.set_yticks(range(len(scores)), list(scores))
         ax.invert_yaxis()
         ax.set(xlabel=xlabel, xlim=(0, 1.02))
         ax.grid(axis="y", visible=False)
         figure.legend(loc="outside upper center", ncols=4, handlelength=2.0)
-    plt.close(figure)
     return figure
 
 
-def plot_side_by_side(
-    x: Sequence[float],
-    panels: Mapping[str, Mapping[str, Sequence[float]]],
-    xlabel: str,
-    levels: Sequence[float] = (),
+def plot_scores(
+    scores: Mapping[str, Sequence[float]], xlabel: str, floor: float | None = None
 ) -> Figure:
-    """A panel for each quantity over one axis, in each a line for each name.
+    """A row for each name: a bar to the mean of its scores, and a dot for each of them.
 
-    panels: quantity -> name -> len(x) numbers. levels: a thin line in each panel, for comparison.
+    scores: name -> one number a seed; floor: the score of real pictures, as a dashed line.
     """
-    import matplotlib.pyplot as plt
+    if not scores or not all(len(values) for values in scores.values()):
+        raise ValueError(f"expected scores for each name, got {dict(scores)}")
+    with styled(height=0.8 + 0.3 * len(scores)) as (figure, (ax,)):
+        for row, values in enumerate(scores.values()):
+            ax.barh(row, sum(values) / len(values), color=COLOURS[5], height=0.6)
+            ax.plot(values, [row] * len(values), "o", color=COLOURS[0], markersize=4)
+        ax.set_yticks(range(len(scores)), list(scores))
+        ax.invert_yaxis()
+        ax.set_xlabel(xlabel)
+        ax.grid(axis="y", visible=False)
+        if floor is not None:
+            ax.axvline(floor, color=COLOURS[6], linestyle="--", linewidth=1, label="real digits")
+            ax.legend(loc="lower right")
+    return figure
 
-    for quantity, curves in panels.items():
-        if wrong := {name: len(values) for name, values in curves.items() if len(values) != len(x)}:
-            raise ValueError(
-                f"expected {len(x)} numbers for each line of {quantity!r}, got {wrong}"
-            )
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(panels), figsize=(PAGE_WIDTH, 2.9), squeeze=False)
-        for i, (ax, (quantity, curves)) in enumerate(zip(axes[0], panels.items(), strict=True)):
-            for (name, values), colour, dashes in zip(
-                curves.items(), COLOURS, DASHES, strict=False
-            ):
-                ax.plot(
-                    x, values, color=colour, linestyle=dashes, marker="o", markersize=3, label=name
-                )
-            if i < len(levels):
-                ax.axhline(levels[i], color=GREY, linewidth=1, zorder=1)
-            ax.set(title=quantity, xlabel=xlabel)
-            if len(curves) > 1:
-                ax.legend(fontsize=8)
-    plt.close(figure)
+
+def plot_repeats(
+    values: Mapping[str, Sequence[float]], xlabel: str, logarithmic: bool = False
+) -> Figure:
+    """A line for each name: every repeat a dot, their mean a stroke. What is more than chance is
+    seen at once."""
+    with styled(height=0.4 * len(values) + 0.8) as (figure, (ax,)):
+        for row, numbers in enumerate(values.values()):
+            mean = sum(numbers) / len(numbers)
+            ax.plot(numbers, [row] * len(numbers), "o", color=COLOURS[0], alpha=0.6)
+            ax.plot([mean, mean], [row - 0.3, row + 0.3], color=COLOURS[1], linewidth=2.5)
+        ax.set_yticks(range(len(values)), list(values))
+        ax.set(xlabel=xlabel, xscale="log" if logarithmic else "linear")
+        ax.set_ylim(len(values) - 0.5, -0.5)
+    return figure
+
+
+def plot_costs(panels: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Bars on a logarithmic axis, a panel for each kind of cost (its label), each bar with its
+    number beside it.
+
+    panels: label of the axis, with the unit -> name -> cost, positive; the names are the same in
+        all panels.
+    """
+    names = list(next(iter(panels.values()), {}))
+    if not names or any(
+        list(costs) != names or min(costs.values()) <= 0 for costs in panels.values()
+    ):
+        raise ValueError(
+            f"expected positive costs of the same names in each panel, got {dict(panels)}"
+        )
+    height = 0.9 + 0.35 * len(names)
+    with styled(1, len(panels), height=height, sharey=True) as (figure, axes):
+        for ax, (xlabel, costs) in zip(axes, panels.items(), strict=True):
+            low, high = min(costs.values()) / 3, max(costs.values())
+            for row, value in enumerate(costs.values()):
+                ax.barh(row, value - low, left=low, color=COLOURS[row % len(COLOURS)], height=0.6)
+                number = f" {value:,.3g}" if value < 1000 else f" {value:,.0f}"
+                ax.text(value, row, number, va="center", fontsize=8)
+            right = high * (high / low) ** 0.35  # room for the numbers
+            ax.set(xscale="log", xlabel=xlabel, xlim=(low, right))
+            ax.grid(axis="y", visible=False)
+            ax.set_axisbelow(True)
+            ax.minorticks_off()
+        axes[0].set_yticks(range(len(names)), names)
+        axes[0].invert_yaxis()
     return figure

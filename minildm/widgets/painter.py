@@ -9,7 +9,7 @@ import torch
 import traitlets
 from torch import Tensor
 
-from minildm.plots.maps import MAP_COLOURS
+from minildm.plots.images import MAP_COLOURS
 from minildm.widgets.page import as_address, script, style
 from minildm.widgets.prompts import Asks
 

@@ -11,7 +11,7 @@ import anywidget
 import traitlets
 from torch import Tensor
 
-from minildm.plots.bars import overlay
+from minildm.plots.images import overlay
 from minildm.widgets.page import as_address, script, style
 
 

@@ -16,9 +16,8 @@ def test_a_convolution_costs_two_operations_for_each_weight_at_each_place():
     counted = cost(conv, torch.empty(2, 3, 8, 6))
     assert counted.parameters == 5 * 3 * 9 + 5
     assert counted.flops == 2 * (3 * 5 * 9) * (2 * 8 * 6)
-    assert (
-        counted.training_flops == 2 * counted.flops
-    )  # and the weights' gradient; the input of the first needs none
+    # and the weights' gradient; the input of the first needs none
+    assert counted.training_flops == 2 * counted.flops
 
 
 def test_a_layer_in_the_middle_costs_three_times_as_much_in_training():
@@ -44,10 +43,8 @@ def test_what_is_kept_is_each_layers_input_once():
         def forward(self, x):
             return self.conv2(F.silu(self.conv1(x)))
 
-    places = (
-        5 * 5
-        # the input, what SiLU gets, and what the second convolution gets: four bytes each; no weights
-    )
+    # the input, what SiLU gets, and what the second convolution gets: four bytes each; no weights
+    places = 5 * 5
     assert cost(Twice(), torch.empty(1, 1, 5, 5)).kept == 4 * places * (1 + 2 + 2)
 
 

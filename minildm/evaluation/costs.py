@@ -9,11 +9,14 @@ matrix products and convolutions are counted.
 from __future__ import annotations
 
 import copy
+import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import accumulate
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -54,12 +57,17 @@ def peak_memory(call: Callable[[], object]) -> int:
         with no_stderr():
             profiler.stop()
     del result
-    held = [
-        (event.start_ns(), event.nbytes())
-        for event in profiler.profiler.kineto_results.events()
-        if event.name() == "[memory]" and event.device_type() == torch.profiler.DeviceType.CPU
-    ]
-    return max([0, *accumulate(size for _, size in sorted(held, key=lambda moment: moment[0]))])
+    # Only the trace that the profiler writes has every single allocation; in `profiler.events()`
+    # what an operation takes and gives back within itself cancels out.
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.json"
+        with no_stderr():
+            profiler.export_chrome_trace(str(trace))
+        events = json.loads(trace.read_text())["traceEvents"]
+    # one device alone is profiled: the CPU
+    changes = [(e["ts"], e["args"]["Bytes"]) for e in events if e["name"] == "[memory]"]
+    changes.sort(key=lambda change: change[0])
+    return max([0, *accumulate(size for _, size in changes)])
 
 
 @contextmanager
@@ -81,8 +89,8 @@ def cost(model: nn.Module, *inputs: Tensor, call: Call | None = None) -> Cost:
     """Count `model(*inputs)`, or `call(model, *inputs)`; the model stays untouched and nothing is
     computed.
 
-    inputs: tensors on any device, of which only shapes and types count: `torch.empty(1, 4, 64, 64,
-        device="meta")`.
+    inputs: tensors on any device, of which only shapes and types count:
+        `torch.empty(1, 4, 64, 64, device="meta")`.
     """
     model = copy.deepcopy(model).to("meta").requires_grad_()
     inputs = tuple(x.to("meta") for x in inputs)
@@ -91,7 +99,9 @@ def cost(model: nn.Module, *inputs: Tensor, call: Call | None = None) -> Cost:
     with FlopCounterMode(display=False) as there, torch.no_grad():
         call(model, *inputs)
 
-    kept: dict[int, Tensor] = {}  # each storage once, and held, so that no other takes its number
+    # Each storage once, and held, so that no other takes its number. On the meta device storages
+    # have no address (data_ptr is 0): their own pointer is all that tells them apart.
+    kept: dict[int, Tensor] = {}
     own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
 
     def keep(x: Tensor) -> Tensor:
@@ -104,5 +114,9 @@ def cost(model: nn.Module, *inputs: Tensor, call: Call | None = None) -> Cost:
     ):
         call(model, *inputs).sum().backward()
     size = sum(x.untyped_storage().nbytes() for key, x in kept.items() if key not in own)
-    parameters = sum(p.numel() for p in model.parameters())
-    return Cost(parameters, there.get_total_flops(), both.get_total_flops(), size)
+    return Cost(
+        parameters=sum(p.numel() for p in model.parameters()),
+        flops=there.get_total_flops(),
+        training_flops=both.get_total_flops(),
+        kept=size,
+    )

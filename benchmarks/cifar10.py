@@ -39,7 +39,7 @@ from minildm.models import ImageClassifier, extract
 from minildm.pipelines import shipped
 from minildm.plots import save_grid
 from minildm.training import encode_dataset, hardware
-from minildm.variations import Discriminator, GANTraining, Generator, draw_gan
+from minildm.variations import GANDiscriminator, GANGenerator, GANTraining, sample_gan
 
 SETTINGS = {
     "model": "cifar10",
@@ -54,7 +54,7 @@ SETTINGS = {
     # seconds each, seed 0)
     # this one had come nearest: Fréchet distances of 1431, 1339 and 1287 on 1,000 pictures.
     "gan": {
-        "block_out_channels": [[32, 64, 128], [32, 64, 128]],  # of generator and critic
+        "block_out_channels": [[32, 64, 128], [32, 64, 128]],  # of generator and discriminator
         "batch_size": 32,
         "learning_rates": [1e-3, 1e-3],
         "r1": 10.0,
@@ -171,8 +171,8 @@ def train_gan(bench: Bench, minutes: float, folder: Path) -> dict:
     widths, every = options.pop("block_out_channels"), options.pop("scored_every")
     torch.manual_seed(SETTINGS["seed"])
     players = (
-        Generator(out_channels=3, block_out_channels=widths[0]),
-        Discriminator(32, 3, 10, widths[1]),
+        GANGenerator(out_channels=3, block_out_channels=widths[0]),
+        GANDiscriminator(32, 3, 10, widths[1]),
     )
     training = GANTraining(
         *players, bench.train.images, bench.train.labels, SETTINGS["seed"], **options
@@ -180,7 +180,7 @@ def train_gan(bench: Bench, minutes: float, folder: Path) -> dict:
     budget, trail = sum(bench.pipeline.card["seconds"].values()), []
     while training.seconds < budget and (not trail or time.monotonic() - clock < 60 * minutes):
         training.run(seconds=min(every, budget - training.seconds), progress=False)
-        images = draw_gan(training.averaged(), bench.labels, bench.generator()).clamp(-1, 1)
+        images = sample_gan(training.averaged(), bench.labels, bench.generator()).clamp(-1, 1)
         result = {
             "scores": bench.scores(images, bench.labels),
             "confusion": bench.confusion(images, bench.labels),

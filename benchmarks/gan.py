@@ -35,7 +35,7 @@ from minildm.files import write_json
 from minildm.models import ImageClassifier, extract
 from minildm.pipelines import shipped
 from minildm.training import encode_dataset, hardware
-from minildm.variations import Discriminator, GANTraining, Generator, draw_gan
+from minildm.variations import GANDiscriminator, GANGenerator, GANTraining, sample_gan
 
 SETTINGS = {
     "sweep_steps": 400,
@@ -61,18 +61,21 @@ SWEEP = {
     "R1, stronger": {"r1": 10.0},
     "R1, slower": {"learning_rates": [3e-4, 3e-4]},
     "R1, faster": {"learning_rates": [2e-3, 2e-3]},
-    "R1, faster critic": {"learning_rates": [5e-4, 2e-3]},
+    "R1, faster discriminator": {"learning_rates": [5e-4, 2e-3]},
     "R1, batches of 64": {"batch_size": 64},
     "hinge, spectral norm": HINGE,
     "no penalty": {"r1": 0.0},
     # Around the best of these nine:
-    "R1, stronger, faster critic": {"r1": 10.0, "learning_rates": [5e-4, 2e-3]},
-    "R1, weaker, faster critic": {"r1": 0.1, "learning_rates": [5e-4, 2e-3]},
-    "R1, much faster critic": {"learning_rates": [5e-4, 4e-3]},
-    "R1, slower, faster critic": {"learning_rates": [2.5e-4, 1e-3]},
-    "R1, faster critic, batches of 64": {"learning_rates": [5e-4, 2e-3], "batch_size": 64},
+    "R1, stronger, faster discriminator": {"r1": 10.0, "learning_rates": [5e-4, 2e-3]},
+    "R1, weaker, faster discriminator": {"r1": 0.1, "learning_rates": [5e-4, 2e-3]},
+    "R1, much faster discriminator": {"learning_rates": [5e-4, 4e-3]},
+    "R1, slower, faster discriminator": {"learning_rates": [2.5e-4, 1e-3]},
+    "R1, faster discriminator, batches of 64": {"learning_rates": [5e-4, 2e-3], "batch_size": 64},
 }
-BEST = ["R1, faster critic", "R1, faster critic, batches of 64"]  # the two best of the sweep
+BEST = [
+    "R1, faster discriminator",
+    "R1, faster discriminator, batches of 64",
+]  # the two best of the sweep
 WIDE = {
     BEST[0]: SWEEP[BEST[0]],
     "half its rates": {"learning_rates": [2.5e-4, 1e-3]},
@@ -128,7 +131,10 @@ def milliseconds(draw, count: int, repeats: int = 3) -> float:
 def new_game(judge: Judge, arm: str, seed: int, **size) -> GANTraining:
     options = {"spectral_norm": False, **(SWEEP | WIDE)[arm]}
     torch.manual_seed(seed)
-    players = Generator(**size), Discriminator(**size, spectral_norm=options.pop("spectral_norm"))
+    players = (
+        GANGenerator(**size),
+        GANDiscriminator(**size, spectral_norm=options.pop("spectral_norm")),
+    )
     return GANTraining(*players, judge.images, judge.labels, seed, **options)
 
 
@@ -146,7 +152,7 @@ def play(judge: Judge, arm: str, seed: int, steps: int, every: int, samples: int
             game.run(every, progress=False)
         except ValueError:  # a loss that is not finite: the game is over
             break
-        pictures = draw_gan(game.averaged(), asked, torch.Generator().manual_seed(0))
+        pictures = sample_gan(game.averaged(), asked, torch.Generator().manual_seed(0))
         curve.append(
             {"step": game.step, "seconds": round(game.seconds, 1)} | judge.score(pictures, asked)
         )
@@ -164,7 +170,7 @@ def play(judge: Judge, arm: str, seed: int, steps: int, every: int, samples: int
     drawing = game.averaged()
 
     def draw(count):
-        draw_gan(drawing, torch.arange(count) % 10, torch.Generator().manual_seed(0))
+        sample_gan(drawing, torch.arange(count) % 10, torch.Generator().manual_seed(0))
 
     speed = {f"milliseconds_{count}": milliseconds(draw, count) for count in (1, 64)}
     parameters = {

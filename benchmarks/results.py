@@ -56,7 +56,7 @@ from minildm.training import (
     encode_dataset,
     hardware,
 )
-from minildm.variations import Discriminator, GANTraining, Generator, draw_gan
+from minildm.variations import GANDiscriminator, GANGenerator, GANTraining, sample_gan
 
 SETTINGS = {
     "seeds": {"mnist": [0, 1, 2], "cifar10": [0, 1, 2]},
@@ -310,13 +310,13 @@ def gan(data: Data, seed: int) -> Trained:
     images, labels = data.corpus.images, data.corpus.labels
     channels = images.shape[1]
     torch.manual_seed(seed)
-    players = Generator(out_channels=channels), Discriminator(in_channels=channels)
+    players = GANGenerator(out_channels=channels), GANDiscriminator(in_channels=channels)
     training = GANTraining(*players, images, labels, seed)
     generator = training.run(SETTINGS["steps"][data.name]["gan"], progress=False).averaged()
 
     def draw():
         start = time.process_time()
-        pictures = draw_gan(generator, data.asked, torch.Generator().manual_seed(0))
+        pictures = sample_gan(generator, data.asked, torch.Generator().manual_seed(0))
         return [at(time.process_time() - start, pictures) | scores(data, pictures)]
 
     return Trained((generator,), draw)

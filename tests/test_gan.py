@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from minildm.variations import (
-    Discriminator,
+    GANDiscriminator,
+    GANGenerator,
     GANTraining,
-    Generator,
-    draw_gan,
     r1_penalty,
+    sample_gan,
 )
 
 SMALL = {"sample_size": 8, "block_out_channels": (4, 8)}
@@ -20,10 +20,10 @@ PICTURES, LABELS = torch.linspace(-1, 1, 256).view(4, 1, 8, 8), torch.tensor([0,
 
 def players(seed=0, channels=1, **options):
     torch.manual_seed(seed)
-    generator = Generator(
+    generator = GANGenerator(
         **SMALL, out_channels=channels, num_classes=3, latent_dim=5, norm_num_groups=2
     )
-    return generator, Discriminator(**SMALL, in_channels=channels, num_classes=3, **options)
+    return generator, GANDiscriminator(**SMALL, in_channels=channels, num_classes=3, **options)
 
 
 def game(seed=0, **options):
@@ -48,7 +48,7 @@ def test_the_generator_heeds_its_noise_and_its_class():
     assert (generator(z[:1], labels[:1]) - generator(z[:1], labels[:1] + 1)).abs().max() > 1e-4
 
 
-def test_between_two_classes_the_critic_differs_by_a_projection_of_its_features():
+def test_between_two_classes_the_discriminator_differs_by_a_projection_of_its_features():
     """Miyato & Koyama 2018, eq. 5: logit(x, a) - logit(x, b) = (e_a - e_b)·φ(x), linear in the
     embedding."""
     _, discriminator = players()
@@ -62,18 +62,18 @@ def test_between_two_classes_the_critic_differs_by_a_projection_of_its_features(
     assert (two - again).abs().max() > 1e-4
 
 
-def test_the_penalty_of_a_quadratic_critic_is_its_slope_squared():
+def test_the_penalty_of_a_quadratic_discriminator_is_its_slope_squared():
     weights = torch.tensor([[1.0, -2.0], [0.5, 3.0]])
     images = torch.randn(5, 1, 2, 2)
 
-    def critic(x, labels):
+    def discriminator(x, labels):
         return 0.5 * (weights * x.square()).sum((1, 2, 3))
 
     expected = (weights * images).square().sum((1, 2, 3)).mean()
-    torch.testing.assert_close(r1_penalty(critic, images, torch.zeros(5)), expected)
+    torch.testing.assert_close(r1_penalty(discriminator, images, torch.zeros(5)), expected)
 
 
-def test_the_penalty_teaches_the_critic_to_be_flat():
+def test_the_penalty_teaches_the_discriminator_to_be_flat():
     _, discriminator = players()
     images, labels = torch.rand(8, 1, 8, 8), torch.arange(8) % 3
     before = r1_penalty(discriminator, images, labels).item()
@@ -116,7 +116,7 @@ def test_another_seed_is_another_game():
 def test_each_player_is_changed_by_its_own_loss_alone():
     played = game(r1=0.0)
     before = copy.deepcopy(played.discriminator.state_dict())
-    played.optimisers[1].step = lambda: None  # the critic stands still
+    played.optimizers[1].step = lambda: None  # the discriminator stands still
     generator_before = copy.deepcopy(played.generator.state_dict())
     played.play()
     torch.testing.assert_close(played.discriminator.state_dict(), before, rtol=0, atol=0)
@@ -135,7 +135,7 @@ def test_the_average_draws_and_leaves_the_generator_alone():
     )
     labels = torch.arange(7) % 3
     one, other = (
-        draw_gan(averaged, labels, torch.Generator().manual_seed(1), batch) for batch in (7, 2)
+        sample_gan(averaged, labels, torch.Generator().manual_seed(1), batch) for batch in (7, 2)
     )
     torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
     assert all(
@@ -175,7 +175,7 @@ def test_a_saved_player_comes_back(tmp_path):
             r"expected images \(B, 1, 8, 8\)",
         ),
         (
-            lambda g, d: Generator(sample_size=28, block_out_channels=(8, 8, 8)),
+            lambda g, d: GANGenerator(sample_size=28, block_out_channels=(8, 8, 8)),
             "3 halvings divide, got 28",
         ),
         (lambda g, d: game().run(), "expected steps or seconds, got neither"),

@@ -21,9 +21,9 @@ def test_a_cell_is_measured_once_and_only_those_that_are_named(script, monkeypat
         script, "measure", lambda judge, *cell: made.append(cell[:3]) or {"seed": cell[2]}
     )
     for _ in range(2):
-        run(script, monkeypatch, tmp_path, "sweep R1 0", "long R1, faster critic 2")
+        run(script, monkeypatch, tmp_path, "sweep R1 0", "long R1, faster discriminator 2")
     assert (
-        made == [("sweep", "R1", 0), ("long", "R1, faster critic", 2)]
+        made == [("sweep", "R1", 0), ("long", "R1, faster discriminator", 2)]
         and not (tmp_path / "out.json").exists()
     )
     with pytest.raises(SystemExit):
@@ -33,11 +33,11 @@ def test_a_cell_is_measured_once_and_only_those_that_are_named(script, monkeypat
 def test_a_game_is_scored_along_the_way_and_its_best_moment_is_the_nearest(script):
     judge = script.Judge()
     judge.images, judge.labels = judge.images[:200], judge.labels[:200]
-    cell = script.play(judge, "R1, faster critic", 0, steps=4, every=2, samples=60)
+    cell = script.play(judge, "R1, faster discriminator", 0, steps=4, every=2, samples=60)
     assert [line["step"] for line in cell["curve"]] == [2, 4]
     assert cell["curve"][cell["best"]]["frechet"] == min(line["frechet"] for line in cell["curve"])
     assert len(bytes.fromhex(cell["pages"]["final"])) == script.SETTINGS["shown"] * 28 * 28
-    again = script.play(judge, "R1, faster critic", 0, steps=4, every=2, samples=60)
+    again = script.play(judge, "R1, faster discriminator", 0, steps=4, every=2, samples=60)
     assert again["pages"] == cell["pages"]
 
 

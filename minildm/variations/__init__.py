@@ -38,12 +38,12 @@ from minildm.variations.distillation import (
     huber,
 )
 from minildm.variations.gan import (
-    CriticBlock,
-    Discriminator,
+    DiscriminatorBlock,
+    GANDiscriminator,
+    GANGenerator,
     GANTraining,
-    Generator,
-    draw_gan,
     r1_penalty,
+    sample_gan,
 )
 from minildm.variations.lora import LoRA, LowRank
 from minildm.variations.textual_inversion import (
@@ -65,11 +65,11 @@ __all__ = [
     "ControlNetModel",
     "ControlNetTask",
     "ControlledUNet",
-    "CriticBlock",
     "DDIMSolver",
-    "Discriminator",
+    "DiscriminatorBlock",
+    "GANDiscriminator",
+    "GANGenerator",
     "GANTraining",
-    "Generator",
     "ImageContext",
     "LoRA",
     "LowRank",
@@ -82,7 +82,6 @@ __all__ = [
     "class_rows",
     "consistency_batches",
     "consistency_function",
-    "draw_gan",
     "encode_maps",
     "guided",
     "huber",
@@ -91,6 +90,7 @@ __all__ = [
     "psnr",
     "r1_penalty",
     "sample_concatenated",
+    "sample_gan",
     "sample_with_context",
     "sample_with_map",
     "save_word",

@@ -1,9 +1,10 @@
 """A generative adversarial network, told the class to draw: one network makes pictures, another
 tells them from real ones, and each is the other's loss (Goodfellow et al. 2014). Chapter 13.
 
-What makes the game end well: a critic whose slope at real pictures is kept small (R1; Mescheder et
-al. 2018) or whose every layer is (spectral normalisation; Miyato et al. 2018), a critic that is
-told the class by a projection (Miyato & Koyama 2018), and an average of the generator's weights.
+What makes the game end well: a discriminator whose slope at real pictures is kept small (R1;
+Mescheder et al. 2018) or whose every layer is (spectral normalisation; Miyato et al. 2018), a
+discriminator that is told the class by a projection (Miyato & Koyama 2018), and an average of the
+generator's weights.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from minildm.training.objectives import check_range
 from minildm.training.trainer import EMA, batch_indices, step_generator
 
 
-class Generator(ModelMixin, nn.Module):
+class GANGenerator(ModelMixin, nn.Module):
     """Noise and a class become a picture: z (B, latent_dim), labels (B,) -> (B, out_channels, size,
     size) in [-1, 1].
 
@@ -62,20 +63,18 @@ class Generator(ModelMixin, nn.Module):
         dim = self.config.latent_dim
         if z.ndim != 2 or z.shape[1] != dim or labels.shape != z.shape[:1]:
             raise ValueError(
-                f"expected z (B, {dim}) and labels (B,), got {tuple(z.shape)} and {tuple(labels.shape)}"
+                f"expected z (B, {dim}) and labels (B,), "
+                f"got {tuple(z.shape)} and {tuple(labels.shape)}"
             )
         style = self.style(torch.cat([z, self.class_embedding(labels)], 1))
-        x = (
-            self.begin(z)
-            .unflatten(1, (-1, self.side, self.side))
-            .contiguous(memory_format=torch.channels_last)
-        )
+        x = self.begin(z).unflatten(1, (-1, self.side, self.side))
+        x = x.contiguous(memory_format=torch.channels_last)
         for i, block in enumerate(self.blocks):
             x = block(F.interpolate(x, scale_factor=2.0) if i else x, style)
         return self.conv_out(F.silu(self.norm(x))).tanh()
 
 
-class CriticBlock(nn.Module):
+class DiscriminatorBlock(nn.Module):
     """A residual block that halves the picture, without normalisation, which would let one picture
     of a batch answer for another. (B, in_channels, H, W) -> (B, out_channels, H/2, W/2)."""
 
@@ -88,12 +87,11 @@ class CriticBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(F.leaky_relu(x, 0.2))
         h = self.conv2(F.leaky_relu(h, 0.2))
-        return (
-            F.avg_pool2d(h, 2) + self.conv_shortcut(F.avg_pool2d(x, 2))
-        ) / 2**0.5  # keeps the variance
+        shortcut = self.conv_shortcut(F.avg_pool2d(x, 2))
+        return (F.avg_pool2d(h, 2) + shortcut) / 2**0.5  # keeps the variance
 
 
-class Discriminator(ModelMixin, nn.Module):
+class GANDiscriminator(ModelMixin, nn.Module):
     """Real, and of this class? images (B, in_channels, size, size), labels (B,) -> logits (B,).
 
     The features φ answer both: w·φ + e_y·φ, the projection of Miyato & Koyama 2018, eq. 5.
@@ -113,24 +111,23 @@ class Discriminator(ModelMixin, nn.Module):
         side = coarsest_side(sample_size, len(widths))
         self.conv_in = nn.Conv2d(in_channels, widths[0], 4, stride=2, padding=1)
         self.blocks = nn.ModuleList(
-            CriticBlock(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
+            DiscriminatorBlock(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
         )
         self.project = nn.Linear(widths[-1] * side**2, widths[-1])
         self.judge = nn.Linear(widths[-1], 1)
         self.class_embedding = nn.Embedding(num_classes, widths[-1])
         nn.init.normal_(self.class_embedding.weight, std=widths[-1] ** -0.5)
         if spectral_norm:
-            for layer in [
-                m for m in self.modules() if isinstance(m, nn.Conv2d | nn.Linear | nn.Embedding)
-            ]:
+            kinds = nn.Conv2d | nn.Linear | nn.Embedding
+            for layer in [module for module in self.modules() if isinstance(module, kinds)]:
                 spectrally_normalised(layer)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         channels, size = self.config.in_channels, self.config.sample_size
         if images.shape[1:] != (channels, size, size) or labels.shape != images.shape[:1]:
             raise ValueError(
-                f"expected images (B, {channels}, {size}, {size}) and labels (B,), got {tuple(images.shape)} and "
-                f"{tuple(labels.shape)}"
+                f"expected images (B, {channels}, {size}, {size}) and labels (B,), "
+                f"got {tuple(images.shape)} and {tuple(labels.shape)}"
             )
         x = self.conv_in(images.contiguous(memory_format=torch.channels_last))
         for block in self.blocks:
@@ -153,8 +150,8 @@ def coarsest_side(sample_size: int, blocks: int) -> int:
 def r1_penalty(
     discriminator: Callable[[Tensor, Tensor], Tensor], images: Tensor, labels: Tensor
 ) -> Tensor:
-    """The mean squared length of the critic's slope at real pictures (B, C, H, W) -> (); Mescheder
-    et al. 2018, eq. 9 without its γ/2."""
+    """The mean squared length of the discriminator's slope at real pictures (B, C, H, W) -> ();
+    Mescheder et al. 2018, eq. 9 without its γ/2."""
     images = images.detach().requires_grad_()
     (slope,) = torch.autograd.grad(discriminator(images, labels).sum(), images, create_graph=True)
     return slope.square().flatten(1).sum(1).mean()
@@ -165,14 +162,14 @@ class GANTraining:
     """How both play. `run` may be called again and again: it goes on where it was, each step seeded
     by its number."""
 
-    generator: Generator
-    discriminator: Discriminator
+    generator: GANGenerator
+    discriminator: GANDiscriminator
     images: Tensor
     labels: Tensor
     seed: int = 0
     batch_size: int = 32
     learning_rates: tuple[float, float] = (1e-3, 1e-3)
-    """Of generator and critic."""
+    """Of generator and discriminator."""
     betas: tuple[float, float] = (0.0, 0.99)
     loss: str = "non_saturating"
     r1: float = 1.0
@@ -182,12 +179,12 @@ class GANTraining:
     ema: float = 100.0
     """Over so many steps the average of the generator's weights reaches."""
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None
-    """Changes real pictures a little, as `classifiers.shift_and_mirror` does."""
+    """Changes real pictures a little, as `shift_and_mirror` does."""
     step: int = 0
     seconds: float = 0.0
     """CPU time so far."""
     losses: list[tuple[float, float]] = field(default_factory=list)
-    """Of critic and generator, every step."""
+    """Of discriminator and generator, every step."""
 
     def __post_init__(self):
         known = self.generator.config.num_classes
@@ -205,15 +202,10 @@ class GANTraining:
             )
         check_range(self.images)
         networks = self.generator, self.discriminator
-        self.optimisers = [
-            torch.optim.Adam(
-                network.to(memory_format=torch.channels_last).parameters(),
-                rate,
-                self.betas,
-                fused=True,
-            )
-            for network, rate in zip(networks, self.learning_rates, strict=True)
-        ]
+        self.optimizers = []
+        for network, rate in zip(networks, self.learning_rates, strict=True):
+            parameters = network.to(memory_format=torch.channels_last).parameters()
+            self.optimizers.append(torch.optim.Adam(parameters, rate, self.betas, fused=True))
         self.average = EMA(list(self.generator.parameters()), self.ema)
 
     def run(
@@ -225,19 +217,20 @@ class GANTraining:
             raise ValueError("expected steps or seconds, got neither")
         last = None if steps is None else self.step + steps
         end = float("inf") if seconds is None else self.seconds + seconds
-        self.generator.train(), self.discriminator.train()
+        self.generator.train()
+        self.discriminator.train()
         with tqdm(total=steps, desc="gan", disable=not progress) as bar:
             while self.step != last and self.seconds < end:
                 start = time.process_time()
                 self.losses.append(self.play())
                 self.step += 1
                 self.seconds += time.process_time() - start
-                bar.set_postfix(critic=f"{self.losses[-1][0]:.3f}", refresh=False)
+                bar.set_postfix(discriminator=f"{self.losses[-1][0]:.3f}", refresh=False)
                 bar.update()
         return self
 
     def play(self) -> tuple[float, float]:
-        """One step of the critic and one of the generator; the loss of each."""
+        """One step of the discriminator and one of the generator; the loss of each."""
         random = step_generator(self.seed, "gan", self.step)
         index = batch_indices(len(self.images), self.batch_size, self.seed, "gan", self.step)
         real, labels = self.images[index], self.labels[index]
@@ -245,45 +238,49 @@ class GANTraining:
         z = torch.randn(self.batch_size, self.generator.config.latent_dim, generator=random)
 
         fake = self.generator(z, labels)
-        judged = self.discriminator(torch.cat([real, fake.detach()]), labels.repeat(2))
-        critic = discriminator_loss(*judged.chunk(2), kind=self.loss)
-        total = critic
+        both = self.discriminator(torch.cat([real, fake.detach()]), labels.repeat(2))
+        real_logits, fake_logits = both.chunk(2)
+        discriminator_part = discriminator_loss(real_logits, fake_logits, kind=self.loss)
+        total = discriminator_part
         if self.r1 and self.step % self.r1_every == 0:
-            total = critic + self.r1 / 2 * self.r1_every * r1_penalty(
-                self.discriminator, real, labels
-            )
-        self.descend(1, total)
+            penalty = r1_penalty(self.discriminator, real, labels)
+            total = discriminator_part + self.r1 / 2 * self.r1_every * penalty
+        descend(self.optimizers[1], total)
 
         self.discriminator.requires_grad_(False)  # it judges, it does not learn
-        made = generator_loss(self.discriminator(fake, labels), kind=self.loss)
-        self.descend(0, made)
+        generator_part = generator_loss(self.discriminator(fake, labels), kind=self.loss)
+        descend(self.optimizers[0], generator_part)
         self.discriminator.requires_grad_(True)
         self.average.update(self.step)
-        if not torch.isfinite(total + made):
+        if not torch.isfinite(total + generator_part):
             raise ValueError(
                 f"step {self.step}: a loss is not finite; try lower learning rates or a larger r1"
             )
-        return critic.item(), made.item()
+        return discriminator_part.item(), generator_part.item()
 
-    def descend(self, player: int, loss: Tensor) -> None:
-        self.optimisers[player].zero_grad()
-        loss.backward()
-        self.optimisers[player].step()
-
-    def averaged(self) -> Generator:
+    def averaged(self) -> GANGenerator:
         """The generator with the average of its weights, apart from the one that is trained."""
-        model = Generator.from_config(self.generator.config).to(memory_format=torch.channels_last)
+        model = GANGenerator.from_config(self.generator.config).to(
+            memory_format=torch.channels_last
+        )
         model.load_state_dict(self.generator.state_dict())
         for parameter, average in zip(model.parameters(), self.average.average, strict=True):
             parameter.data.copy_(average)
         return model.eval()
 
 
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step downhill."""
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
 @torch.no_grad()
-def draw_gan(
-    generator: Generator, labels: Tensor, random: torch.Generator, batch_size: int = 250
+def sample_gan(
+    network: GANGenerator, labels: Tensor, generator: torch.Generator, batch_size: int = 250
 ) -> Tensor:
     """A picture of each of the classes (N,): (N, C, size, size) in [-1, 1]."""
-    z = torch.randn(len(labels), generator.config.latent_dim, generator=random)
+    z = torch.randn(len(labels), network.config.latent_dim, generator=generator)
     batches = zip(z.split(batch_size), labels.split(batch_size), strict=True)
-    return torch.cat([generator(*batch) for batch in batches])
+    return torch.cat([network(*batch) for batch in batches])

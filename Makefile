@@ -4,7 +4,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help lab test test-package test-notebooks test-large test-lowest test-browser course book book-serve \
-	assignments bench weights lint strip clean
+	assignments bench weights lint address strip clean
 
 UV := $(shell command -v uv 2>/dev/null)
 CHECK := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
@@ -32,7 +32,8 @@ lab: $(INSTALLED) ## open the course in JupyterLab (LAB_ARGS="--no-browser" and 
 test: lint test-package test-notebooks ## check everything: style, the package, and every notebook at test pace
 
 test-package: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(PYTEST) tests -n $(JOBS)
+	OMP_NUM_THREADS=1 $(PYTEST) tests -n $(JOBS) --cov=minildm --cov-report=
+	@echo "Of the package's lines these tests have run $$($(PY) -m coverage report --format=total) %."
 
 test-notebooks: $(INSTALLED)
 	OMP_NUM_THREADS=1 MINILDM_PACE=test $(PYTEST) notebooks $(NBVAL) --nbval-cell-timeout=600 -n $(JOBS) --dist loadfile
@@ -59,9 +60,13 @@ test-browser: book $(BROWSER) ## open every page of the book in Chromium, which 
 bench: $(INSTALLED) ## the measured claims, each beside the peer it is measured against
 	@for script in benchmarks/*.py; do echo; echo "== $$script"; $(PY) "$$script" || exit 1; done
 
+# The project's address, as book.yml has it, for the badges of the students' notebooks; none without it.
+REPOSITORY ?= $(shell sed -n 's/^  repository: "\(.*\)"/\1/p' book.yml)
+
 # KEY is the course key; without it one is made, and kept in course.key. PAGES=_build/html puts the book into the zip.
 assignments: $(INSTALLED) ## the students' notebooks and a zip of them, in build/assignments (KEY=… PAGES=…)
-	@$(if $(KEY),MINILDM_COURSE_KEY='$(KEY)') $(PY) -m minildm.grading.cli release $(if $(PAGES),--book '$(PAGES)')
+	@$(if $(KEY),MINILDM_COURSE_KEY='$(KEY)') $(PY) -m minildm.grading.cli release $(if $(REPOSITORY),--repository '$(REPOSITORY)') \
+		$(if $(PAGES),--book '$(PAGES)')
 
 weights: $(INSTALLED) ## train the shipped checkpoints again, from the recorded seed and recipe (about six hours)
 	rm -rf minildm/weights/*/
@@ -69,8 +74,15 @@ weights: $(INSTALLED) ## train the shipped checkpoints again, from the recorded 
 	$(PY) -m minildm.cli sample --prompts-file docs/prompts.txt --num 16 --out docs/digits.png
 	$(PY) -m minildm.cli sample --model scenes --prompts-file docs/scene_prompts.txt --num 9 --out docs/scenes.png
 
-lint: $(INSTALLED) ## ruff over the package, the tests and the notebooks
+lint: $(INSTALLED) ## style, layout and types, and the shape of what a host reads; .pre-commit-config.yaml does the same
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m check_jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(PY) -m check_jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/*.yml
+	$(PY) -m check_jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+
+address: $(INSTALLED) ## write the project's address, which book.yml says, into the README and the like (or take it out)
+	$(PY) docs/hosting.py
 
 strip: $(INSTALLED) ## take the outputs out of the notebooks, which are committed without
 	$(PY) -m jupyter nbconvert --clear-output --inplace notebooks/*.ipynb
@@ -84,7 +96,7 @@ test-lowest: ## run the package's tests on the lowest versions that pyproject.to
 	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -p no:cacheprovider tests -n $(JOBS)
 
 clean: ## remove the environments and caches; runs/ stays
-	rm -rf .venv .venv-lowest .pytest_cache .ruff_cache build dist
+	rm -rf .venv .venv-lowest .pytest_cache .ruff_cache .coverage build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last, so that a set-up which was interrupted starts again.

@@ -11,6 +11,8 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
 
+from chapters import table  # noqa: E402
+from hosting import fetch, repository, theme_options  # noqa: E402
 from reading_order import api_page  # noqa: E402
 
 # made anew from the tree in minildm/__init__.py
@@ -46,13 +48,16 @@ html_theme_options = {
     "use_download_button": True,
     "navigation_with_keys": False,
     "navbar_persistent": [],  # the search is at the side: no bar across the page with a second one
+    **theme_options(repository()),
 }
 html_show_sourcelink = False
 
 # What draws on the front page; browser/build.py has made it, or has left a note that says why not.
 SNIPPET = ROOT / "_build" / "static" / "draw" / "snippet.html"
 myst_substitutions = {
-    "draw": SNIPPET.read_text(encoding="utf-8").replace('"_static/', '"../_static/')
+    "draw": SNIPPET.read_text(encoding="utf-8").replace('"_static/', '"../_static/'),
+    "fetch": fetch(repository()),
+    "chapters": table("../notebooks/"),
 }
 
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import yaml
+from chapters import CELL, START, table
 from reading_order import LEFT_OUT, api_page, modules
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,6 +22,24 @@ def test_every_page_of_the_table_of_contents_is_there():
         for page in pages
         if not any((ROOT / f"{page}{end}").is_file() for end in (".md", ".ipynb"))
     ] == []
+
+
+def test_chapter_00_holds_the_table_of_chapters_and_the_front_page_makes_it():
+    cells = json.loads(START.read_text(encoding="utf-8"))["cells"]
+    (source,) = ["".join(cell["source"]) for cell in cells if cell["id"] == CELL]
+    assert table() in source, "run `python docs/chapters.py`"
+    assert "{{ chapters }}" in (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    pages = [page["file"] for part in BOOK["parts"] for page in part["chapters"]]
+    chapters = [page for page in pages if page.startswith("notebooks/")]
+    links = re.findall(r"\]\((notebooks/\w+)\.ipynb\)", table("notebooks/"))
+    assert links == chapters
+    assert set(BOOK["meta"]["minutes"]) <= {page.removeprefix("notebooks/") for page in chapters}
+
+
+def test_the_readme_leads_to_every_chapter_in_order():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\(notebooks/(\w+)\.ipynb\)", readme)
+    assert links == re.findall(r"\]\((\w+)\.ipynb\)", table())
 
 
 def test_the_package_pages_name_every_module_in_reading_order():

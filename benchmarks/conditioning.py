@@ -30,7 +30,14 @@ from minildm import (
     UNet2DConditionModel,
     mnist,
 )
-from minildm.data import Attributes, DigitScenes, paint_scenes, parse, sample_attributes, write
+from minildm.data import (
+    Attributes,
+    DigitScenes,
+    paint_scenes,
+    parse_captions,
+    sample_attributes,
+    write_captions,
+)
 from minildm.evaluation import score_scenes
 from minildm.files import write_json
 from minildm.models import ImageClassifier
@@ -110,7 +117,11 @@ class Bench:
         """What the reader reads of these captions; of "", no prompt: (N, …)."""
         if variant != "class":
             return self.tokenizer(captions)
-        return torch.full((1, 3), NOTHING) if captions == [""] else class_rows(parse(captions))
+        return (
+            torch.full((1, 3), NOTHING)
+            if captions == [""]
+            else class_rows(parse_captions(captions))
+        )
 
     def train(
         self, variant: str, seed: int, steps: int
@@ -148,7 +159,10 @@ class Bench:
         noise = self.pipeline.starting_noise(
             len(asked.ground), generator=torch.Generator().manual_seed(seed)
         )
-        numbers, nothing = self.numbers(variant, write(asked)), self.numbers(variant, [""])[0]
+        numbers, nothing = (
+            self.numbers(variant, write_captions(asked)),
+            self.numbers(variant, [""])[0],
+        )
         options = (self.settings["guidance_scale"], self.settings["num_inference_steps"])
         pictures = sample_with_context(
             self.pipeline, unet, reader, numbers, nothing, noise, *options

@@ -20,17 +20,16 @@ import torch
 from cells import Cells
 
 from minildm import DDPMScheduler, DPMSolverMultistepScheduler, UNet2DModel, mnist
+from minildm.data import enlarge, shrink
 from minildm.evaluation import (
     VelocityTask,
     cut_skips,
-    enlarge,
     error_by_timestep,
     forget_time,
     frechet_distance,
     pixel_batches,
     pool_instead,
     sample_trajectory,
-    shrink,
 )
 from minildm.files import write_json
 from minildm.models import ImageClassifier, extract

@@ -29,7 +29,13 @@ from minildm.training import (
     spread_timesteps,
     step_generator,
 )
-from minildm.variations import CLASSES, ControlledUNet, ControlNetModel, ControlNetTask, encode_maps
+from minildm.variations import (
+    MAP_CLASSES,
+    ControlledUNet,
+    ControlNetModel,
+    ControlNetTask,
+    encode_maps,
+)
 
 NAME = "scenes-controlnet"
 RECIPE = {
@@ -48,7 +54,7 @@ def make_controlnet(runs: Path) -> None:
     """Training, half precision, score."""
     pipeline = StableDiffusionPipeline.from_pretrained(WEIGHTS / "scenes")
     torch.manual_seed(SEED)
-    controlnet = ControlNetModel.from_unet(pipeline.unet, CHANNELS, CLASSES)
+    controlnet = ControlNetModel.from_unet(pipeline.unet, CHANNELS, MAP_CLASSES)
     scheduler = DDPMScheduler(
         beta_schedule=pipeline.scheduler.config.beta_schedule,
         prediction_type=pipeline.scheduler.config.prediction_type,
@@ -60,7 +66,7 @@ def make_controlnet(runs: Path) -> None:
     controlnet.save_pretrained(WEIGHTS / NAME, torch.float16)
     card = {
         "for": "scenes",
-        "condition": f"a semantic map, one plane for each of {CLASSES} classes",
+        "condition": f"a semantic map, one plane for each of {MAP_CLASSES} classes",
         "recipe": RECIPE | {"seed": SEED},
         "seconds": round(stage.seconds, 1),
         "hardware": hardware(torch.device("cpu")),

@@ -5,17 +5,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from minildm import DDIMScheduler, DDPMScheduler, UNet2DModel, mnist
+from minildm import DDIMScheduler, DDPMScheduler, UNet2DModel
 from minildm.evaluation import (
     VelocityTask,
     cut_skips,
-    enlarge,
     error_by_timestep,
     forget_time,
     pixel_batches,
     pool_instead,
     sample_trajectory,
-    shrink,
 )
 from minildm.testing import randomise_
 
@@ -51,21 +49,6 @@ class Informer(torch.nn.Module):
     def forward(self, xt, t):
         alpha, sigma = self.scheduler.alpha_sigma(t, xt)
         return alpha * (xt - alpha * self.x0) / sigma - sigma * self.x0
-
-
-def test_a_digit_survives_being_shrunk_and_enlarged():
-    digits = mnist("test").images[:200]
-    back = enlarge(shrink(digits))
-    assert back.shape == digits.shape
-    assert back.min() >= -1 and back.max() <= 1
-    blank = (digits + 1).square().mean()
-    assert (back - digits).square().mean() < 0.15 * blank
-
-
-@pytest.mark.parametrize("function, size", [(shrink, 32), (enlarge, 28)])
-def test_pictures_of_another_size_are_refused(function, size):
-    with pytest.raises(ValueError, match=f"expected digits.*{size}, {size}"):
-        function(torch.zeros(1, 1, size, size))
 
 
 def test_the_loss_of_the_true_velocity_is_zero():

@@ -17,7 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from minildm.cli.commands import app
-from minildm.data import CLASSES, ImageData, to_pixels
+from minildm.data import CLASS_NAMES, ImageData, to_pixels
 from minildm.evaluation import evaluation
 from minildm.pipelines import StableDiffusionPipeline
 from minildm.schedulers import SAMPLERS
@@ -164,7 +164,7 @@ def small_mnist(monkeypatch):
         images = (
             torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(len(split))) * 2 - 1
         )
-        return ImageData(images, torch.arange(40) % 10, CLASSES["mnist"])
+        return ImageData(images, torch.arange(40) % 10, CLASS_NAMES["mnist"])
 
     monkeypatch.setitem(evaluation.LOADERS, "mnist", load)
 

@@ -10,7 +10,7 @@ from minildm.models import ImageClassifier, UNet2DModel
 from minildm.schedulers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from minildm.testing import randomise_
 from minildm.variations import (
-    CLASSES,
+    MAP_CLASSES,
     BesideTask,
     ImageContext,
     encode_maps,
@@ -93,19 +93,19 @@ def test_the_area_of_a_cell_that_is_a_quarter_a_three_is_a_quarter():
     maps[0, 0, :2], maps[0, 2:, 2:] = 3, 7
     maps[0, 1, 1] = 9
     area = encode_maps(maps, 2)[0]
-    assert area.shape == (CLASSES, 2, 2)
-    expected = torch.zeros(CLASSES, 2, 2)
+    assert area.shape == (MAP_CLASSES, 2, 2)
+    expected = torch.zeros(MAP_CLASSES, 2, 2)
     expected[3, 0, 0], expected[9, 0, 0], expected[10, 0, 0] = 0.5, 0.25, 0.25
     expected[10, 0, 1] = expected[10, 1, 0] = expected[7, 1, 1] = 1
     assert torch.equal(area, expected)
 
 
 def test_depth_loses_nothing_and_area_is_its_mean():
-    maps = torch.randint(CLASSES, (3, 8, 8), generator=torch.Generator().manual_seed(0))
+    maps = torch.randint(MAP_CLASSES, (3, 8, 8), generator=torch.Generator().manual_seed(0))
     depth = encode_maps(maps, 4, "depth")
-    assert depth.shape == (3, CLASSES * 4, 4, 4)
+    assert depth.shape == (3, MAP_CLASSES * 4, 4, 4)
     assert F.pixel_shuffle(depth, 2).argmax(1).equal(maps)
-    torch.testing.assert_close(depth.unflatten(1, (CLASSES, 4)).mean(2), encode_maps(maps, 4))
+    torch.testing.assert_close(depth.unflatten(1, (MAP_CLASSES, 4)).mean(2), encode_maps(maps, 4))
 
 
 @pytest.mark.parametrize(

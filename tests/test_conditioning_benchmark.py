@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny import tiny_pipeline
 
-from minildm.data import held_out, words, write
+from minildm.data import caption_words, held_out, write_captions
 from minildm.pipelines import StableDiffusionPipeline, shipped_models
 from minildm.text import CLIPTokenizer
 from scripts import FOLDER, load, run
@@ -25,10 +25,11 @@ def bench(script):
     made = object.__new__(script.Bench)
     unet = {**script.SETTINGS["unet"], "block_out_channels": [8, 16]}
     made.settings = {**script.SETTINGS, "unet": unet, "batch_size": 4, "samples": 4}
-    made.tokenizer = CLIPTokenizer.train(words(), model_max_length=32)
+    made.tokenizer = CLIPTokenizer.train(caption_words(), model_max_length=32)
     made.mean, made.std = torch.randn(4, 4, 8, 8), torch.full((4, 4, 8, 8), 0.1)
     made.captions = [
-        [text] for text in write(script.sample_attributes(4, torch.Generator().manual_seed(0)))
+        [text]
+        for text in write_captions(script.sample_attributes(4, torch.Generator().manual_seed(0)))
     ]
     return made
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny import tiny_pipeline
 
-from minildm.data import GROUNDS, parse, sample_attributes
+from minildm.data import GROUNDS, parse_captions, sample_attributes
 from minildm.models import Attention
 from minildm.testing import randomise_
 from minildm.variations import (
@@ -45,7 +45,7 @@ def test_every_kind_of_digit_has_a_row_of_its_own_and_every_ground_too():
 
 def test_a_scenes_class_is_the_sum_over_its_things_and_nothing_adds_nothing():
     reader = ClassContext(8)
-    one, two = class_rows(parse([ONE, TWO]))
+    one, two = class_rows(parse_captions([ONE, TWO]))
     assert one[0] == two[0] and one[2] != two[2]
     table = reader.embedding.weight
     expected = torch.stack(

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from minildm.data import crop
 from minildm.data import datasets as data
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -119,7 +120,7 @@ def test_mnist_has_its_published_shape_mean_and_class_counts(mnist_train):
 def test_mnist_at_32_is_mnist_with_a_black_border():
     small, large = data.mnist("test"), data.mnist("test", size=32)
     assert large.images.shape == (10000, 1, 32, 32)
-    torch.testing.assert_close(data.crop(large.images, 28), small.images, rtol=0, atol=0)
+    torch.testing.assert_close(crop(large.images, 28), small.images, rtol=0, atol=0)
     assert (large.images.sum() - small.images.sum()).item() == pytest.approx(
         -10000 * (32**2 - 28**2), rel=1e-4
     )
@@ -449,19 +450,6 @@ def test_unknown_split_is_refused(load):
         load("valid")
 
 
-def test_pad_then_crop_is_the_identity_and_wrong_sizes_are_refused():
-    images = torch.rand(2, 3, 28, 28)
-    torch.testing.assert_close(data.crop(data.pad(images, 36), 28), images)
-    assert data.pad(images, 30)[:, :, 0].eq(-1).all()
-    for wrong in (
-        lambda: data.pad(images, 31),
-        lambda: data.pad(images, 20),
-        lambda: data.crop(images, 32),
-    ):
-        with pytest.raises(ValueError, match=r"got \(2, 3, 28, 28\)"):
-            wrong()
-
-
 def test_balanced_takes_the_first_or_random_ones_of_every_class():
     labels = torch.tensor([1, 0, 1, 1, 0, 0, 0, 1])
     assert data.balanced(labels, 2).tolist() == [0, 1, 2, 4]
@@ -486,16 +474,3 @@ def test_partition_divides_without_overlap_and_repeats_with_its_seed():
     torch.testing.assert_close(first.images.flatten().long(), first.labels)
     torch.testing.assert_close(first.labels, again.labels)
     assert first.labels.tolist() != list(range(15))
-
-
-def test_captions_of_a_class_are_several_and_name_no_other_class():
-    assert data.digit_captions(7)[0] == "a handwritten seven"
-    assert {"the digit 7", "seven", "a picture of a seven"} <= set(data.digit_captions(7))
-    assert "a picture of an eight" in data.digit_captions(torch.tensor(8))
-    assert data.captions_for("cifar10", 3)[0] == "a photo of a cat"
-    for dataset, least in (("mnist", 8), ("fashion_mnist", 3), ("cifar10", 4)):
-        phrases = [data.captions_for(dataset, label) for label in range(10)]
-        assert min(map(len, phrases)) >= least
-        assert len({phrase for some in phrases for phrase in some}) == sum(map(len, phrases))
-    with pytest.raises(ValueError, match="got 'mnist', 10"):
-        data.digit_captions(10)

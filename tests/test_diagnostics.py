@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from minildm import StableDiffusionPipeline, mnist
-from minildm.data import CLASSES
+from minildm.data import CLASS_NAMES
 from minildm.evaluation import (
     check_images,
     check_latents,
@@ -19,7 +19,7 @@ from minildm.models import ImageClassifier
 from minildm.schedulers import SAMPLERS, DDIMScheduler
 
 IMAGES, LABELS, _ = mnist("test", size=32)
-PROMPTS = [f"a handwritten {CLASSES['mnist'][label]}" for label in LABELS[:24]]
+PROMPTS = [f"a handwritten {CLASS_NAMES['mnist'][label]}" for label in LABELS[:24]]
 
 
 @pytest.fixture(scope="module")

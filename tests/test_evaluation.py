@@ -8,14 +8,14 @@ import torch
 
 from minildm.data import (
     ABSENT,
-    CLASSES,
-    COLOURS,
+    CLASS_NAMES,
+    INKS,
     DigitScenes,
     ImageData,
     from_pixels,
     held_out,
     mnist,
-    parse,
+    parse_captions,
     to_pixels,
 )
 from minildm.evaluation import (
@@ -52,7 +52,7 @@ def small_mnist(monkeypatch):
     def load(split):
         count, seed = {"train": (50, 1), "test": (40, 2)}[split]
         images = torch.rand(count, 1, 28, 28, generator=torch.Generator().manual_seed(seed)) * 2 - 1
-        return ImageData(images, torch.arange(count) % 10, CLASSES["mnist"])
+        return ImageData(images, torch.arange(count) % 10, CLASS_NAMES["mnist"])
 
     monkeypatch.setitem(evaluation.LOADERS, "mnist", load)
     return load
@@ -118,7 +118,7 @@ class Painter:
         self, prompts, num_inference_steps, guidance_scale, generator, progress, guidance_start
     ):
         self.asked.append((num_inference_steps, guidance_scale, guidance_start))
-        return self.scenes.draw(self.change(parse(prompts)), generator).images
+        return self.scenes.draw(self.change(parse_captions(prompts)), generator).images
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def test_real_scenes_score_as_the_floor_does(examiner):
 
 def test_a_model_that_mistakes_colours_is_told_so_and_of_nothing_else(examiner):
     def wrong(attributes):
-        colours = (attributes.colours + 1) % len(COLOURS)
+        colours = (attributes.colours + 1) % len(INKS)
         return attributes._replace(colours=colours.masked_fill(attributes.digits == ABSENT, ABSENT))
 
     scores = evaluate_scenes(Painter(wrong), 250, 0, 15, 2.0, examiner).scores["one digit"]
@@ -146,7 +146,7 @@ def test_a_model_that_mistakes_colours_is_told_so_and_of_nothing_else(examiner):
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_asks_for_what_its_name_says(kind):
     prompts, attributes = scene_prompts(kind, 60, 3)
-    assert all(torch.equal(a, b) for a, b in zip(parse(prompts), attributes, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(parse_captions(prompts), attributes, strict=True))
     assert ((attributes.digits[:, 1] != ABSENT) == ("two" in kind)).all()
     colour, place = (some.any(1) for some in held_out(attributes))
     assert (colour == ("colour" in kind)).all() and (place == ("place" in kind)).all()

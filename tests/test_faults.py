@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from minildm import StableDiffusionPipeline, mnist
-from minildm.data import CLASSES
+from minildm.data import CLASS_NAMES
 from minildm.evaluation import FAULTS, encode, examine, infect, loud, rebuilt, unlabelled
 
 IMAGES, LABELS, _ = mnist("test", size=32)
-PROMPTS = [f"a handwritten {CLASSES['mnist'][label]}" for label in LABELS[:40]]
+PROMPTS = [f"a handwritten {CLASS_NAMES['mnist'][label]}" for label in LABELS[:40]]
 
 
 @pytest.fixture(scope="module")

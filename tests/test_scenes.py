@@ -8,10 +8,10 @@ import torch
 
 from minildm.data import (
     ABSENT,
-    COLOURS,
     GAP,
     GROUND,
     GROUNDS,
+    INKS,
     PAIRS,
     PIXELS,
     PLACES,
@@ -19,14 +19,14 @@ from minildm.data import (
     SPLITS,
     Attributes,
     DigitScenes,
+    caption_words,
     extent,
     held_out,
     mnist,
     palette,
-    parse,
+    parse_captions,
     sample_attributes,
-    words,
-    write,
+    write_captions,
 )
 from minildm.evaluation import judge, map_iou, read_scenes, score_scenes
 from minildm.models import ImageClassifier
@@ -68,30 +68,40 @@ ABOVE = row(
 def test_every_caption_is_read_back_into_its_attributes(split):
     generator = seeded_generator()
     attributes = sample_attributes(1000, generator, split)
-    for captions in (write(attributes), write(attributes, generator)):
-        for got, expected in zip(parse(captions), attributes, strict=True):
+    for captions in (write_captions(attributes), write_captions(attributes, generator)):
+        for got, expected in zip(parse_captions(captions), attributes, strict=True):
             torch.testing.assert_close(got, expected)
 
 
 def test_the_plain_caption_is_the_first_phrasing():
-    assert write(ABOVE) == ["a small red three above a large blue seven on a white background"]
+    assert write_captions(ABOVE) == [
+        "a small red three above a large blue seven on a white background"
+    ]
     alone = row([8, ABSENT], [5, ABSENT], [1, ABSENT], [4, ABSENT], 0)
-    assert write(alone) == ["a large cyan eight in the centre on a black background"]
+    assert write_captions(alone) == ["a large cyan eight in the centre on a black background"]
 
 
 def test_every_phrasing_of_two_digits_means_the_same():
     captions = set(
-        write(Attributes(*(x.repeat_interleave(2000, 0) for x in ABOVE)), seeded_generator())
+        write_captions(
+            Attributes(*(x.repeat_interleave(2000, 0) for x in ABOVE)), seeded_generator()
+        )
     )
     assert len(captions) == 4 * 2 * 2  # templates, words for small, words for large
-    assert {tuple(map(str, parse([caption]))) for caption in captions} == {tuple(map(str, ABOVE))}
+    assert {tuple(map(str, parse_captions([caption]))) for caption in captions} == {
+        tuple(map(str, ABOVE))
+    }
     assert "a big blue seven below a little red three on a white background" in captions
 
 
 def test_the_words_of_the_grammar_are_all_the_words_of_its_captions():
     attributes = sample_attributes(5000, seeded_generator())
-    used = {word for caption in write(attributes, seeded_generator()) for word in caption.split()}
-    assert used == set(words()) and words() == sorted(used)
+    used = {
+        word
+        for caption in write_captions(attributes, seeded_generator())
+        for word in caption.split()
+    }
+    assert used == set(caption_words()) and caption_words() == sorted(used)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +109,7 @@ def test_the_words_of_the_grammar_are_all_the_words_of_its_captions():
 )
 def test_a_caption_outside_the_grammar_is_refused(caption):
     with pytest.raises(ValueError, match="expected a caption like"):
-        parse([caption])
+        parse_captions([caption])
 
 
 @pytest.mark.parametrize(
@@ -116,7 +126,7 @@ def test_a_caption_outside_the_grammar_is_refused(caption):
 )
 def test_attributes_of_no_scene_are_refused(wrong):
     with pytest.raises(ValueError, match="expected.*got|expected.*absent"):
-        write(ABOVE._replace(**wrong))
+        write_captions(ABOVE._replace(**wrong))
 
 
 # What is drawn at random
@@ -132,10 +142,10 @@ def test_seen_scenes_have_no_held_out_combination_and_held_out_scenes_have_one()
 def test_seen_scenes_have_every_other_combination():
     digits, colours, sizes, places, ground = sample_attributes(20000, seeded_generator())
     there = digits != ABSENT
-    assert len(torch.stack([digits, colours], 2)[there].unique(dim=0)) == 10 * (len(COLOURS) - 1)
+    assert len(torch.stack([digits, colours], 2)[there].unique(dim=0)) == 10 * (len(INKS) - 1)
     assert len(torch.stack([digits, places], 2)[there].unique(dim=0)) == 10 * (len(PLACES) - 1)
     assert len(sizes[there].unique()) == len(SIZES) and len(ground.unique()) == len(GROUNDS)
-    for values, number in ((digits, 10), (colours, len(COLOURS)), (sizes, len(SIZES))):
+    for values, number in ((digits, 10), (colours, len(INKS)), (sizes, len(SIZES))):
         shares = values[there].bincount() / there.sum()
         torch.testing.assert_close(shares, torch.full((number,), 1 / number), atol=0.02, rtol=0)
 
@@ -183,7 +193,7 @@ def test_pixels_have_the_colour_of_what_the_map_says(digit_scenes):
     reverse."""
     scenes = digit_scenes.sample(100, seeded_generator(), count=1)
     ground = palette(GROUNDS)[scenes.attributes.ground][:, :, None, None]
-    ink = palette(COLOURS)[scenes.attributes.colours[:, 0]][:, :, None, None]
+    ink = palette(INKS)[scenes.attributes.colours[:, 0]][:, :, None, None]
     nearer_to_ink = (scenes.images - ink).norm(dim=1) < (scenes.images - ground).norm(dim=1)
     torch.testing.assert_close(nearer_to_ink, scenes.maps != GROUND)
 
@@ -221,7 +231,7 @@ def test_other_pictures_than_mnists_are_refused():
 @pytest.mark.parametrize("split", SPLITS)
 def test_the_reader_is_right_about_real_scenes(digit_scenes, examiner, split):
     scenes = digit_scenes.sample(500, seeded_generator(7), split)
-    scores = score_scenes(examiner, scenes.images, parse(scenes.captions), scenes.maps)
+    scores = score_scenes(examiner, scenes.images, parse_captions(scenes.captions), scenes.maps)
     assert scores.all_right >= 0.98  # of 2000 seen scenes it is 0.991
     assert min(list(asdict(scores).values())[:6]) >= 0.97 and scores.map_iou >= 0.96
 
@@ -245,7 +255,7 @@ def test_one_wrong_attribute_is_found_and_nothing_else(digit_scenes, examiner, n
     changed = getattr(asked, name).clone()
     number = {
         "digits": 10,
-        "colours": len(COLOURS),
+        "colours": len(INKS),
         "sizes": 2,
         "places": len(PLACES),
         "ground": len(GROUNDS),

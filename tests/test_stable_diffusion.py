@@ -10,7 +10,6 @@ import pytest
 import torch
 import transformers
 
-from minildm.data import from_pixels, to_pixels
 from minildm.models import Attention
 from minildm.pipelines import StableDiffusionPipeline, shipped_models
 from minildm.schedulers import SAMPLERS, SPACED_SAMPLERS, sampler_name
@@ -669,36 +668,6 @@ def test_a_damaged_shipped_model_is_refused_with_the_command_that_mends_it(weigh
         "mend it with: ",
         "got none" if damage == "missing" else "got ",
     )
-
-
-# --------------------------------------------------------------------------------------------------------- its scores
-
-
-def test_pixels_are_cropped_and_rounded_and_come_back():
-    values = torch.arange(256).view(1, 1, 16, 16) / 127.5 - 1
-    assert np.array_equal(to_pixels(values), np.arange(256, dtype=np.uint8).reshape(1, 16, 16))
-    torch.testing.assert_close(from_pixels(to_pixels(values)), values)
-    images = torch.rand(2, 3, 32, 32) * 2 - 1
-    assert to_pixels(images, 28).shape == (2, 28, 28, 3) and to_pixels(images, 28).dtype == np.uint8
-    assert np.array_equal(to_pixels(images, 28), to_pixels(images)[:, 2:-2, 2:-2])
-    assert (from_pixels(to_pixels(images)) - images).abs().max() <= 0.5 / 127.5 + 1e-6
-
-
-def test_what_are_no_pixels_is_refused():
-    for wrong in (
-        torch.zeros(1, 8, 8),
-        torch.zeros(1, 2, 8, 8),
-        torch.full((1, 1, 8, 8), float("nan")),
-    ):
-        with pytest.raises(ValueError, match=r"expected finite images \(N, 1 or 3, H, W\)"):
-            to_pixels(wrong)
-    for pixels in (
-        np.zeros((1, 8, 8)),
-        np.zeros((8, 8), np.uint8),
-        np.zeros((1, 8, 8, 2), np.uint8),
-    ):
-        with pytest.raises(ValueError, match=r"expected uint8 \(N, H, W\)"):
-            from_pixels(pixels)
 
 
 # ----------------------------------------------------------------------------------------------

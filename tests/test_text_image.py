@@ -12,7 +12,7 @@ from minildm.data import (
     mnist,
     pad,
     paint_scenes,
-    parse,
+    parse_captions,
 )
 from minildm.text import CLIPTokenizer
 
@@ -34,7 +34,9 @@ def test_the_corpus_of_digits_is_mnist_with_the_phrasings_of_each_class():
 def test_every_scene_has_its_own_captions_and_they_say_what_is_in_it(scenes):
     assert scenes.images.shape == (150, 3, 32, 32) and len(scenes.captions) == 150
     assert torch.equal(scenes.caption_of, torch.arange(150))
-    first, *others = (parse([texts[i] for texts in scenes.captions]) for i in range(PHRASINGS))
+    first, *others = (
+        parse_captions([texts[i] for texts in scenes.captions]) for i in range(PHRASINGS)
+    )
     assert torch.equal(6 * first.digits[:, 0] + first.colours[:, 0], scenes.labels)
     for other in others:
         assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
@@ -42,7 +44,7 @@ def test_every_scene_has_its_own_captions_and_they_say_what_is_in_it(scenes):
 
 
 def test_no_scene_to_train_on_has_a_held_out_combination(scenes):
-    colour, place = held_out(parse([texts[0] for texts in scenes.captions]))
+    colour, place = held_out(parse_captions([texts[0] for texts in scenes.captions]))
     assert not colour.any() and not place.any()
 
 

@@ -116,7 +116,7 @@ def sample(
         import torch
         from PIL import Image
 
-        from minildm.data.datasets import to_pixels
+        from minildm.data.images import to_pixels
         from minildm.plots.images import mosaic
 
     pipeline = open_model(model, sampler, device)

@@ -24,8 +24,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
+from minildm.data.captions import CLASS_NAMES
+from minildm.data.images import pad
 from minildm.files import checked, read_checksums
 
 SOURCE_TREE = Path(__file__).resolve().parents[2]
@@ -59,28 +60,6 @@ PUBLISHED = {
         "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
         "test_batch": "40351d587109b95175f43aff81a1287e",
     }),
-}  # fmt: skip
-
-CLASSES = {
-    "mnist": ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
-    "fashion_mnist": ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
-                      "Ankle boot"),
-    "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
-}  # fmt: skip
-
-# How the classes are called in a sentence, and the sentences; the first of each is the prompt that
-# scores use.
-NOUNS = {
-    "mnist": ("a zero", "a one", "a two", "a three", "a four", "a five", "a six", "a seven", "an eight", "a nine"),
-    "fashion_mnist": ("a t-shirt", "trousers", "a pullover", "a dress", "a coat", "a sandal", "a shirt", "a sneaker",
-                      "a bag", "an ankle boot"),
-    "cifar10": ("an airplane", "a car", "a bird", "a cat", "a deer", "a dog", "a frog", "a horse", "a ship", "a truck"),
-}  # fmt: skip
-CAPTIONS = {
-    "mnist": ("a handwritten {word}", "a handwritten {label}", "the digit {word}", "the digit {label}",
-              "the number {word}", "the number {label}", "a picture of {noun}", "{noun}", "{word}", "{label}"),
-    "fashion_mnist": ("a picture of {noun}", "a photo of {noun}", "{noun}", "{word}"),
-    "cifar10": ("a photo of {noun}", "a picture of {noun}", "{noun}", "{word}"),
 }  # fmt: skip
 
 
@@ -121,57 +100,6 @@ LOADERS = {
 }  # by name, as recipes and cards have it
 
 
-def pad(images: torch.Tensor, size: int = 32) -> torch.Tensor:
-    """Centre (B, C, H, W) images in [-1, 1] on a black (-1) canvas: (B, C, size, size)."""
-    missing = size - images.shape[-1]
-    if missing < 0 or missing % 2 or images.shape[-2] != images.shape[-1]:
-        raise ValueError(
-            f"expected square images, {size} wide or less by an even number, got {tuple(images.shape)}"
-        )
-    return F.pad(images, (missing // 2,) * 4, value=-1.0)
-
-
-def crop(images: torch.Tensor, size: int = 28) -> torch.Tensor:
-    """The inverse of `pad`: the central (B, C, size, size) of (B, C, H, W)."""
-    border = images.shape[-1] - size
-    if border < 0 or border % 2 or images.shape[-2] != images.shape[-1]:
-        raise ValueError(
-            f"expected square images, {size} wide or more by an even number, got {tuple(images.shape)}"
-        )
-    return images[..., border // 2 : border // 2 + size, border // 2 : border // 2 + size]
-
-
-def to_pixels(images: torch.Tensor, size: int | None = None) -> np.ndarray:
-    """(N, 1 or 3, H, W) in [-1, 1] -> uint8 (N, H, W) or (N, H, W, 3), the central `size` x `size`
-    if given."""
-    if images.ndim != 4 or images.shape[1] not in (1, 3) or not images.isfinite().all():
-        raise ValueError(
-            f"expected finite images (N, 1 or 3, H, W), got {tuple(images.shape)}, or NaN among them"
-        )
-    images = images if size is None else crop(images, size)
-    pixels = (
-        ((images.clamp(-1, 1) + 1) * 127.5)
-        .round()
-        .to("cpu", torch.uint8)
-        .permute(0, 2, 3, 1)
-        .numpy()
-    )
-    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-
-
-def from_pixels(pixels: np.ndarray) -> torch.Tensor:
-    """The inverse of `to_pixels`: uint8 (N, H, W) or (N, H, W, 3) -> (N, 1 or 3, H, W) in [-1,
-    1]."""
-    if pixels.dtype != np.uint8 or not (
-        pixels.ndim == 3 or (pixels.ndim == 4 and pixels.shape[3] in (1, 3))
-    ):
-        raise ValueError(
-            f"expected uint8 (N, H, W) or (N, H, W, 3), got {pixels.dtype} {pixels.shape}"
-        )
-    images = torch.as_tensor(pixels if pixels.ndim == 4 else pixels[..., None]).permute(0, 3, 1, 2)
-    return images.float() / 127.5 - 1
-
-
 def balanced(
     labels: torch.Tensor, per_class: int, generator: torch.Generator | None = None
 ) -> torch.Tensor:
@@ -199,28 +127,6 @@ def partition(
     parts = order[:count].sort().values, order[count:].sort().values
     first, rest = (ImageData(data.images[part], data.labels[part], data.classes) for part in parts)
     return first, rest
-
-
-def captions_for(dataset: str, label: int) -> list[str]:
-    """Several phrasings for one class of "mnist", "fashion_mnist" or "cifar10"; the first is the
-    one scores use."""
-    if dataset not in CAPTIONS or label not in range(len(CLASSES[dataset])):
-        raise ValueError(
-            f"expected a data set of {sorted(CAPTIONS)} and a label from 0 to 9, got {dataset!r}, {label}"
-        )
-    label = int(label)
-    noun = NOUNS[dataset][label]
-    phrases = [
-        text.format(noun=noun, word=noun.split(" ", 1)[-1], label=label)
-        for text in CAPTIONS[dataset]
-    ]
-    return list(dict.fromkeys(phrases))  # "trousers" has no article: two of its phrasings are one
-
-
-def digit_captions(label: int) -> list[str]:
-    """How a person may ask for a digit; the first, "a handwritten seven", is the prompt that scores
-    use."""
-    return captions_for("mnist", label)
 
 
 def download(dataset: str) -> Path:
@@ -348,7 +254,7 @@ def _image_data(
         .sub_(1)
     )
     images = images if size is None else pad(images, size)
-    return ImageData(images, torch.as_tensor(labels.astype(np.int64)), CLASSES[dataset])
+    return ImageData(images, torch.as_tensor(labels.astype(np.int64)), CLASS_NAMES[dataset])
 
 
 def _cache() -> Path:

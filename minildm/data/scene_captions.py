@@ -1,8 +1,8 @@
 """What is in a scene of digits, as numbers and as a caption, and the way from each to the other.
 Chapter 09.
 
-The grammar is small and its words are few (`words`), so that a tokenizer can learn all of them and
-a caption can be read back (`parse`).
+The grammar is small and its words are few (`caption_words`), so that a tokenizer can learn all of
+them and a caption can be read back (`parse_captions`).
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from minildm.data.datasets import CLASSES
+from minildm.data.captions import CLASS_NAMES
 
 ABSENT = -1  # every attribute of the second digit, where there is only one
 
-
 SIZES = ("small", "large")
-DIGITS = CLASSES["mnist"]
-COLOURS = {
+DIGITS = CLASS_NAMES["mnist"]
+INKS = {
     "red": (0.90, 0.10, 0.10),
     "green": (0.05, 0.65, 0.15),
     "blue": (0.10, 0.25, 0.95),
@@ -73,7 +72,7 @@ TOGETHER = (
 class Attributes(NamedTuple):
     """What is in each of N scenes; of two digits the left or upper one stands first. All int64.
 
-    digits, colours, sizes, places: (N, 2), numbers into DIGITS, COLOURS, SIZES and PLACES; the
+    digits, colours, sizes, places: (N, 2), numbers into DIGITS, INKS, SIZES and PLACES; the
     second is ABSENT in a scene of one digit. ground: (N,), a number into GROUNDS.
     """
 
@@ -84,7 +83,7 @@ class Attributes(NamedTuple):
     ground: Tensor
 
 
-def check(attributes: Attributes) -> None:
+def check_attributes(attributes: Attributes) -> None:
     """ValueError if there are no such scenes."""
     digits, colours, sizes, places, ground = attributes
     n = len(ground)
@@ -94,7 +93,7 @@ def check(attributes: Attributes) -> None:
     for name, values, most in zip(
         Attributes._fields,
         attributes,
-        (10, len(COLOURS), len(SIZES), len(PLACES), len(GROUNDS)),
+        (10, len(INKS), len(SIZES), len(PLACES), len(GROUNDS)),
         strict=True,
     ):
         least = values.new_zeros(values.shape)
@@ -113,10 +112,10 @@ def check(attributes: Attributes) -> None:
         )
 
 
-def write(attributes: Attributes, generator: torch.Generator | None = None) -> list[str]:
+def write_captions(attributes: Attributes, generator: torch.Generator | None = None) -> list[str]:
     """A caption for each scene: the plain one, which scores use, or any phrasing with a
     generator."""
-    check(attributes)
+    check_attributes(attributes)
     shape = len(attributes.ground), 4
     randoms = torch.zeros(shape) if generator is None else torch.rand(shape, generator=generator)
     captions = []
@@ -124,7 +123,7 @@ def write(attributes: Attributes, generator: torch.Generator | None = None) -> l
         *(x.tolist() for x in (*attributes, randoms)), strict=True
     ):
         things = [
-            f"a {_choose(SIZE_WORDS[size], r)} {list(COLOURS)[colour]} {DIGITS[digit]}"
+            f"a {_choose(SIZE_WORDS[size], r)} {list(INKS)[colour]} {DIGITS[digit]}"
             for digit, colour, size, r in zip(digits, colours, sizes, random[:2], strict=True)
             if digit != ABSENT
         ]
@@ -140,8 +139,9 @@ def write(attributes: Attributes, generator: torch.Generator | None = None) -> l
     return captions
 
 
-def parse(captions: list[str]) -> Attributes:
-    """The attributes that captions of this grammar speak of: the way back from `write`."""
+def parse_captions(captions: list[str]) -> Attributes:
+    """The attributes that captions of this grammar speak of: the way back from
+    `write_captions`."""
     rows = []
     for caption in captions:
         found = next(
@@ -168,10 +168,10 @@ def parse(captions: list[str]) -> Attributes:
     )
 
 
-def words() -> list[str]:
+def caption_words() -> list[str]:
     """Every word that a caption can hold, in alphabetical order: what a tokenizer has to know."""
     fixed = re.sub(r"{\w+}", "", " ".join((*ALONE, *TOGETHER[0], *TOGETHER[1], "a")))
-    choices = (*DIGITS, *COLOURS, *GROUNDS, *sum(SIZE_WORDS + PLACE_WORDS, ()))
+    choices = (*DIGITS, *INKS, *GROUNDS, *sum(SIZE_WORDS + PLACE_WORDS, ()))
     return sorted({*fixed.split(), *" ".join(choices).split()})
 
 
@@ -182,7 +182,7 @@ def _patterns() -> list[tuple[tuple[int, int] | None, re.Pattern]]:
     def any_of(choices) -> str:
         return f"(?:{'|'.join(choices)})"
 
-    thing = " ".join(["a", any_of(sum(SIZE_WORDS, ())), any_of(COLOURS), any_of(DIGITS)])
+    thing = " ".join(["a", any_of(sum(SIZE_WORDS, ())), any_of(INKS), any_of(DIGITS)])
     parts = {
         "first": thing,
         "second": thing,
@@ -199,7 +199,7 @@ def _patterns() -> list[tuple[tuple[int, int] | None, re.Pattern]]:
 def _read(thing: str) -> tuple[int, int, int]:
     """ "a small red three" -> the numbers of digit, colour and size."""
     _, size, colour, digit = thing.split()
-    return DIGITS.index(digit), list(COLOURS).index(colour), _index(SIZE_WORDS, size)
+    return DIGITS.index(digit), list(INKS).index(colour), _index(SIZE_WORDS, size)
 
 
 def _index(groups: tuple[tuple[str, ...], ...], word: str) -> int:

@@ -20,13 +20,13 @@ from torch import Tensor
 from minildm.data.datasets import ImageData
 from minildm.data.scene_captions import (
     ABSENT,
-    COLOURS,
     GROUNDS,
+    INKS,
     PAIRS,
     PLACES,
     Attributes,
-    check,
-    write,
+    check_attributes,
+    write_captions,
 )
 
 CANVAS = 32
@@ -42,7 +42,7 @@ SPLITS = ("seen", "held_out_colour", "held_out_place")
 
 def held_out_colour(digits: Tensor) -> Tensor:
     """The colour that each digit never has in training: the zero is never red."""
-    return digits % len(COLOURS)
+    return digits % len(INKS)
 
 
 def held_out_place(digits: Tensor) -> Tensor:
@@ -89,11 +89,11 @@ class DigitScenes:
     def draw(self, attributes: Attributes, generator: torch.Generator) -> Scenes:
         """Scenes with these attributes; the handwriting, the exact place and the wording are drawn
         at random."""
-        check(attributes)
+        check_attributes(attributes)
         there = attributes.digits != ABSENT
         ink = self._ink(attributes, generator) * there[..., None, None]
         ground = palette(GROUNDS)[attributes.ground, :, None, None]
-        inks = palette(COLOURS)[attributes.colours.clamp(min=0), :, None, None]
+        inks = palette(INKS)[attributes.colours.clamp(min=0), :, None, None]
         images = ground + (ink[:, :, None] * (inks - ground[:, None])).sum(
             1
         )  # the digits do not overlap
@@ -101,7 +101,7 @@ class DigitScenes:
         maps = torch.where(
             strongest > 0.5, attributes.digits.gather(1, which.flatten(1)).view_as(which), GROUND
         )
-        return Scenes(images, write(attributes, generator), maps, attributes)
+        return Scenes(images, write_captions(attributes, generator), maps, attributes)
 
     def _ink(self, attributes: Attributes, generator: torch.Generator) -> Tensor:
         """How much each digit covers each pixel, (N, 2, 32, 32) in [0, 1]."""
@@ -152,7 +152,7 @@ def sample_attributes(
         digits = torch.where(
             strange, never_at[places].gather(2, below(never_at.shape[1], n, 2, 1))[..., 0], digits
         )
-    colours = (held_out_colour(digits) + 1 + below(len(COLOURS) - 1, n, 2)) % len(COLOURS)
+    colours = (held_out_colour(digits) + 1 + below(len(INKS) - 1, n, 2)) % len(INKS)
     if split == "held_out_colour":
         colours = torch.where(strange, held_out_colour(digits), colours)
     absent = places == ABSENT

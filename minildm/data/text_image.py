@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from minildm.data.datasets import LOADERS, captions_for, mnist, pad
-from minildm.data.scene_captions import COLOURS, words, write
+from minildm.data.captions import captions_for
+from minildm.data.datasets import LOADERS, mnist
+from minildm.data.images import pad
+from minildm.data.scene_captions import INKS, caption_words, write_captions
 from minildm.data.scenes import DigitScenes
 
 # as many are painted, always the same ones, so that their latents can be encoded once and kept
@@ -65,14 +67,14 @@ def paint_scenes(number: int, seed: int = 0, chunk: int = 2000, progress: bool =
     attributes = [part.attributes for part in painted]
     captions: list[list[str]] = []
     for part in painted:
-        again = (write(part.attributes, generator) for _ in range(PHRASINGS - 1))
+        again = (write_captions(part.attributes, generator) for _ in range(PHRASINGS - 1))
         captions += map(list, zip(part.captions, *again, strict=True))
     return Corpus(
         images=torch.cat([part.images for part in painted]),
         labels=torch.cat(
-            [digits[:, 0] * len(COLOURS) + colours[:, 0] for digits, colours, *_ in attributes]
+            [digits[:, 0] * len(INKS) + colours[:, 0] for digits, colours, *_ in attributes]
         ),
         captions=captions,
         caption_of=torch.arange(number),
-        texts=words(),
+        texts=caption_words(),
     )

@@ -3,13 +3,11 @@
 from minildm.evaluation.ablations import (
     VelocityTask,
     cut_skips,
-    enlarge,
     error_by_timestep,
     forget_time,
     pixel_batches,
     pool_instead,
     sample_trajectory,
-    shrink,
 )
 from minildm.evaluation.baselines import (
     BlockPCA,
@@ -127,7 +125,6 @@ __all__ = [
     "cut_skips",
     "denoise_once",
     "encode",
-    "enlarge",
     "error_by_timestep",
     "evaluate",
     "evaluate_scenes",
@@ -156,7 +153,6 @@ __all__ = [
     "scene_prompts",
     "score",
     "score_scenes",
-    "shrink",
     "unlabelled",
     "watch",
 ]

@@ -19,27 +19,6 @@ from minildm.models.unet import UNet2DModel
 from minildm.schedulers import DDPMScheduler, Scheduler
 from minildm.training.trainer import Batch, batch_indices, spread_timesteps, step_generator
 
-BORDER = 2  # pixels of a 28 x 28 digit's rim that are always nearly black
-
-
-def shrink(images: Tensor) -> Tensor:
-    """28 x 28 digits without their black rim, in two thirds of the size: (N, 1, 28, 28) -> (N, 1,
-    16, 16)."""
-    if images.shape[1:] != (1, 28, 28):
-        raise ValueError(f"expected digits (N, 1, 28, 28), got {tuple(images.shape)}")
-    inner = images[..., BORDER:-BORDER, BORDER:-BORDER]
-    return F.interpolate(inner, size=(16, 16), mode="bilinear", antialias=True)
-
-
-def enlarge(images: Tensor) -> Tensor:
-    """The way back, as far as there is one, for an examiner of 28 x 28 digits: (N, 1, 16, 16) ->
-    (N, 1, 28, 28)."""
-    if images.shape[1:] != (1, 16, 16):
-        raise ValueError(f"expected digits (N, 1, 16, 16), got {tuple(images.shape)}")
-    inner = F.interpolate(images.clamp(-1, 1), size=(24, 24), mode="bilinear")
-    return F.pad(inner, [BORDER] * 4, value=-1.0)
-
-
 # Training
 
 

@@ -16,8 +16,10 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from minildm.data.datasets import LOADERS, captions_for, from_pixels, mnist, to_pixels
-from minildm.data.scene_captions import Attributes, write
+from minildm.data.captions import captions_for
+from minildm.data.datasets import LOADERS, mnist
+from minildm.data.images import from_pixels, to_pixels
+from minildm.data.scene_captions import Attributes, write_captions
 from minildm.data.scenes import DigitScenes, sample_attributes
 from minildm.evaluation.metrics import Scores, balanced_subset, score
 from minildm.evaluation.scene_metrics import ScoresByKind, score_scenes
@@ -256,4 +258,4 @@ def scene_prompts(kind: str, samples: int, seed: int) -> tuple[list[str], Attrib
     ask for."""
     split, count = KINDS[kind]
     attributes = sample_attributes(samples, torch.Generator().manual_seed(seed), split, count)
-    return write(attributes), attributes
+    return write_captions(attributes), attributes

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minildm.data.scene_captions import ABSENT, COLOURS, GROUNDS, PAIRS, PLACES, Attributes
+from minildm.data.scene_captions import ABSENT, GROUNDS, INKS, PAIRS, PLACES, Attributes
 from minildm.data.scenes import CANVAS, GAP, GROUND, PIXELS, ROAM, extent, palette
 from minildm.models.classifier import ImageClassifier
 
@@ -183,7 +183,7 @@ def _read(examiner: ImageClassifier, images: Tensor) -> Reading:
     middles = torch.stack([left + right, top + bottom], 2) / 2 - CANVAS / 2  # x and y, (N, 2, 2)
     places = torch.where(there.all(1)[:, None], places, _place_alone(middles[:, :1]))
     sizes = (side > sum(PIXELS.values()) / len(PIXELS)).long()
-    colours = torch.cdist(ink, palette(COLOURS)).argmin(2)
+    colours = torch.cdist(ink, palette(INKS)).argmin(2)
     digits = examiner(_as_mnist(cover, side).flatten(0, 1)[:, None]).argmax(1).view_as(there)
     attributes = Attributes(
         digits=digits.masked_fill(~there, ABSENT),

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minildm.data.datasets import to_pixels
+from minildm.data.images import to_pixels
 from minildm.files import whole
 from minildm.plots.style import FONT_SIZE, PAGE_WIDTH, styled, take_off_frame
 

@@ -1,7 +1,7 @@
 """Other conditions, other ways to learn, and a rival."""
 
 from minildm.variations.concatenation import (
-    CLASSES,
+    MAP_CLASSES,
     AnyUNet,
     BesideTask,
     ConcatenatedUNet,
@@ -57,7 +57,7 @@ from minildm.variations.textual_inversion import (
 __all__ = [
     "AnyUNet",
     "BesideTask",
-    "CLASSES",
+    "MAP_CLASSES",
     "ClassContext",
     "ConcatenatedUNet",
     "ConsistencyTask",

@@ -23,7 +23,7 @@ from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
 from minildm.schedulers import Scheduler
 
 AnyUNet = TypeVar("AnyUNet", UNet2DModel, UNet2DConditionModel)
-CLASSES = GROUND + 1  # of a semantic map
+MAP_CLASSES = GROUND + 1  # of a semantic map
 
 
 def psnr(images: Tensor, originals: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ def widen_conv_in(unet: AnyUNet, extra_channels: int) -> AnyUNet:
     return wider.to(unet.device, unet.dtype, memory_format=torch.channels_last).train(unet.training)
 
 
-def encode_maps(maps: Tensor, size: int, how: str = "area", classes: int = CLASSES) -> Tensor:
+def encode_maps(maps: Tensor, size: int, how: str = "area", classes: int = MAP_CLASSES) -> Tensor:
     """Semantic maps (N, H, H) of integers below `classes` on a grid `size` wide, (N, K, size, size)
     in [0, 1].
 

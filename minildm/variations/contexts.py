@@ -11,14 +11,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from minildm.data.scene_captions import ABSENT, COLOURS, DIGITS, GROUNDS, PLACES, SIZES, Attributes
+from minildm.data.scene_captions import ABSENT, DIGITS, GROUNDS, INKS, PLACES, SIZES, Attributes
 from minildm.diffusion.guidance import predict_guided
 from minildm.diffusion.sampling import sample
 from minildm.models.unet import UNet2DConditionModel
 from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
 from minildm.text.text_encoder import CLIPTextModel
 
-THINGS = len(DIGITS) * len(COLOURS) * len(SIZES) * len(PLACES)  # kinds of digit: 600
+THINGS = len(DIGITS) * len(INKS) * len(SIZES) * len(PLACES)  # kinds of digit: 600
 NOTHING = THINGS + len(GROUNDS)  # the row of what is not there, or not said
 
 
@@ -49,7 +49,7 @@ def class_rows(attributes: Attributes) -> Tensor:
     """The rows of ClassContext for N scenes: the first digit, the second or NOTHING, the ground;
     (N, 3) int64."""
     digits, colours, sizes, places, ground = attributes
-    kind = ((digits * len(COLOURS) + colours) * len(SIZES) + sizes) * len(PLACES) + places
+    kind = ((digits * len(INKS) + colours) * len(SIZES) + sizes) * len(PLACES) + places
     kind = torch.where(digits == ABSENT, NOTHING, kind)
     return torch.cat([kind, THINGS + ground[:, None]], dim=1)
 

@@ -5,9 +5,9 @@ The package is read in this order, and a file uses only what stands above it:
 
     files device configuration testing
     data/         images captions datasets points scene_captions scenes text_image
-    diffusion/    schedules ideal guidance sampling
+    diffusion/    schedules parameterization ideal guidance sampling
     schedulers/   base sigmas ddpm ddim pndm euler euler_ancestral heun dpm_solver flow_match_euler
-    lcm
+    lcm samplers
     models/       embeddings resnet attention blocks unet dit autoencoder vq classifier mlp
     text/         tokenizer text_encoder
     pipelines/    checkpoints compatibility stable_diffusion attention_maps

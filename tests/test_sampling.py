@@ -53,15 +53,9 @@ class Exact(nn.Module):
 
     def forward(self, x, t, *told):
         x = x[:, : self.channels]
-        if type(self.scheduler) is SAMPLERS["flow_euler"]:
-            sigma = t / self.scheduler.config.num_train_timesteps
-            size = ((1 - sigma) ** 2 + sigma**2).sqrt()
-            x0 = BELL.predict_x0(x / size, ((1 - sigma) / size) ** 2)
-            return (x - x0) / sigma
-        kept = self.scheduler.alphas_cumprod[t.long()]
         if type(self.scheduler) is SAMPLERS["lcm"]:
-            return BELL.ode_solution(x, kept, 1.0)
-        return BELL.predict_epsilon(x, kept)
+            return BELL.ode_solution(x, self.scheduler.alphas_cumprod[t], 1.0)
+        return BELL.as_model(self.scheduler)(x, t)
 
 
 class Plain(StableDiffusionPipeline):

@@ -1,8 +1,17 @@
-"""The mathematics of diffusion: noise schedules, denoisers that are known in closed form, guidance
-and the sampling loop."""
+"""The mathematics of diffusion: noise schedules, what a network can be asked to say, denoisers that
+are known in closed form, guidance and the sampling loop."""
 
 from minildm.diffusion.guidance import guide, predict_guided
 from minildm.diffusion.ideal import Denoiser, GaussianDenoiser, IdealDenoiser, KnowsItsNoise
+from minildm.diffusion.parameterization import (
+    PARAMETERIZATIONS,
+    Parameterization,
+    straight,
+    to_epsilon,
+    to_x0,
+    training_target,
+    variance_preserving,
+)
 from minildm.diffusion.sampling import (
     Callback,
     Constrain,
@@ -30,6 +39,8 @@ __all__ = [
     "GaussianDenoiser",
     "IdealDenoiser",
     "KnowsItsNoise",
+    "PARAMETERIZATIONS",
+    "Parameterization",
     "Predict",
     "SamplingScheduler",
     "alphas_cumprod",
@@ -43,4 +54,9 @@ __all__ = [
     "sample",
     "shift_resolution",
     "snr",
+    "straight",
+    "to_epsilon",
+    "to_x0",
+    "training_target",
+    "variance_preserving",
 ]

@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from minildm.diffusion.parameterization import to_epsilon, training_target
 
 CHUNK = 2**23  # distances held at once, so that many points cost time, not memory
 
@@ -21,8 +23,10 @@ CHUNK = 2**23  # distances held at once, so that many points cost time, not memo
 class KnowsItsNoise(Protocol):
     """What of a scheduler says how noisy x_t is, and in what form a model is to answer."""
 
-    config: Any
-    alphas_cumprod: Tensor
+    @property
+    def prediction_type(self) -> str: ...
+
+    def alpha_sigma(self, timesteps: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]: ...
 
 
 class Denoiser(ABC):
@@ -43,36 +47,38 @@ class Denoiser(ABC):
 
     def predict_epsilon(self, xt: Tensor, alphas_cumprod: Tensor | float) -> Tensor:
         """E[ε | x_t] = (x_t - α·E[x₀ | x_t]) / σ."""
-        remaining = per_sample(alphas_cumprod, xt)
-        return (xt - remaining.sqrt() * self.predict_x0(xt, alphas_cumprod)) / (
-            1 - remaining
-        ).sqrt()
+        alpha_prod_t = per_sample(alphas_cumprod, xt)
+        alpha, sigma = alpha_prod_t.sqrt(), (1 - alpha_prod_t).sqrt()
+        return to_epsilon("sample", self.predict_x0(xt, alphas_cumprod), xt, alpha, sigma)
 
     def predict_v(self, xt: Tensor, alphas_cumprod: Tensor | float) -> Tensor:
-        """E[v | x_t] = α·E[ε | x_t] - σ·E[x₀ | x_t], which is (α·x_t - E[x₀ | x_t]) / σ."""
-        remaining = per_sample(alphas_cumprod, xt)
-        return (remaining.sqrt() * xt - self.predict_x0(xt, alphas_cumprod)) / (
-            1 - remaining
-        ).sqrt()
+        """E[v | x_t] = α·E[ε | x_t] - σ·E[x₀ | x_t]."""
+        alpha_prod_t = per_sample(alphas_cumprod, xt)
+        alpha, sigma = alpha_prod_t.sqrt(), (1 - alpha_prod_t).sqrt()
+        return self.predict("v_prediction", xt, alpha, sigma)
+
+    def predict(self, prediction_type: str, xt: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """What a network trained to the end would say of x_t = α·x₀ + σ·ε, for any α and σ, shaped
+        to multiply it; flow matching's are not of a ᾱ_t."""
+        size = (alpha**2 + sigma**2).sqrt()
+        dimmed, alpha_prod_t = xt / size, (alpha / size) ** 2
+        x0 = self.predict_x0(dimmed, alpha_prod_t)
+        epsilon = self.predict_epsilon(dimmed, alpha_prod_t)
+        return training_target(prediction_type, x0, epsilon, alpha, sigma)
 
     def score(self, xt: Tensor, alphas_cumprod: Tensor | float) -> Tensor:
         """∇ log p(x_t) = -E[ε | x_t] / σ, the direction in which noisy data grow denser (Tweedie's
         formula)."""
-        remaining = per_sample(alphas_cumprod, xt)
-        return (remaining.sqrt() * self.predict_x0(xt, alphas_cumprod) - xt) / (1 - remaining)
+        alpha_prod_t = per_sample(alphas_cumprod, xt)
+        return (alpha_prod_t.sqrt() * self.predict_x0(xt, alphas_cumprod) - xt) / (1 - alpha_prod_t)
 
-    def as_model(self, scheduler: KnowsItsNoise) -> Callable[[Tensor, Tensor | int], Tensor]:
+    def as_model(self, scheduler: KnowsItsNoise) -> Callable[[Tensor, Tensor | float], Tensor]:
         """A function of sample and timestep that answers in the scheduler's prediction_type, as a
         network would."""
-        predict = {
-            "epsilon": self.predict_epsilon,
-            "sample": self.predict_x0,
-            "v_prediction": self.predict_v,
-        }
-        said = predict[scheduler.config.prediction_type]
 
-        def model(sample: Tensor, timestep: Tensor | int) -> Tensor:
-            return said(sample, scheduler.alphas_cumprod[torch.as_tensor(timestep).long().cpu()])
+        def model(sample: Tensor, timestep: Tensor | float) -> Tensor:
+            alpha, sigma = scheduler.alpha_sigma(timestep, sample)
+            return self.predict(scheduler.prediction_type, sample, alpha, sigma)
 
         return model
 
@@ -103,9 +109,9 @@ class GaussianDenoiser(Denoiser):
                 raise ValueError(
                     "expected a symmetric covariance, got one that differs from its transpose"
                 )
-            variance, self.axes = torch.linalg.eigh(
-                covariance
-            )  # along these axes the components are independent
+            # along these axes the components are independent
+            variance, self.axes = torch.linalg.eigh(covariance)
+        assert variance is not None  # one of the two was given
         self.variance = _as_tensor(variance)
         if self.variance.min() < 0:
             raise ValueError(f"expected variances of 0 or more, got {float(self.variance.min())}")
@@ -113,17 +119,17 @@ class GaussianDenoiser(Denoiser):
     def marginal(self, alphas_cumprod: Tensor | float) -> tuple[Tensor, Tensor]:
         """Mean α·m and variance α²·s² + σ² of x_t; for a covariance, the variances along its
         axes."""
-        remaining = torch.as_tensor(alphas_cumprod)
-        return remaining.sqrt() * self.mean, remaining * self.variance + 1 - remaining
+        alpha_prod_t = torch.as_tensor(alphas_cumprod)
+        return alpha_prod_t.sqrt() * self.mean, alpha_prod_t * self.variance + 1 - alpha_prod_t
 
     def posterior(self, xt: Tensor, alphas_cumprod: Tensor | float) -> tuple[Tensor, Tensor]:
         """Mean m + α·s²/(α²·s² + σ²)·(x_t - α·m) of x₀ given x_t, and its variance s²·σ²/(α²·s² +
         σ²), as above."""
-        remaining = per_sample(alphas_cumprod, xt)
-        mean, variance = self.marginal(remaining)
-        gain = remaining.sqrt() * self.variance / variance
+        alpha_prod_t = per_sample(alphas_cumprod, xt)
+        mean, variance = self.marginal(alpha_prod_t)
+        gain = alpha_prod_t.sqrt() * self.variance / variance
         return self.mean + self._along_axes(xt - mean, gain), self.variance * (
-            1 - remaining
+            1 - alpha_prod_t
         ) / variance
 
     def predict_x0(self, xt: Tensor, alphas_cumprod: Tensor | float) -> Tensor:
@@ -188,9 +194,11 @@ class IdealDenoiser(Denoiser):
     def predict_x0(self, xt: Tensor, alphas_cumprod: Tensor | float) -> Tensor:
         means = [logits.softmax(1) @ self._flat for logits, _ in self._chunks(xt, alphas_cumprod)]
         mean = torch.cat(means).reshape(xt.shape)
-        remaining = per_sample(alphas_cumprod, xt).double()
-        gain = remaining.sqrt() * self.variance / (remaining * self.variance + 1 - remaining)
-        return (mean + gain * (xt - remaining.sqrt() * mean)).to(xt.dtype)
+        alpha_prod_t = per_sample(alphas_cumprod, xt).double()
+        gain = (
+            alpha_prod_t.sqrt() * self.variance / (alpha_prod_t * self.variance + 1 - alpha_prod_t)
+        )
+        return (mean + gain * (xt - alpha_prod_t.sqrt() * mean)).to(xt.dtype)
 
     def log_density(self, xt: Tensor, alphas_cumprod: Tensor | float) -> Tensor:
         count, size = self._flat.shape
@@ -211,11 +219,11 @@ class IdealDenoiser(Denoiser):
             expected = ", ".join(map(str, self.points.shape[1:]))
             raise ValueError(f"expected samples (B, {expected}), got {tuple(xt.shape)}")
         x = xt.flatten(1).double()
-        remaining = per_sample(alphas_cumprod, x).expand(len(x), 1)
-        variance = remaining * self.variance + 1 - remaining
+        alpha_prod_t = per_sample(alphas_cumprod, x).expand(len(x), 1)
+        variance = alpha_prod_t * self.variance + 1 - alpha_prod_t
         rows = max(1, CHUNK // len(self.points))
         for some, left, v in zip(
-            x.split(rows), remaining.split(rows), variance.split(rows), strict=True
+            x.split(rows), alpha_prod_t.split(rows), variance.split(rows), strict=True
         ):
             squares = some.square().sum(1, keepdim=True) + left * self._norms
             yield (left.sqrt() * (some @ self._flat.T) - 0.5 * squares) / v, v
@@ -223,13 +231,13 @@ class IdealDenoiser(Denoiser):
 
 def per_sample(alphas_cumprod: Tensor | float, xt: Tensor, most: float | None = None) -> Tensor:
     """ᾱ shaped to multiply xt (B, …): () or (B, 1, …)."""
-    remaining = torch.as_tensor(alphas_cumprod, dtype=xt.dtype, device=xt.device)
-    allowed = remaining <= 1 if most == 1 else remaining < 1
-    if not ((remaining >= 0) & allowed).all():
+    alpha_prod_t = torch.as_tensor(alphas_cumprod, dtype=xt.dtype, device=xt.device)
+    allowed = alpha_prod_t <= 1 if most == 1 else alpha_prod_t < 1
+    if not ((alpha_prod_t >= 0) & allowed).all():
         raise ValueError(
-            f"expected alphas_cumprod in [0, 1{']' if most == 1 else ')'}, got {remaining.tolist()}"
+            f"expected alphas_cumprod in [0, 1{']' if most == 1 else ')'}, got {alpha_prod_t.tolist()}"
         )
-    return remaining.reshape(-1, *[1] * (xt.ndim - 1)) if remaining.ndim else remaining
+    return alpha_prod_t.reshape(-1, *[1] * (xt.ndim - 1)) if alpha_prod_t.ndim else alpha_prod_t
 
 
 def _as_tensor(value: Tensor | float) -> Tensor:

@@ -37,12 +37,12 @@ def cosine_betas(
     are not used; β is kept to 0.999 at most, as in the paper.
     """
 
-    def remaining(t: float) -> float:
+    def alpha_prod(t: float) -> float:
         return math.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
 
     T = num_train_timesteps
     return torch.tensor(
-        [min(1 - remaining((t + 1) / T) / remaining(t / T), 0.999) for t in range(T)]
+        [min(1 - alpha_prod((t + 1) / T) / alpha_prod(t / T), 0.999) for t in range(T)]
     )
 
 
@@ -108,8 +108,8 @@ def rescale_zero_terminal_snr(betas: Tensor) -> Tensor:
     """
     root = alphas_cumprod(betas).sqrt()
     root = (root - root[-1]) * (root[0] / (root[0] - root[-1]))
-    remaining = root.square()
-    return 1 - torch.cat([remaining[:1], remaining[1:] / remaining[:-1]])
+    alpha_prod_t = root.square()
+    return 1 - torch.cat([alpha_prod_t[:1], alpha_prod_t[1:] / alpha_prod_t[:-1]])
 
 
 def shift_resolution(alphas_cumprod: Tensor, size: int, base_size: int) -> Tensor:

@@ -134,7 +134,9 @@ class DoesNotScaleTheInput(EulerDiscreteScheduler):
 class StartsTooQuietly(EulerDiscreteScheduler):
     """Starts from noise of deviation 1 where the sampler counts on σ of the first step."""
 
-    init_noise_sigma = 1.0
+    @property
+    def init_noise_sigma(self) -> Tensor:
+        return torch.tensor(1.0)
 
 
 def untrained_text(pipeline: StableDiffusionPipeline) -> StableDiffusionPipeline:

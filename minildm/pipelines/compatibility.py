@@ -11,7 +11,8 @@ from torch import Tensor
 
 from minildm.models.autoencoder import AutoencoderKL
 from minildm.models.unet import UNet2DConditionModel
-from minildm.schedulers import SAMPLERS, SPACED_SAMPLERS, Scheduler
+from minildm.schedulers.base import Scheduler
+from minildm.schedulers.samplers import SAMPLERS, SPACED_SAMPLERS, SPACING_RULES
 from minildm.text.text_encoder import CLIPTextModel
 from minildm.text.tokenizer import CLIPTokenizer
 
@@ -89,33 +90,23 @@ def sampler_like(scheduler: Scheduler, name: str) -> Scheduler:
     """The sampler called `name` for a model that was trained for `scheduler`; ValueError if it does
     not fit."""
     if name not in [*SAMPLERS, *SPACED_SAMPLERS]:
+        known = ", ".join([*SAMPLERS, *SPACED_SAMPLERS])
+        raise ValueError(f"expected a sampler of {known}, got {name!r}")
+    plain, rule = SPACED_SAMPLERS.get(name, (name, None))
+    kind = scheduler.prediction_type
+    fitting = [each for each, class_ in SAMPLERS.items() if kind in class_.prediction_types]
+    if scheduler.config.get("rescale_betas_zero_snr"):
+        fitting = [each for each in fitting if "rescale_betas_zero_snr" in SAMPLERS[each]().config]
+    if plain not in fitting:
         raise ValueError(
-            f"expected a sampler of {', '.join([*SAMPLERS, *SPACED_SAMPLERS])}, got {name!r}"
+            f"expected a sampler that fits this model, one of {', '.join(fitting)}, got {name!r}"
         )
-    asked, (name, rule) = name, SPACED_SAMPLERS.get(name, (name, None))
-    config = {
-        **scheduler.config,
-        **{f"use_{each}_sigmas": each == rule for each in ("karras", "exponential")},
-    }
-    flow = "shift" in config or config.get("use_flow_sigmas", False)
-    fitting = (
-        ["dpmpp_2m", "flow_euler"] if flow else [key for key in SAMPLERS if key != "flow_euler"]
-    )
-    if config.get("rescale_betas_zero_snr"):
-        fitting = [key for key in fitting if "rescale_betas_zero_snr" in SAMPLERS[key]().config]
-    if name not in fitting:
-        raise ValueError(
-            f"expected a sampler that fits this model, one of {', '.join(fitting)}, got {asked!r}"
-        )
-    if flow:  # the same number has two names
-        shift = config.get("shift", config.get("flow_shift"))
-        config |= {
-            "prediction_type": "flow_prediction",
-            "use_flow_sigmas": True,
-            "flow_shift": shift,
-            "shift": shift,
-        }
-    return with_latent_conventions(SAMPLERS[name].from_config({"skip_prk_steps": True, **config}))
+    config = {"skip_prk_steps": True, **scheduler.config, "prediction_type": kind}
+    config |= {f"use_{each}_sigmas": each == rule for each in SPACING_RULES}
+    # diffusers' names for the same two settings differ between its flow matching samplers
+    shift = config.get("shift", config.get("flow_shift", 1.0))
+    config |= {"shift": shift, "flow_shift": shift, "use_flow_sigmas": kind == "flow_prediction"}
+    return with_latent_conventions(SAMPLERS[plain].from_config(config))
 
 
 def with_latent_conventions(scheduler: Scheduler) -> Scheduler:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from minildm.configuration import ConfigMixin
+from minildm.diffusion.parameterization import to_epsilon, to_x0, training_target
 from minildm.diffusion.schedules import alphas_cumprod, make_betas, rescale_zero_terminal_snr
 
 SPACINGS = ("leading", "trailing", "linspace")
@@ -30,16 +31,14 @@ class Scheduler(ConfigMixin):
     config_name = "scheduler_config.json"
     prediction_types: ClassVar[tuple[str, ...]] = ("epsilon", "sample", "v_prediction")
     order = 1
-    init_noise_sigma: float | Tensor = 1.0
-    """What standard normal noise is multiplied by before the first step."""
 
     def prepare(self) -> None:
         """Make the tables that `self.config` asks for; the last line of every constructor."""
         config = self.config
-        if config.prediction_type not in self.prediction_types:
+        if self.prediction_type not in self.prediction_types:
             expected = ", ".join(self.prediction_types)
             raise ValueError(
-                f"expected a prediction_type of {expected}, got {config.prediction_type!r}"
+                f"expected a prediction_type of {expected}, got {self.prediction_type!r}"
             )
         spacing = config.get("timestep_spacing", "linspace")
         if spacing not in SPACINGS:
@@ -59,8 +58,9 @@ class Scheduler(ConfigMixin):
         if config.get("rescale_betas_zero_snr"):
             if config.prediction_type == "epsilon":
                 raise ValueError(
-                    "expected v_prediction or sample with rescale_betas_zero_snr: at the last timestep nothing is left "
-                    "of x0, and computing it from epsilon would divide by zero"
+                    "expected v_prediction or sample with rescale_betas_zero_snr: at the last "
+                    "timestep nothing is left of x0, and computing it from epsilon would divide by "
+                    "zero"
                 )
             self.betas = rescale_zero_terminal_snr(self.betas)
         self.alphas = 1 - self.betas
@@ -77,6 +77,11 @@ class Scheduler(ConfigMixin):
         mine = {key: value for key, value in config.items() if key in own or key not in siblings}
         return super().from_config(mine, **overrides)
 
+    @property
+    def prediction_type(self) -> str:
+        """What the network says of x_t, a name in `diffusion.PARAMETERIZATIONS`."""
+        return self.config.prediction_type
+
     # Training
 
     def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
@@ -87,35 +92,29 @@ class Scheduler(ConfigMixin):
         return alpha * original_samples + sigma * noise
 
     def get_velocity(self, sample: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """v = √ᾱ_t·ε - √(1 - ᾱ_t)·x₀, Salimans & Ho 2022, section 4. sample is x0 here; shapes as
-        in `add_noise`."""
+        """v = √ᾱ_t·ε - √(1 - ᾱ_t)·x₀, Salimans & Ho 2022, section 4; in flow matching ε - x₀.
+        sample is x0 here; shapes as in `add_noise`."""
         check_noise(sample, noise, timesteps)
+        flow = self.prediction_type == "flow_prediction"
         alpha, sigma = self.alpha_sigma(timesteps, sample)
-        return alpha * noise - sigma * sample
+        kind = "flow_prediction" if flow else "v_prediction"
+        return training_target(kind, sample, noise, alpha, sigma)
 
     def training_target(self, x0: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """What the network is to say of x_t: ε, x₀ or v, as `prediction_type` has it; shapes as in
+        """What the network is to say of x_t, as `prediction_type` has it; shapes as in
         `add_noise`."""
-        kind = self.config.get("prediction_type")
-        if kind == "epsilon":
-            return noise
-        return x0 if kind == "sample" else self.get_velocity(x0, noise, timesteps)
+        check_noise(x0, noise, timesteps)
+        alpha, sigma = self.alpha_sigma(timesteps, x0)
+        return training_target(self.prediction_type, x0, noise, alpha, sigma)
 
-    def alpha_sigma(self, timesteps: Tensor | int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """√ᾱ_t and √(1 - ᾱ_t), shaped to multiply `like` (B, ...)."""
+    def alpha_sigma(self, timesteps: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
+        """α and σ of x_t in training, √ᾱ_t and √(1 - ᾱ_t), shaped to multiply `like` (B, ...)."""
         timesteps = torch.as_tensor(timesteps).cpu()
         if (timesteps != timesteps.long()).any():
             raise ValueError(f"expected timesteps that are whole numbers, got {timesteps.tolist()}")
-        timesteps = timesteps.long()
-        if timesteps.numel() and not 0 <= timesteps.min() <= timesteps.max() < len(
-            self.alphas_cumprod
-        ):
-            raise ValueError(
-                f"expected timesteps from 0 to {len(self.alphas_cumprod) - 1}, got {timesteps.tolist()}"
-            )
-        remaining = self.alphas_cumprod[timesteps].to(like.device, like.dtype)
-        remaining = remaining.reshape(-1, *[1] * (like.ndim - 1)) if remaining.ndim else remaining
-        return remaining.sqrt(), (1 - remaining).sqrt()
+        check_range(timesteps, len(self.alphas_cumprod) - 1)
+        alpha_prod_t = shaped(self.alphas_cumprod[timesteps.long()], like)
+        return alpha_prod_t.sqrt(), (1 - alpha_prod_t).sqrt()
 
     # Sampling
 
@@ -124,7 +123,7 @@ class Scheduler(ConfigMixin):
     ) -> None:
         """Choose the timesteps to visit, noisiest first, and forget every step taken before."""
         self.check_steps(num_inference_steps)
-        timesteps = self.spaced(num_inference_steps)
+        timesteps = self.spaced_timesteps(num_inference_steps)
         self.timesteps = torch.as_tensor(timesteps.round().astype(np.int64)).to(device)
 
     @property
@@ -144,7 +143,7 @@ class Scheduler(ConfigMixin):
         """Begin at this place of `timesteps`, as one does from an image; only samplers that count
         need to be told."""
 
-    def spaced(self, count: int) -> np.ndarray:
+    def spaced_timesteps(self, count: int) -> np.ndarray:
         """`count` timesteps, falling; Lin et al. 2023, table 2. "leading" never visits the noisiest
         timestep, "trailing" starts there, "linspace" has both ends."""
         most, spacing = self.config.num_train_timesteps, self.config.timestep_spacing
@@ -154,33 +153,43 @@ class Scheduler(ConfigMixin):
             return np.arange(most, 0, -most / count).round() - 1
         return (np.arange(count) * (most // count))[::-1] + float(self.config.steps_offset)
 
+    @property
+    def init_noise_sigma(self) -> Tensor | float:
+        """What standard normal noise is multiplied by before the first step."""
+        return 1.0
+
+    def alpha_sigma_at(self, timestep: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
+        """α and σ of x at one of the timesteps to visit, on the scale that `step` works on."""
+        return self.alpha_sigma(timestep, like)
+
     def add_noise_at(self, x0: Tensor, noise: Tensor, timestep: Tensor | float) -> Tensor:
         """x at one of the timesteps to visit, on the scale that `step` works on. x0, noise: (B,
         ...)."""
-        return self.add_noise(x0, noise, torch.as_tensor(timestep).expand(len(x0)))
+        alpha, sigma = self.alpha_sigma_at(timestep, x0)
+        return alpha * x0 + sigma * noise
 
-    def scale_model_input(self, sample: Tensor, timestep: Tensor | float | None = None) -> Tensor:
+    def scale_model_input(self, sample: Tensor, timestep: Tensor | float) -> Tensor:
         """What the network is to see of `sample`; most schedulers show it as it is."""
         return sample
 
-    def predict_x0(self, model_output: Tensor, timestep: Tensor | int, sample: Tensor) -> Tensor:
+    def predict_x0(self, model_output: Tensor, timestep: Tensor | float, sample: Tensor) -> Tensor:
         """The x0 that the network's output amounts to, whatever its prediction_type. All (B, C, H,
         W)."""
-        alpha, sigma = self.alpha_sigma(timestep, sample)
-        return to_x0(self.config.prediction_type, model_output, sample, alpha, sigma)
+        alpha, sigma = self.alpha_sigma_at(timestep, sample)
+        return to_x0(self.prediction_type, model_output, sample, alpha, sigma)
 
     def predict_epsilon(
-        self, model_output: Tensor, timestep: Tensor | int, sample: Tensor
+        self, model_output: Tensor, timestep: Tensor | float, sample: Tensor
     ) -> Tensor:
         """The noise that the network's output amounts to, whatever its prediction_type. All (B, C,
         H, W)."""
-        alpha, sigma = self.alpha_sigma(timestep, sample)
-        return to_epsilon(self.config.prediction_type, model_output, sample, alpha, sigma)
+        alpha, sigma = self.alpha_sigma_at(timestep, sample)
+        return to_epsilon(self.prediction_type, model_output, sample, alpha, sigma)
 
     def step(
         self,
         model_output: Tensor,
-        timestep: Tensor | int,
+        timestep: Tensor | float,
         sample: Tensor,
         generator: torch.Generator | None = None,
     ) -> Tensor:
@@ -196,7 +205,7 @@ class Scheduler(ConfigMixin):
             )
         return self.num_inference_steps
 
-    def checked_step(self, model_output: Tensor, timestep: Tensor | int, sample: Tensor) -> int:
+    def checked_step(self, model_output: Tensor, timestep: Tensor | float, sample: Tensor) -> int:
         """The timestep as a number, if `step` can be taken from it."""
         self.require_timesteps()
         check_output(model_output, sample)
@@ -225,6 +234,18 @@ def check_noise(x0: Tensor, noise: Tensor, timesteps: Tensor) -> None:
         raise ValueError(f"expected one timestep, or one per sample ({len(x0)}), got {shape}")
 
 
+def check_range(timesteps: Tensor, most: int) -> None:
+    """ValueError unless all timesteps lie between 0 and `most`."""
+    if timesteps.numel() and not 0 <= timesteps.min() <= timesteps.max() <= most:
+        raise ValueError(f"expected timesteps from 0 to {most}, got {timesteps.tolist()}")
+
+
+def shaped(values: Tensor, like: Tensor) -> Tensor:
+    """One number, or one for each sample (B,), shaped to multiply `like` (B, ...), of its kind."""
+    values = values.to(like.device, like.dtype)
+    return values.reshape(-1, *[1] * (like.ndim - 1)) if values.ndim else values
+
+
 def check_output(model_output: Tensor, sample: Tensor) -> None:
     """ValueError unless the network said as much as it saw."""
     if model_output.shape != sample.shape:
@@ -232,24 +253,6 @@ def check_output(model_output: Tensor, sample: Tensor) -> None:
         raise ValueError(
             f"expected a model_output of the sample's shape {tuple(sample.shape)}, got {got}"
         )
-
-
-def to_x0(
-    prediction_type: str, model_output: Tensor, sample: Tensor, alpha: Tensor, sigma: Tensor
-) -> Tensor:
-    """x₀ from ε: (x_t - σ·ε) / α; from v: α·x_t - σ·v; where α = √ᾱ_t and σ = √(1 - ᾱ_t)."""
-    if prediction_type == "epsilon":
-        return (sample - sigma * model_output) / alpha
-    return model_output if prediction_type == "sample" else alpha * sample - sigma * model_output
-
-
-def to_epsilon(
-    prediction_type: str, model_output: Tensor, sample: Tensor, alpha: Tensor, sigma: Tensor
-) -> Tensor:
-    """ε from x₀: (x_t - α·x₀) / σ; from v: α·v + σ·x_t; where α = √ᾱ_t and σ = √(1 - ᾱ_t)."""
-    if prediction_type == "sample":
-        return (sample - alpha * model_output) / sigma
-    return model_output if prediction_type == "epsilon" else alpha * model_output + sigma * sample
 
 
 def fresh_noise(sample: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -11,10 +11,10 @@ from minildm.schedulers.base import Scheduler, fresh_noise
 
 
 def ddim_step(
-    x0: Tensor, epsilon: Tensor, remaining_prev: Tensor, std: Tensor | float = 0.0
+    x0: Tensor, epsilon: Tensor, alpha_prod_t_prev: Tensor, std: Tensor | float = 0.0
 ) -> Tensor:
     """The mean of x_{t-1}: √ᾱ_{t-1}·x₀ + √(1 - ᾱ_{t-1} - std²)·ε, Song et al. 2020, eq. 12."""
-    return remaining_prev.sqrt() * x0 + (1 - remaining_prev - std**2).sqrt() * epsilon
+    return alpha_prod_t_prev.sqrt() * x0 + (1 - alpha_prod_t_prev - std**2).sqrt() * epsilon
 
 
 class DDIMScheduler(Scheduler):
@@ -51,7 +51,7 @@ class DDIMScheduler(Scheduler):
     def step(
         self,
         model_output: Tensor,
-        timestep: Tensor | int,
+        timestep: Tensor | float,
         sample: Tensor,
         generator: torch.Generator | None = None,
         eta: float = 0.0,
@@ -59,15 +59,17 @@ class DDIMScheduler(Scheduler):
         """eta: 0 adds no noise, 1 as much as DDPM; Song et al. 2020, eq. 16."""
         t = self.checked_step(model_output, timestep, sample)
         previous = t - self.config.num_train_timesteps // self.require_timesteps()
-        remaining = self.alphas_cumprod[t]
-        remaining_prev = (
+        alpha_prod_t = self.alphas_cumprod[t]
+        alpha_prod_t_prev = (
             self.alphas_cumprod[previous] if previous >= 0 else self.final_alpha_cumprod
         )
         x0 = self.clip(self.predict_x0(model_output, t, sample))
         epsilon = self.predict_epsilon(model_output, t, sample)
-        variance = (1 - remaining_prev) / (1 - remaining) * (1 - remaining / remaining_prev)
+        variance = (
+            (1 - alpha_prod_t_prev) / (1 - alpha_prod_t) * (1 - alpha_prod_t / alpha_prod_t_prev)
+        )
         std = eta * variance.sqrt()
-        mean = ddim_step(x0, epsilon, remaining_prev, std)
+        mean = ddim_step(x0, epsilon, alpha_prod_t_prev, std)
         if eta == 0:
             return mean
         return mean + std * fresh_noise(sample, generator)

@@ -11,20 +11,20 @@ from minildm.schedulers.base import Scheduler, fresh_noise
 
 
 def ddpm_posterior(
-    x0: Tensor | float, sample: Tensor | float, remaining: Tensor, remaining_prev: Tensor
+    x0: Tensor | float, sample: Tensor | float, alpha_prod_t: Tensor, alpha_prod_t_prev: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Mean and variance of q(x_s | x_t, x_0) for s < t, DDPM eq. 6 and 7; `remaining` is ᾱ_t,
-    `remaining_prev` ᾱ_s.
+    """Mean and variance of q(x_s | x_t, x_0) for s < t, DDPM eq. 6 and 7; `alpha_prod_t` is ᾱ_t,
+    `alpha_prod_t_prev` ᾱ_s.
 
     sample: x_t. Steps that are left out make one step of the chain with a larger β = 1 - ᾱ_t/ᾱ_s.
     """
-    alpha = remaining / remaining_prev
+    alpha = alpha_prod_t / alpha_prod_t_prev
     beta = 1 - alpha
     mean = (
-        remaining_prev.sqrt() * beta / (1 - remaining) * x0
-        + alpha.sqrt() * (1 - remaining_prev) / (1 - remaining) * sample
+        alpha_prod_t_prev.sqrt() * beta / (1 - alpha_prod_t) * x0
+        + alpha.sqrt() * (1 - alpha_prod_t_prev) / (1 - alpha_prod_t) * sample
     )
-    return mean, (1 - remaining_prev) / (1 - remaining) * beta
+    return mean, (1 - alpha_prod_t_prev) / (1 - alpha_prod_t) * beta
 
 
 class DDPMScheduler(Scheduler):
@@ -66,18 +66,18 @@ class DDPMScheduler(Scheduler):
     def step(
         self,
         model_output: Tensor,
-        timestep: Tensor | int,
+        timestep: Tensor | float,
         sample: Tensor,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         t = self.checked_step(model_output, timestep, sample)
         later = self.timesteps[self.timesteps < t]
-        remaining = self.alphas_cumprod[t]
-        remaining_prev = self.alphas_cumprod[later[0]] if len(later) else torch.tensor(1.0)
+        alpha_prod_t = self.alphas_cumprod[t]
+        alpha_prod_t_prev = self.alphas_cumprod[later[0]] if len(later) else torch.tensor(1.0)
         x0 = self.clip(self.predict_x0(model_output, t, sample))
-        mean, variance = ddpm_posterior(x0, sample, remaining, remaining_prev)
+        mean, variance = ddpm_posterior(x0, sample, alpha_prod_t, alpha_prod_t_prev)
         if t == 0:
             return mean
         if self.config.variance_type == "fixed_large":
-            variance = 1 - remaining / remaining_prev
+            variance = 1 - alpha_prod_t / alpha_prod_t_prev
         return mean + variance.clamp(min=1e-20).sqrt() * fresh_noise(sample, generator)

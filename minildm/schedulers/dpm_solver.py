@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from minildm.configuration import register_to_config
-from minildm.schedulers.base import check_output, to_epsilon, to_x0
-from minildm.schedulers.sigmas import SigmaScheduler
+from minildm.schedulers.base import check_output
+from minildm.schedulers.sigmas import SigmaScheduler, shift_sigmas
 
 
 def log_snr_half(alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -39,7 +39,6 @@ class DPMSolverMultistepScheduler(SigmaScheduler):
     """
 
     prediction_types = ("epsilon", "sample", "v_prediction", "flow_prediction")
-    init_noise_sigma = 1.0
     unsupported = {
         "thresholding": False,
         "dynamic_thresholding_ratio": ...,
@@ -49,11 +48,8 @@ class DPMSolverMultistepScheduler(SigmaScheduler):
         "use_beta_sigmas": (False, None),
         "use_lu_lambdas": (False, None),
         "lambda_min_clipped": (-float("inf"), "-Infinity"),
-        "variance_type": (
-            None,
-            "fixed_small",
-            "fixed_large",
-        ),  # of samplers that draw from a posterior
+        # of samplers that draw from a posterior
+        "variance_type": (None, "fixed_small", "fixed_large"),
         "use_dynamic_shifting": False,
         "time_shift_type": "exponential",
     }
@@ -82,9 +78,8 @@ class DPMSolverMultistepScheduler(SigmaScheduler):
         if solver_order not in (1, 2):
             raise ValueError(f"expected a solver_order of 1 or 2, got {solver_order}")
         if (prediction_type == "flow_prediction") != use_flow_sigmas:
-            raise ValueError(
-                f"expected use_flow_sigmas and flow_prediction together, got {use_flow_sigmas} and {prediction_type!r}"
-            )
+            got = f"{use_flow_sigmas} and {prediction_type!r}"
+            raise ValueError(f"expected use_flow_sigmas and flow_prediction together, got {got}")
         if use_flow_sigmas and (use_karras_sigmas or use_exponential_sigmas):
             raise ValueError(
                 "expected use_flow_sigmas or one of the two other spacings of sigmas, got both"
@@ -95,85 +90,46 @@ class DPMSolverMultistepScheduler(SigmaScheduler):
         self, num_inference_steps: int, device: torch.device | str | None = None
     ) -> None:
         self.check_steps(num_inference_steps)
+        most = self.config.num_train_timesteps
         if self.config.use_flow_sigmas:
-            rising = 1 - np.linspace(
-                1, 1 / self.config.num_train_timesteps, num_inference_steps + 1
-            )
-            shift = self.config.flow_shift
-            sigmas = (shift * rising / (1 + (shift - 1) * rising))[:0:-1]
-            timesteps = sigmas * self.config.num_train_timesteps
+            rising = 1 - np.linspace(1, 1 / most, num_inference_steps + 1)
+            sigmas = shift_sigmas(rising, self.config.flow_shift)[:0:-1]
+            timesteps = sigmas * most
         else:
-            ends = self.sigmas_at(np.array([self.config.num_train_timesteps - 1, 0]))
-            timesteps, sigmas = self.respaced(self.spaced(num_inference_steps).round(), *ends)
+            timesteps = self.spaced_timesteps(num_inference_steps).round()
+            timesteps, sigmas = self.space_sigmas(
+                timesteps, *self.sigmas_at(np.array([most - 1, 0]))
+            )
             if self.config.use_karras_sigmas and self.config.beta_schedule != "squaredcos_cap_v2":
                 timesteps = timesteps.round()  # the others are cut off, as in diffusers
         self.set_sigmas(timesteps.astype(np.int64), sigmas, device)
         self.x0_before: Tensor | None = None
 
-    def spaced(self, count: int) -> np.ndarray:
+    def spaced_timesteps(self, count: int) -> np.ndarray:
         """As in the other schedulers, but with one more for the end, which is then left out."""
-        return (
-            super().spaced(count)
-            if self.config.timestep_spacing == "trailing"
-            else super().spaced(count + 1)[:-1]
-        )
-
-    def alpha_sigma_at(self, index: int) -> tuple[Tensor, Tensor]:
-        """α and σ of x = α·x₀ + σ·ε at a place in the table."""
-        sigma = self.sigmas[index]
-        if self.config.use_flow_sigmas:
-            return 1 - sigma, sigma
-        alpha = 1 / (sigma**2 + 1).sqrt()
-        return alpha, sigma * alpha
-
-    def alpha_sigma(self, timesteps: Tensor | int, like: Tensor) -> tuple[Tensor, Tensor]:
-        if not self.config.use_flow_sigmas:
-            return super().alpha_sigma(timesteps, like)
-        sigma = (
-            torch.as_tensor(timesteps).to(like.device, like.dtype) / self.config.num_train_timesteps
-        )
-        sigma = sigma.reshape(-1, *[1] * (like.ndim - 1))
-        return 1 - sigma, sigma
-
-    def add_noise_at(self, x0: Tensor, noise: Tensor, timestep: Tensor | int) -> Tensor:
-        alpha, sigma = self.alpha_sigma_at(self.index_at(timestep))
-        return alpha * x0 + sigma * noise
-
-    def scale_model_input(self, sample: Tensor, timestep: Tensor | int | None = None) -> Tensor:
-        return sample
-
-    def predict_x0(self, model_output: Tensor, timestep: Tensor | int, sample: Tensor) -> Tensor:
-        alpha, sigma = self.alpha_sigma_at(self.index_at(timestep))
-        if self.config.prediction_type == "flow_prediction":
-            return sample - sigma * model_output
-        return to_x0(self.config.prediction_type, model_output, sample, alpha, sigma)
-
-    def predict_epsilon(
-        self, model_output: Tensor, timestep: Tensor | int, sample: Tensor
-    ) -> Tensor:
-        alpha, sigma = self.alpha_sigma_at(self.index_at(timestep))
-        if self.config.prediction_type == "flow_prediction":
-            return sample + alpha * model_output
-        return to_epsilon(self.config.prediction_type, model_output, sample, alpha, sigma)
+        if self.config.timestep_spacing == "trailing":
+            return super().spaced_timesteps(count)
+        return super().spaced_timesteps(count + 1)[:-1]
 
     def step(
         self,
         model_output: Tensor,
-        timestep: Tensor | int,
+        timestep: Tensor | float,
         sample: Tensor,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         check_output(model_output, sample)
         i = self.index_at(timestep)
         x0 = self.predict_x0(model_output, timestep, sample)
-        now, to = self.alpha_sigma_at(i), self.alpha_sigma_at(i + 1)
+        now = self.alpha_sigma_of(self.sigmas[i])
+        to = self.alpha_sigma_of(self.sigmas[i + 1])
         slope: Tensor | float = 0.0
         if (
             self.config.solver_order == 2
             and self.x0_before is not None
             and not self.ends_at_first_order(i)
         ):
-            before = log_snr_half(*self.alpha_sigma_at(i - 1))
+            before = log_snr_half(*self.alpha_sigma_of(self.sigmas[i - 1]))
             ratio = (log_snr_half(*to) - log_snr_half(*now)) / (log_snr_half(*now) - before)
             slope = ratio * (x0 - self.x0_before)
         self.x0_before, self.index = x0, i + 1

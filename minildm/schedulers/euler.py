@@ -8,7 +8,7 @@ from torch import Tensor
 
 from minildm.configuration import register_to_config
 from minildm.schedulers.base import check_output
-from minildm.schedulers.sigmas import SigmaScheduler
+from minildm.schedulers.sigmas import VarianceExplodingScheduler
 
 
 def euler_step(sample: Tensor, x0: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
@@ -16,7 +16,7 @@ def euler_step(sample: Tensor, x0: Tensor, sigma: Tensor, sigma_next: Tensor) ->
     return sample + (sample - x0) / sigma * (sigma_next - sigma)
 
 
-class EulerDiscreteScheduler(SigmaScheduler):
+class EulerDiscreteScheduler(VarianceExplodingScheduler):
     """First order: halve the step and the error halves."""
 
     unsupported = {
@@ -49,8 +49,8 @@ class EulerDiscreteScheduler(SigmaScheduler):
         self, num_inference_steps: int, device: torch.device | str | None = None
     ) -> None:
         self.check_steps(num_inference_steps)
-        timesteps = self.spaced(num_inference_steps)
-        timesteps, sigmas = self.respaced(timesteps, *self.sigmas_at(timesteps[[0, -1]]))
+        timesteps = self.spaced_timesteps(num_inference_steps)
+        timesteps, sigmas = self.space_sigmas(timesteps, *self.sigmas_at(timesteps[[0, -1]]))
         self.set_sigmas(timesteps.astype("float32"), sigmas, device)
 
     def step(

@@ -9,7 +9,7 @@ from torch import Tensor
 from minildm.configuration import register_to_config
 from minildm.schedulers.base import check_output, fresh_noise
 from minildm.schedulers.euler import euler_step
-from minildm.schedulers.sigmas import SigmaScheduler
+from minildm.schedulers.sigmas import VarianceExplodingScheduler
 
 
 def ancestral_sigmas(sigma: Tensor, sigma_next: Tensor) -> tuple[Tensor, Tensor]:
@@ -22,7 +22,7 @@ def ancestral_sigmas(sigma: Tensor, sigma_next: Tensor) -> tuple[Tensor, Tensor]
     return (sigma_next**2 - up**2).sqrt(), up
 
 
-class EulerAncestralDiscreteScheduler(SigmaScheduler):
+class EulerAncestralDiscreteScheduler(VarianceExplodingScheduler):
     """DDPM's random walk, on the scale where Euler's method works ("Euler a"): it never settles,
     however many steps."""
 
@@ -45,7 +45,7 @@ class EulerAncestralDiscreteScheduler(SigmaScheduler):
         self, num_inference_steps: int, device: torch.device | str | None = None
     ) -> None:
         self.check_steps(num_inference_steps)
-        timesteps = self.spaced(num_inference_steps)
+        timesteps = self.spaced_timesteps(num_inference_steps)
         self.set_sigmas(timesteps.astype("float32"), self.sigmas_at(timesteps), device)
 
     def step(

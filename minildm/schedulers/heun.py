@@ -8,7 +8,7 @@ from torch import Tensor
 from minildm.configuration import register_to_config
 from minildm.schedulers.base import check_output
 from minildm.schedulers.euler import euler_step
-from minildm.schedulers.sigmas import SigmaScheduler
+from minildm.schedulers.sigmas import VarianceExplodingScheduler
 
 
 def heun_step(
@@ -18,7 +18,7 @@ def heun_step(
     return start + (slope + slope_next) / 2 * (sigma_next - sigma)
 
 
-class HeunDiscreteScheduler(SigmaScheduler):
+class HeunDiscreteScheduler(VarianceExplodingScheduler):
     """Second order: halve the step and the error falls to a quarter. Each step but the last asks
     the network twice: at its beginning, for a try of Euler's, and at the end of that."""
 
@@ -49,8 +49,8 @@ class HeunDiscreteScheduler(SigmaScheduler):
         """Choose the timesteps; all but the first come twice: as the end of a step and the
         beginning of the next."""
         self.check_steps(num_inference_steps)
-        timesteps = self.spaced(num_inference_steps)
-        timesteps, sigmas = self.respaced(timesteps, *self.sigmas_at(timesteps[[0, -1]]))
+        timesteps = self.spaced_timesteps(num_inference_steps)
+        timesteps, sigmas = self.space_sigmas(timesteps, *self.sigmas_at(timesteps[[0, -1]]))
         self.set_sigmas(timesteps.repeat(2)[1:].astype("float32"), sigmas.repeat(2)[1:], device)
         self.started: tuple[Tensor, Tensor] | None = None
 

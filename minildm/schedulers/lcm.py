@@ -66,7 +66,7 @@ class LCMScheduler(Scheduler):
     def most_steps(self) -> int:
         return self.config.original_inference_steps
 
-    def spaced(self, count: int) -> np.ndarray:
+    def spaced_timesteps(self, count: int) -> np.ndarray:
         """`count` of the timesteps distilled on, the noisiest of all first."""
         original = self.config.original_inference_steps
         distilled = np.arange(original, 0, -1) * (self.config.num_train_timesteps // original) - 1
@@ -75,7 +75,7 @@ class LCMScheduler(Scheduler):
     def step(
         self,
         model_output: Tensor,
-        timestep: Tensor | int,
+        timestep: Tensor | float,
         sample: Tensor,
         generator: torch.Generator | None = None,
     ) -> Tensor:

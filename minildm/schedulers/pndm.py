@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from minildm.configuration import register_to_config
-from minildm.schedulers.base import Scheduler, to_epsilon
+from minildm.diffusion.parameterization import to_epsilon
+from minildm.schedulers.base import Scheduler
 
 # Adams-Bashforth: how much of the newest ε, the one before, ... ; Liu et al. 2022, eq. 12 and its
 # shorter beginnings.
@@ -21,15 +22,17 @@ MULTISTEP = {
 RUNGE_KUTTA = (1 / 6, 1 / 3, 1 / 3, 1 / 6)
 
 
-def transfer(sample: Tensor, epsilon: Tensor, remaining: Tensor, remaining_prev: Tensor) -> Tensor:
+def transfer(
+    sample: Tensor, epsilon: Tensor, alpha_prod_t: Tensor, alpha_prod_t_prev: Tensor
+) -> Tensor:
     """From x_t along ε to x_{t'}, Liu et al. 2022, eq. 11, in the form that has no difference of
     nearly equal roots."""
     scale = (
-        remaining * (1 - remaining_prev).sqrt()
-        + (remaining * (1 - remaining) * remaining_prev).sqrt()
+        alpha_prod_t * (1 - alpha_prod_t_prev).sqrt()
+        + (alpha_prod_t * (1 - alpha_prod_t) * alpha_prod_t_prev).sqrt()
     )
-    return (remaining_prev / remaining).sqrt() * sample - (
-        remaining_prev - remaining
+    return (alpha_prod_t_prev / alpha_prod_t).sqrt() * sample - (
+        alpha_prod_t_prev - alpha_prod_t
     ) * epsilon / scale
 
 
@@ -62,20 +65,19 @@ class PNDMScheduler(Scheduler):
         """Choose the timesteps; the first phase visits some of them more than once, so there are
         more than asked."""
         self.check_steps(num_inference_steps)
-        rising = self.spaced(num_inference_steps).round().astype(np.int64)[::-1]
+        falling = self.spaced_timesteps(num_inference_steps).round().astype(np.int64)
         self.stride = self.config.num_train_timesteps // num_inference_steps
-        if self.config.skip_prk_steps:
-            first, rest = (
-                rising[:0],
-                np.concatenate([rising[:-1], rising[-2:-1], rising[-1:]])[::-1],
-            )
+        if self.config.skip_prk_steps:  # the second timestep twice
+            first = falling[:0]
+            rest = np.concatenate([falling[:1], falling[1:2], falling[1:]])
         else:
             if num_inference_steps < 4:
-                raise ValueError(
-                    f"expected 4 steps or more for Runge-Kutta's beginning, got {num_inference_steps}"
-                )
-            pairs = rising[-4:].repeat(2) + np.tile([0, self.stride // 2], 4)
-            first, rest = pairs[:-1].repeat(2)[1:-1][::-1], rising[:-3][::-1]
+                got = f"got {num_inference_steps}"
+                raise ValueError(f"expected 4 steps or more for Runge-Kutta's beginning, {got}")
+            # three steps, each from a timestep by way of the middle (twice) to the next
+            halves = falling[:4].repeat(2) + np.tile([self.stride // 2, 0], 4)
+            first = halves[1:].repeat(2)[1:-1]
+            rest = falling[3:]
         self.runge_kutta_steps = len(first)
         self.timesteps = torch.as_tensor(np.concatenate([first, rest]).copy()).to(device)
         self.counter, self.epsilons = 0, []
@@ -84,7 +86,7 @@ class PNDMScheduler(Scheduler):
     def step(
         self,
         model_output: Tensor,
-        timestep: Tensor | int,
+        timestep: Tensor | float,
         sample: Tensor,
         generator: torch.Generator | None = None,
     ) -> Tensor:
@@ -116,14 +118,15 @@ class PNDMScheduler(Scheduler):
             return self.move(self.start, timestep, target, (model_output + self.epsilons[-1]) / 2)
         self.epsilons = [*self.epsilons[-3:], model_output]
         self.start = sample
-        newest_first = zip(MULTISTEP[len(self.epsilons)], self.epsilons[::-1], strict=True)
-        return self.move(
-            sample, timestep, target, sum(weight * epsilon for weight, epsilon in newest_first)
-        )
+        weights = MULTISTEP[len(self.epsilons)]
+        combined = weights[0] * model_output
+        for weight, epsilon in zip(weights[1:], self.epsilons[-2::-1], strict=True):
+            combined = combined + weight * epsilon
+        return self.move(sample, timestep, target, combined)
 
     def move(self, sample: Tensor, timestep: int, target: int, model_output: Tensor) -> Tensor:
-        remaining = self.alphas_cumprod[timestep]
-        remaining_prev = self.alphas_cumprod[target] if target >= 0 else self.final_alpha_cumprod
-        alpha, sigma = remaining.sqrt(), (1 - remaining).sqrt()
-        epsilon = to_epsilon(self.config.prediction_type, model_output, sample, alpha, sigma)
-        return transfer(sample, epsilon, remaining, remaining_prev)
+        alpha_prod_t = self.alphas_cumprod[timestep]
+        alpha_prod_t_prev = self.alphas_cumprod[target] if target >= 0 else self.final_alpha_cumprod
+        alpha, sigma = alpha_prod_t.sqrt(), (1 - alpha_prod_t).sqrt()
+        epsilon = to_epsilon(self.prediction_type, model_output, sample, alpha, sigma)
+        return transfer(sample, epsilon, alpha_prod_t, alpha_prod_t_prev)

@@ -1,5 +1,5 @@
-"""Samplers that count in sigmas: x/√ᾱ = x₀ + σ·ε with σ = √((1 - ᾱ)/ᾱ), and solve dx/dσ = ε (Karras
-et al. 2022). Chapter 05."""
+"""Samplers that count in sigmas, x/√ᾱ = x₀ + σ·ε with σ = √((1 - ᾱ)/ᾱ), and solve dx/dσ = ε (Karras
+et al. 2022); in flow matching x = (1 - σ)·x₀ + σ·ε. Chapter 05."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minildm.schedulers.base import Scheduler, to_x0
+from minildm.diffusion.parameterization import straight, to_epsilon, to_x0, variance_preserving
+from minildm.schedulers.base import Scheduler, check_range, shaped
 
 
 def karras_sigmas(first: float, last: float, count: int, rho: float = 7.0) -> np.ndarray:
@@ -19,6 +20,12 @@ def karras_sigmas(first: float, last: float, count: int, rho: float = 7.0) -> np
 def exponential_sigmas(first: float, last: float, count: int) -> np.ndarray:
     """log σ falls in equal steps; the limit of `karras_sigmas` for a large ρ. (count,)."""
     return np.exp(np.linspace(np.log(first), np.log(last), count))
+
+
+def shift_sigmas(sigmas: np.ndarray, shift: float) -> np.ndarray:
+    """Flow matching's σ in [0, 1], moved towards the noise by a shift above 1; Esser et al. 2024,
+    eq. 23. Any shape."""
+    return shift * sigmas / (1 + (shift - 1) * sigmas)
 
 
 class SigmaScheduler(Scheduler):
@@ -50,7 +57,7 @@ class SigmaScheduler(Scheduler):
         )
         return np.interp(np.log(sigmas), table, np.arange(len(table)))
 
-    def respaced(
+    def space_sigmas(
         self, timesteps: np.ndarray, first: float, last: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """Timesteps to visit and their sigmas: those given, or as many sigmas as steps were asked
@@ -86,9 +93,8 @@ class SigmaScheduler(Scheduler):
         self.require_timesteps()
         if self.index is not None:
             if self.index == len(self.timesteps):
-                raise ValueError(
-                    f"expected set_timesteps before another drawing: all {self.index} steps are taken"
-                )
+                taken = f"all {self.index} steps are taken"
+                raise ValueError(f"expected set_timesteps before another drawing: {taken}")
             if float(timestep) != float(self.timesteps[self.index]):
                 expected = float(self.timesteps[self.index])
                 raise ValueError(
@@ -106,37 +112,55 @@ class SigmaScheduler(Scheduler):
         # first one twice.
         return places[0] if places[0] == 0 else places[min(1, len(places) - 1)]
 
-    def add_noise_at(self, x0: Tensor, noise: Tensor, timestep: Tensor | float) -> Tensor:
-        return x0 + self.sigmas[self.index_at(timestep)] * noise
+    def alpha_sigma_of(self, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """α and σ of x = α·x₀ + σ·ε where the table has `sigma`."""
+        flow = self.prediction_type == "flow_prediction"
+        return straight(sigma) if flow else variance_preserving(sigma)
+
+    def alpha_sigma(self, timesteps: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
+        """α and σ of x_t in training, shaped to multiply `like` (B, ...). Timesteps may be
+        fractions; in flow matching σ = t/T, from 0 to T."""
+        timesteps, most = torch.as_tensor(timesteps), self.config.num_train_timesteps
+        if self.prediction_type == "flow_prediction":
+            check_range(timesteps, most)
+            return self.alpha_sigma_of(shaped(timesteps, like) / most)
+        if (timesteps == timesteps.long()).all():
+            return super().alpha_sigma(timesteps, like)
+        check_range(timesteps, most - 1)
+        sigmas = torch.as_tensor(self.sigmas_at(timesteps.cpu().numpy()))
+        return self.alpha_sigma_of(shaped(sigmas, like))
+
+    def alpha_sigma_at(self, timestep: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
+        return self.alpha_sigma_of(self.sigmas[self.index_at(timestep)])
+
+
+class VarianceExplodingScheduler(SigmaScheduler):
+    """One whose `step` works on x₀ + σ·ε, which is up to hundreds of times larger than what the
+    network was trained on (Song et al. 2021, section 3.4)."""
+
+    def alpha_sigma_at(self, timestep: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
+        sigma = self.sigmas[self.index_at(timestep)]
+        return torch.ones_like(sigma), sigma
 
     @property
     def init_noise_sigma(self) -> Tensor:
         largest = self.sigmas.max()
-        return (
-            largest
-            if self.config.timestep_spacing in ("linspace", "trailing")
-            else (largest**2 + 1).sqrt()
-        )
+        if self.config.timestep_spacing in ("linspace", "trailing"):
+            return largest
+        return (largest**2 + 1).sqrt()
 
-    def scale_model_input(self, sample: Tensor, timestep: Tensor | float | None = None) -> Tensor:
+    def scale_model_input(self, sample: Tensor, timestep: Tensor | float) -> Tensor:
         """Back to the scale the network was trained on: x / √(σ² + 1)."""
         return sample / (self.sigmas[self.index_at(timestep)] ** 2 + 1).sqrt()
 
     def predict_x0(self, model_output: Tensor, timestep: Tensor | float, sample: Tensor) -> Tensor:
-        return x0_at(
-            self.config.prediction_type, model_output, sample, self.sigmas[self.index_at(timestep)]
-        )
+        if self.prediction_type == "epsilon":  # true on any scale; here nothing small divides
+            return super().predict_x0(model_output, timestep, sample)
+        alpha, sigma = self.alpha_sigma_of(self.sigmas[self.index_at(timestep)])
+        return to_x0(self.prediction_type, model_output, sample * alpha, alpha, sigma)
 
     def predict_epsilon(
         self, model_output: Tensor, timestep: Tensor | float, sample: Tensor
     ) -> Tensor:
-        x0 = self.predict_x0(model_output, timestep, sample)
-        return (sample - x0) / self.sigmas[self.index_at(timestep)]
-
-
-def x0_at(prediction_type: str, model_output: Tensor, sample: Tensor, sigma: Tensor) -> Tensor:
-    """x₀ of a sample x₀ + σ·ε."""
-    alpha = 1 / (sigma**2 + 1).sqrt()
-    if prediction_type == "epsilon":  # the same as below, without dividing by a small alpha
-        return sample - sigma * model_output
-    return to_x0(prediction_type, model_output, sample * alpha, alpha, sigma * alpha)
+        alpha, sigma = self.alpha_sigma_of(self.sigmas[self.index_at(timestep)])
+        return to_epsilon(self.prediction_type, model_output, sample * alpha, alpha, sigma)

@@ -172,7 +172,8 @@ def consistency_batches(
     """step -> what ConsistencyTask takes, of batches (x0, noise, index, conditions) that count the
     timesteps distilled on from 0. With a text encoder, which stays as it is, the condition's
     input_ids (B, L) become a context."""
-    timesteps = torch.as_tensor(scheduler.spaced(scheduler.config.original_inference_steps)).flip(0)
+    steps = scheduler.config.original_inference_steps
+    timesteps = torch.as_tensor(scheduler.spaced_timesteps(steps)).flip(0)
 
     @torch.no_grad()
     def made(step: int) -> Batch:

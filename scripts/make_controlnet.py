@@ -6,7 +6,6 @@ picture. Text is left out in some of the training, so that the map has to say by
 (Zhang et al. 2023, §3.3).
 """
 
-import copy
 from dataclasses import asdict
 from pathlib import Path
 
@@ -111,9 +110,9 @@ def evaluate(
     examiner = ImageClassifier.from_pretrained(WEIGHTS / "mnist-examiner")
     asked = DigitScenes(mnist("test")).sample(samples, torch.Generator().manual_seed(SEED))
     noise = pipeline.starting_noise(samples, generator=torch.Generator().manual_seed(SEED))
-    controlled = copy.copy(pipeline)
-    controlled.unet = ControlledUNet(
-        pipeline.unet, controlnet, encode_maps(asked.maps, asked.maps.shape[1])
+    maps = encode_maps(asked.maps, asked.maps.shape[1])
+    controlled = StableDiffusionPipeline.from_pipe(
+        pipeline, unet=ControlledUNet(pipeline.unet, controlnet, maps)
     )
 
     def scored(drawn: Tensor, maps: Tensor = asked.maps) -> dict[str, float | None]:

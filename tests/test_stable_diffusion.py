@@ -647,6 +647,22 @@ def test_a_shipped_model_opens_by_name(weights, tiny_folder):
     assert opened.card["dataset"] == "mnist" and draw(opened).shape == (1, 1, 32, 32)
 
 
+def test_from_pipe_exchanges_a_part_and_shares_the_others(tiny):
+    class Silent(StableDiffusionPipeline):
+        def decode(self, latents):
+            return torch.zeros(len(latents), 1, 32, 32)
+
+    unet, card = tiny.unet, dict(tiny.card)
+    other = Silent.from_pipe(tiny, unet=torch.nn.Identity())
+    other.card["note"] = "another"
+    assert type(other) is Silent and isinstance(other.unet, torch.nn.Identity)
+    assert other.vae is tiny.vae and other.tokenizer is tiny.tokenizer
+    assert other.scheduler is tiny.scheduler
+    assert tiny.unet is unet and tiny.card == card  # the one given stays as it was
+    with pytest.raises(ValueError, match="expected parts of vae, text_encoder.*got u_net"):
+        StableDiffusionPipeline.from_pipe(tiny, u_net=unet)
+
+
 def test_an_unknown_name_is_refused_with_the_shipped_ones(weights):
     with pytest.raises(FileNotFoundError) as error:
         StableDiffusionPipeline.from_pretrained("minst")

@@ -13,13 +13,15 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from minildm.models.autoencoder import with_scaling_factor
-from minildm.pipelines.checkpoints import COMPONENTS
 from minildm.pipelines.stable_diffusion import StableDiffusionPipeline, StartingImage
-from minildm.schedulers import DDIMScheduler, EulerDiscreteScheduler
+from minildm.schedulers import DDIMScheduler, EulerDiscreteScheduler, Scheduler
 from minildm.text.text_encoder import CLIPTextModel
+
+Make = Callable[[StableDiffusionPipeline], StableDiffusionPipeline]
+"""Makes of a healthy pipeline, which stays as it is, one with a fault."""
 
 
 class Fault(NamedTuple):
@@ -28,46 +30,48 @@ class Fault(NamedTuple):
     mistake: str
     cure: str
     alarms: frozenset[str]
-    infect: Callable[[StableDiffusionPipeline], StableDiffusionPipeline]
+    make: Make
     sampler: str = "ddim"
 
 
-def rebuilt(
-    pipeline: StableDiffusionPipeline,
-    kind: type[StableDiffusionPipeline] = StableDiffusionPipeline,
-    **parts: Any,
-) -> StableDiffusionPipeline:
-    """The same pipeline as another class or with other parts; what is not named is shared."""
-    parts = {name: getattr(pipeline, name) for name in COMPONENTS} | parts
-    made = kind(**{**parts, "scheduler": pipeline.scheduler}, card=pipeline.card)
-    made.scheduler = parts[
-        "scheduler"
-    ]  # past the constructor, which refuses or mends some of what is wrong here
-    return made
+def with_fault(pipeline: StableDiffusionPipeline, name: str) -> StableDiffusionPipeline:
+    """The same pipeline with the fault called `name`, under the sampler that it is found in; the
+    one given stays healthy."""
+    if name not in FAULTS:
+        raise ValueError(f"expected a fault of {', '.join(FAULTS)}, got {name!r}")
+    fault, copied = FAULTS[name], StableDiffusionPipeline.from_pipe(pipeline)
+    return fault.make(copied.use_sampler(fault.sampler))
+
+
+def with_unnamed_fault(pipeline: StableDiffusionPipeline, number: int) -> StableDiffusionPipeline:
+    """The same pipeline with one of the faults, each number another one, in an order that gives
+    nothing away."""
+    names = sorted(FAULTS, key=lambda name: zlib.crc32(name.encode()))
+    if not 0 <= number < len(names):
+        raise ValueError(f"expected a number from 0 to {len(names) - 1}, got {number}")
+    return with_fault(pipeline, names[number])
 
 
 @torch.no_grad()
-def loud(pipeline: StableDiffusionPipeline, factor: float) -> StableDiffusionPipeline:
+def with_larger_latents(
+    pipeline: StableDiffusionPipeline, factor: float
+) -> StableDiffusionPipeline:
     """The same pipeline, to the last picture, with an autoencoder whose latents are `factor` times
     as large: no loss on pictures can tell the two apart, and the scaling factor makes up for it."""
     vae = copy.deepcopy(pipeline.vae)
-    means = (
-        vae.config.latent_channels
-    )  # the first half of quant_conv's channels; the second is log-variances
-    vae.quant_conv.weight[:means] *= factor
-    vae.quant_conv.bias[:means] *= factor
-    vae.quant_conv.bias[means:] += 2 * torch.tensor(factor).log()
-    vae.post_quant_conv.weight /= factor
+    before, after = vae.quant_conv, vae.post_quant_conv
+    if not (isinstance(before, nn.Conv2d) and isinstance(after, nn.Conv2d)):
+        raise ValueError("expected an autoencoder with quant_conv and post_quant_conv, got none")
+    assert before.bias is not None  # AutoencoderKL makes it with one
+    # the first half of quant_conv's channels are means; the second is log-variances
+    means = vae.config.latent_channels
+    before.weight[:means].mul_(factor)
+    before.bias[:means].mul_(factor)
+    before.bias[means:].add_(2 * torch.tensor(factor).log())
+    after.weight.div_(factor)
     vae = with_scaling_factor(vae, vae.config.scaling_factor / factor)
-    return rebuilt(pipeline, vae=vae.to(memory_format=torch.channels_last))
-
-
-def infect(pipeline: StableDiffusionPipeline, name: str) -> StableDiffusionPipeline:
-    """The pipeline, left as it is, with the fault called `name`, under the sampler that it is found
-    in."""
-    if name not in FAULTS:
-        raise ValueError(f"expected a fault of {', '.join(FAULTS)}, got {name!r}")
-    return FAULTS[name].infect(rebuilt(pipeline).use_sampler(FAULTS[name].sampler))
+    vae = vae.to(memory_format=torch.channels_last)
+    return StableDiffusionPipeline.from_pipe(pipeline, vae=vae)
 
 
 # The autoencoder
@@ -94,26 +98,28 @@ class ImagesFromZeroToOne(StableDiffusionPipeline):
     def starting_image(
         self, count: int, image: Tensor | None, *arguments: Any, **options: Any
     ) -> StartingImage | None:
-        return super().starting_image(
-            count, None if image is None else image / 2 + 0.5, *arguments, **options
-        )
+        halved = None if image is None else image / 2 + 0.5
+        return super().starting_image(count, halved, *arguments, **options)
 
 
 # The schedule and the network
 
 
-def other_scheduler(**changes: Any) -> Callable[[StableDiffusionPipeline], StableDiffusionPipeline]:
+def other_scheduler(**changes: Any) -> Make:
     """A fault that lies in the scheduler's configuration alone."""
-    return lambda pipeline: rebuilt(
-        pipeline, scheduler=DDIMScheduler.from_config(pipeline.scheduler.config, **changes)
-    )
+
+    def make(pipeline: StableDiffusionPipeline) -> StableDiffusionPipeline:
+        scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, **changes)
+        return StableDiffusionPipeline.from_pipe(pipeline, scheduler=scheduler)
+
+    return make
 
 
 def not_multiplied_up(pipeline: StableDiffusionPipeline) -> StableDiffusionPipeline:
     """α_t where ᾱ_t, the product of all of them so far, belongs."""
     scheduler = copy.copy(pipeline.scheduler)
     scheduler.alphas_cumprod = scheduler.alphas
-    return rebuilt(pipeline, scheduler=scheduler)
+    return StableDiffusionPipeline.from_pipe(pipeline, scheduler=scheduler)
 
 
 class TellsTheIndex(StableDiffusionPipeline):
@@ -144,18 +150,16 @@ def untrained_text(pipeline: StableDiffusionPipeline) -> StableDiffusionPipeline
     that do not fit."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return rebuilt(
-            pipeline, text_encoder=CLIPTextModel.from_config(pipeline.text_encoder.config).eval()
-        )
+        text_encoder = CLIPTextModel.from_config(pipeline.text_encoder.config)
+    return StableDiffusionPipeline.from_pipe(pipeline, text_encoder=text_encoder.eval())
 
 
 class GuidesAway(StableDiffusionPipeline):
     """Conditional and unconditional half in the wrong order: uncond + w·(uncond - cond)."""
 
     def predict(self, x: Tensor, t: Tensor, context: Tensor, guidance_scale: float) -> Tensor:
-        return super().predict(
-            x, t, context, guidance_scale if len(context) == 1 else -guidance_scale
-        )
+        turned = guidance_scale if len(context) == 1 else -guidance_scale
+        return super().predict(x, t, context, turned)
 
 
 # The walk
@@ -191,11 +195,14 @@ class StopsEarly(DDIMScheduler):
         self.timesteps = self.timesteps[:-3]
 
 
-def as_class(kind: type) -> Callable[[StableDiffusionPipeline], StableDiffusionPipeline]:
-    """A fault that is a subclass, of the pipeline or of the scheduler."""
-    if issubclass(kind, StableDiffusionPipeline):
-        return lambda pipeline: rebuilt(pipeline, kind)
-    return lambda pipeline: rebuilt(pipeline, scheduler=kind.from_config(pipeline.scheduler.config))
+def as_scheduler(kind: type[Scheduler]) -> Make:
+    """A fault that is a subclass of a scheduler."""
+
+    def make(pipeline: StableDiffusionPipeline) -> StableDiffusionPipeline:
+        scheduler = kind.from_config(pipeline.scheduler.config)
+        return StableDiffusionPipeline.from_pipe(pipeline, scheduler=scheduler)
+
+    return make
 
 
 FAULTS = {
@@ -203,19 +210,19 @@ FAULTS = {
         "the latent was not divided by scaling_factor before it was decoded",
         "vae.decode(latents / vae.config.scaling_factor)",
         frozenset({"round trip"}),
-        as_class(DecodesUnscaled),
+        DecodesUnscaled.from_pipe,
     ),
     "encodes unscaled": Fault(
         "the encoder's latent was not multiplied by scaling_factor before it was noised",
         "vae.encode(images).sample() * vae.config.scaling_factor",
         frozenset({"round trip", "latents", "schedule", "calibration", "prompts"}),
-        as_class(EncodesUnscaled),
+        EncodesUnscaled.from_pipe,
     ),
     "pictures in [0, 1]": Fault(
         "the autoencoder was given pictures in [0, 1]",
         "2 * images - 1",
         frozenset({"round trip", "latents", "calibration", "prompts"}),
-        as_class(ImagesFromZeroToOne),
+        ImagesFromZeroToOne.from_pipe,
     ),
     "other schedule": Fault(
         "the sampler counts on the linear schedule, the network was trained on the cosine",
@@ -239,13 +246,13 @@ FAULTS = {
         "the U-Net is told the number of the step, not the timestep",
         "unet(x, t, context) for t in scheduler.timesteps",
         frozenset({"calibration", "prompts", "order"}),
-        as_class(TellsTheIndex),
+        TellsTheIndex.from_pipe,
     ),
     "input not scaled": Fault(
         "scale_model_input was forgotten",
         "x_in = scheduler.scale_model_input(x, t)",
         frozenset({"calibration", "prompts", "shown"}),
-        as_class(DoesNotScaleTheInput),
+        as_scheduler(DoesNotScaleTheInput),
         "euler",
     ),
     "text never loaded": Fault(
@@ -258,32 +265,32 @@ FAULTS = {
         "the two halves of the batch are in the wrong order",
         "uncond + scale * (cond - uncond)",
         frozenset({"guidance"}),
-        as_class(GuidesAway),
+        GuidesAway.from_pipe,
     ),
     "start too quiet": Fault(
         "the starting noise was not multiplied by init_noise_sigma",
         "x = noise * scheduler.init_noise_sigma",
         frozenset({"shown", "result"}),
-        as_class(StartsTooQuietly),
+        as_scheduler(StartsTooQuietly),
         "euler",
     ),
     "timesteps rising": Fault(
         "the timesteps are visited from the clean end",
         "for t in scheduler.timesteps, which fall",
         frozenset({"sampler", "order"}),
-        as_class(Rising),
+        as_scheduler(Rising),
     ),
     "stride too short": Fault(
         "each step goes back by one timestep, the next one is told a hundred less",
         "scheduler.set_timesteps(num_inference_steps)",
         frozenset({"sampler"}),
-        as_class(ShortStride),
+        as_scheduler(ShortStride),
     ),
     "stops early": Fault(
         "the last three steps are left out",
         "for t in scheduler.timesteps, all of them",
         frozenset({"sampler"}),
-        as_class(StopsEarly),
+        as_scheduler(StopsEarly),
     ),
     "latents clipped": Fault(
         "clip_sample, made for pixels, keeps latents in [-1, 1]",
@@ -292,12 +299,3 @@ FAULTS = {
         other_scheduler(clip_sample=True),
     ),
 }  # in the order of the way from the pictures to a drawing
-
-
-def unlabelled(pipeline: StableDiffusionPipeline, number: int) -> StableDiffusionPipeline:
-    """The pipeline with one of the faults, each number another one, in an order that gives nothing
-    away."""
-    names = sorted(FAULTS, key=lambda name: zlib.crc32(name.encode()))
-    if not 0 <= number < len(names):
-        raise ValueError(f"expected a number from 0 to {len(names) - 1}, got {number}")
-    return infect(pipeline, names[number])

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from numbers import Integral
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -393,6 +393,23 @@ class StableDiffusionPipeline:
         pipeline."""
         self.scheduler = sampler_like(self.scheduler, name)
         return self
+
+    @classmethod
+    def from_pipe(cls, pipeline: StableDiffusionPipeline, **parts: object) -> Self:
+        """The same pipeline with other parts, or as a subclass of its own; as in diffusers, what is
+        not named is shared, and the one given stays as it is.
+
+        Parts are taken as they come, past the constructor, which refuses some that do not fit and
+        mends others: a U-Net may be any network that is called like one.
+        """
+        if unknown := parts.keys() - COMPONENTS.keys():
+            raise ValueError(
+                f"expected parts of {', '.join(COMPONENTS)}, got {', '.join(sorted(unknown))}"
+            )
+        made = cls.__new__(cls)
+        vars(made).update(vars(pipeline), card=dict(pipeline.card))
+        vars(made).update(parts)
+        return made
 
     @classmethod
     def from_pretrained(

@@ -3,7 +3,6 @@ is (Gal et al. 2022). Chapter 14."""
 
 from __future__ import annotations
 
-import copy
 import os
 from pathlib import Path
 
@@ -65,9 +64,8 @@ def with_word(
     state = encoder.state_dict()
     key = "embeddings.token_embedding.weight"
     longer.load_state_dict(state | {key: torch.cat([state[key], vector.to(table)[None]])})
-    learnt = copy.copy(pipeline)
-    learnt.tokenizer, learnt.text_encoder = tokenizer, longer.train(encoder.training)
-    return learnt
+    longer.train(encoder.training)
+    return type(pipeline).from_pipe(pipeline, tokenizer=tokenizer, text_encoder=longer)
 
 
 class TextualInversionTask(DenoiserTask):

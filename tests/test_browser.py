@@ -14,7 +14,7 @@ import torch
 from py_mini_racer import JSEvalException, MiniRacer
 
 from minildm import CLIPTokenizer, DPMSolverMultistepScheduler, StableDiffusionPipeline
-from minildm.widgets.page import IMPORT, script, without_exports
+from minildm.widgets.page import script, without_exports, without_imports
 
 BROWSER = Path(__file__).parent.parent / "browser"
 PROMPTS = [
@@ -48,7 +48,8 @@ def engine(*names):
     made = MiniRacer()
     made.eval(without_exports(script("schedules.js")))
     for name in names:
-        made.eval(without_exports(IMPORT.sub("", (BROWSER / name).read_text(encoding="utf-8"))))
+        source = (BROWSER / name).read_text(encoding="utf-8")
+        made.eval(without_exports(without_imports(source)))
     return lambda code: json.loads(made.eval(f"JSON.stringify({code})"))
 
 

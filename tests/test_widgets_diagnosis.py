@@ -31,12 +31,12 @@ def test_patients_travel_with_an_answer_to_every_choice():
 
 def test_the_page_says_whether_the_choice_is_right_and_counts_each_patient_once():
     widget, judge = diagnosis(PATIENTS, CHOICES), JavaScript("verdict.js")
-    told = [widget.answers, widget.replies]
-    assert judge("judge", 0, -1, *told, []) == {"text": "Choose what is wrong.", "solved": []}
-    assert judge("judge", 0, 1, *told, []) == {"text": "That has fever.", "solved": []}
-    assert judge("judge", 1, 2, *told, [0]) == {"text": "Yes. Look at the toe.", "solved": [0, 1]}
-    assert judge("judge", 1, 2, *told, [1]) == {"text": "Yes. Look at the toe.", "solved": [1]}
-    assert judge("judge", 1, 0, *told, [1]) == {"text": "No. Look again.", "solved": [1]}
+    known = [widget.answers, widget.replies]
+    assert judge("judge", 0, -1, *known, []) == {"text": "Choose what is wrong.", "solved": []}
+    assert judge("judge", 0, 1, *known, []) == {"text": "That has fever.", "solved": []}
+    assert judge("judge", 1, 2, *known, [0]) == {"text": "Yes. Look at the toe.", "solved": [0, 1]}
+    assert judge("judge", 1, 2, *known, [1]) == {"text": "Yes. Look at the toe.", "solved": [1]}
+    assert judge("judge", 1, 0, *known, [1]) == {"text": "No. Look again.", "solved": [1]}
 
 
 def test_nothing_is_chosen_at_first_and_python_chooses_within_what_there_is():

@@ -52,7 +52,7 @@ def test_a_particle_in_a_linear_field_falls_as_the_closed_form_says(flow):
     np.testing.assert_allclose(path, expected, rtol=1e-6)
 
 
-def test_the_distance_told_is_the_mean_of_the_nearest(flow):
+def test_the_distance_shown_is_the_mean_of_the_nearest(flow):
     points, data = torch.randn(2, 20, 2, generator=torch.Generator().manual_seed(2)).double()
     expected = torch.cdist(points, data).min(dim=1).values.mean()
     assert flow("meanDistance", points.tolist(), data.flatten().tolist()) == pytest.approx(

@@ -57,9 +57,9 @@ def test_a_kernel_draws_the_readers_prompt_with_the_settings_on_show(widget):
     keep = prompt_playground(lambda *settings: asked.append(settings) or draw(*settings), **OPTIONS)
     keep.send, asked[:] = sent.append, []
     keep.place, keep.away = [0, 1, 2, 1, 3], "dogs"
-    keep._hear(keep, {"kind": "ask", "prompt": "mine"}, [])
+    keep._on_message(keep, {"kind": "ask", "prompt": "mine"}, [])
     assert asked == [(["mine"], "dogs", 4.0, 5, 3)] and keep.own[:5] == ["mine", "dogs", 4.0, 5, 3]
-    keep._hear(keep, {"kind": "ask", "prompt": "  "}, [])
+    keep._on_message(keep, {"kind": "ask", "prompt": "  "}, [])
     assert "expected a prompt" in sent[-1]["text"]
 
 

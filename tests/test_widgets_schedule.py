@@ -1,4 +1,4 @@
-"""The schedule designer: its JavaScript is `minildm.schedules` to the last digits; what travels,
+"""The schedule designer: its JavaScript is `minildm.diffusion` to the last digits; what travels,
 what it refuses."""
 
 import numpy as np

@@ -9,7 +9,7 @@ import anywidget
 import traitlets
 from torch import Tensor
 
-from minildm.widgets.page import as_address, script, style
+from minildm.widgets.page import as_address, script, style, within
 
 
 class Patient(NamedTuple):
@@ -41,23 +41,18 @@ class Diagnosis(anywidget.AnyWidget):
     pictures = traitlets.List(traitlets.Unicode()).tag(sync=True)  # PNGs as data: addresses
     stories = traitlets.List(traitlets.Unicode()).tag(sync=True)
     choices = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    answers = traitlets.List(traitlets.Int()).tag(
-        sync=True
-    )  # each patient's place among the choices
-    replies = traitlets.List(traitlets.List(traitlets.Unicode())).tag(
-        sync=True
-    )  # of each patient to each choice
+    # each patient's place among the choices
+    answers = traitlets.List(traitlets.Int()).tag(sync=True)
+    # of each patient to each choice
+    replies = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
     solved = traitlets.List(traitlets.Int()).tag(sync=True)
     patient = traitlets.Int(0).tag(sync=True)
     choice = traitlets.Int(-1).tag(sync=True)
 
-    @traitlets.validate("patient", "choice")
-    def _within(self, proposal) -> int:
-        name, value = proposal["trait"].name, proposal["value"]
-        lowest, count = (0, len(self.names)) if name == "patient" else (-1, len(self.choices))
-        if not lowest <= value < count:
-            raise ValueError(f"expected {name} in {lowest} … {count - 1}, got {value}")
-        return value
+    _within = within(
+        patient=lambda widget: (0, len(widget.names) - 1),
+        choice=lambda widget: (-1, len(widget.choices) - 1),
+    )
 
 
 def diagnosis(patients: Mapping[str, Patient], choices: list[str]) -> Diagnosis:

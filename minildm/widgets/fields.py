@@ -9,7 +9,7 @@ import anywidget
 import traitlets
 from torch import Tensor
 
-from minildm.widgets.page import as_bytes, script, style
+from minildm.widgets.page import as_bytes, script, style, within
 
 
 class FieldExplorer(anywidget.AnyWidget):
@@ -31,13 +31,10 @@ class FieldExplorer(anywidget.AnyWidget):
     choice = traitlets.Int(0).tag(sync=True)
     index = traitlets.Int(0).tag(sync=True)
 
-    @traitlets.validate("choice", "index")
-    def _within(self, proposal) -> int:
-        name, value = proposal["trait"].name, proposal["value"]
-        last = len(self.names) - 1 if name == "choice" else len(self.labels)
-        if not 0 <= value <= last:
-            raise ValueError(f"expected {name} in 0 … {last}, got {value}")
-        return value
+    _within = within(
+        choice=lambda widget: (0, len(widget.names) - 1),
+        index=lambda widget: (0, len(widget.labels)),
+    )
 
 
 def field_explorer(
@@ -59,19 +56,12 @@ def field_explorer(
         raise ValueError(f"expected a finite extent above 0, got {extent}")
     shape = next(iter(fields.values())).shape
     for name, field in fields.items():
-        if (
-            field.ndim != 4
-            or field.shape[0] < 1
-            or field.shape[1] != field.shape[2]
-            or field.shape[1] < 2
-        ):
-            raise ValueError(
-                f"expected fields (T, G, G, 2) with G of 2 or more, got {tuple(field.shape)} for {name!r}"
-            )
+        got = f"{tuple(field.shape)} for {name!r}"
+        square = field.ndim == 4 and field.shape[1] == field.shape[2] >= 2
+        if not square or field.shape[0] < 1:
+            raise ValueError(f"expected fields (T, G, G, 2) with G of 2 or more, got {got}")
         if field.shape != shape or field.shape[3] != 2:
-            raise ValueError(
-                f"expected fields of shape {(*shape[:3], 2)}, got {tuple(field.shape)} for {name!r}"
-            )
+            raise ValueError(f"expected fields of shape {(*shape[:3], 2)}, got {got}")
         if not field.isfinite().all():
             raise ValueError(f"expected finite fields, got infinity or NaN in {name!r}")
     if len(labels) != shape[0]:

@@ -10,7 +10,7 @@ import traitlets
 from torch import Tensor
 
 from minildm.plots.images import Images
-from minildm.widgets.page import as_address, script, style
+from minildm.widgets.page import as_address, script, style, within
 
 
 class Films(anywidget.AnyWidget):
@@ -23,9 +23,8 @@ class Films(anywidget.AnyWidget):
     _esm = script("films.js")
     _css = style("films.css")
     names = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    frames = traitlets.List(traitlets.List(traitlets.Unicode())).tag(
-        sync=True
-    )  # PNGs as data: addresses
+    # PNGs as data: addresses
+    frames = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
     captions = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)  # of each frame
     stops = traitlets.List(traitlets.Unicode()).tag(sync=True)  # what the slider says
     what = traitlets.Unicode().tag(sync=True)  # what it moves over, for those who hear it
@@ -33,13 +32,7 @@ class Films(anywidget.AnyWidget):
     arrangement = traitlets.Enum(["rows", "beside"], "rows").tag(sync=True)
     index = traitlets.Int(0).tag(sync=True)
 
-    @traitlets.validate("index")
-    def _within(self, proposal) -> int:
-        if not 0 <= proposal["value"] < len(self.stops):
-            raise ValueError(
-                f"expected index in 0 … {len(self.stops) - 1}, got {proposal['value']}"
-            )
-        return proposal["value"]
+    _within = within(index=lambda widget: (0, len(widget.stops) - 1))
 
 
 def trajectory_scrubber(xts: Tensor, x0s: Tensor, captions: Sequence[str]) -> Films:
@@ -87,15 +80,13 @@ def sampler_race(
     if not steps or min(steps) < 1 or list(steps) != sorted(set(steps)):
         raise ValueError(f"expected rising numbers of evaluations of 1 or more, got {list(steps)}")
     if captions is not None and list(captions) != list(pictures):
-        raise ValueError(
-            f"expected captions for {', '.join(pictures)}, got them for {', '.join(captions) or 'none'}"
-        )
+        got = ", ".join(captions) or "none"
+        raise ValueError(f"expected captions for {', '.join(pictures)}, got them for {got}")
     for what, rows in (("lots of pictures", pictures), ("captions", captions or {})):
         for name, row in rows.items():
             if len(row) != len(steps):
-                raise ValueError(
-                    f"expected {len(steps)} {what} for {name!r}, one for each of steps, got {len(row)}"
-                )
+                expected = f"{len(steps)} {what} for {name!r}, one for each of steps"
+                raise ValueError(f"expected {expected}, got {len(row)}")
     counts = sorted({len(images) for row in pictures.values() for images in row})
     if len(counts) != 1:
         raise ValueError(f"expected the same number of pictures everywhere, got {counts}")

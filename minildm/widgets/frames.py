@@ -9,7 +9,7 @@ import anywidget
 import traitlets
 
 from minildm.plots.images import Images
-from minildm.widgets.page import as_address, script, style
+from minildm.widgets.page import as_address, script, style, within
 
 
 class FrameSlider(anywidget.AnyWidget):
@@ -22,21 +22,17 @@ class FrameSlider(anywidget.AnyWidget):
     _esm = script("frames.js")
     _css = style("frames.css")
     names = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    frames = traitlets.List(traitlets.List(traitlets.Unicode())).tag(
-        sync=True
-    )  # PNGs as data: addresses
+    # PNGs as data: addresses
+    frames = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
     captions = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
     curves = traitlets.List(traitlets.List(traitlets.Float())).tag(sync=True)
     choice = traitlets.Int(0).tag(sync=True)
     index = traitlets.Int(0).tag(sync=True)
 
-    @traitlets.validate("choice", "index")
-    def _within(self, proposal) -> int:
-        name, value = proposal["trait"].name, proposal["value"]
-        count = len(self.names) if name == "choice" else len(self.frames[0])
-        if not 0 <= value < count:
-            raise ValueError(f"expected {name} in 0 … {count - 1}, got {value}")
-        return value
+    _within = within(
+        choice=lambda widget: (0, len(widget.names) - 1),
+        index=lambda widget: (0, len(widget.frames[0]) - 1),
+    )
 
 
 def frame_slider(
@@ -57,9 +53,8 @@ def frame_slider(
     strips = {"frames": frames, "captions": captions} | ({"curves": curves} if curves else {})
     for what, strip in strips.items():
         if list(strip) != list(frames):
-            raise ValueError(
-                f"expected {what} for {', '.join(frames)}, got them for {', '.join(strip) or 'none'}"
-            )
+            got = ", ".join(strip) or "none"
+            raise ValueError(f"expected {what} for {', '.join(frames)}, got them for {got}")
         for name, values in strip.items():
             if len(values) != count or count == 0:
                 raise ValueError(f"expected {max(count, 1)} {what} for {name!r}, got {len(values)}")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import anywidget
 import torch
 import traitlets
 from torch import Tensor
 
-from minildm.widgets.page import as_address, as_bytes, script, style
+from minildm.widgets.page import as_address, as_bytes, script, style, within
 
 
 class LatentExplorer(anywidget.AnyWidget):
@@ -23,35 +22,30 @@ class LatentExplorer(anywidget.AnyWidget):
 
     _esm = script("latents.js")
     _css = style("latents.css")
-    sheet = traitlets.Unicode().tag(
-        sync=True
-    )  # all pictures of the grid in one PNG, a data: address
+    # all pictures of the grid in one PNG, a data: address
+    sheet = traitlets.Unicode().tag(sync=True)
     grid = traitlets.Int(2).tag(sync=True)
     extent = traitlets.Float(1.0).tag(sync=True)
     points = traitlets.Bytes(b"").tag(sync=True)  # (N, 2), float32
     labels = traitlets.List(traitlets.Int()).tag(sync=True)  # of the points
     names = traitlets.List(traitlets.Unicode()).tag(sync=True)  # of the labels
-    exact = traitlets.List().tag(
-        sync=True
-    )  # [x, y, picture]: the point itself, where a kernel draws it
+    # [x, y, picture]: the point itself, where a kernel draws it
+    exact = traitlets.List().tag(sync=True)
     x = traitlets.Float(0.0).tag(sync=True)
     y = traitlets.Float(0.0).tag(sync=True)
 
     decode: Callable[[Tensor], Tensor] | None = None
 
-    @traitlets.validate("x", "y")
-    def _within(self, proposal) -> float:
-        if not -self.extent <= proposal["value"] <= self.extent:
-            name, limit = proposal["trait"].name, self.extent
-            raise ValueError(f"expected {name} in -{limit:g} … {limit:g}, got {proposal['value']}")
-        return proposal["value"]
+    _within = within(
+        x=lambda widget: (-widget.extent, widget.extent),
+        y=lambda widget: (-widget.extent, widget.extent),
+    )
 
     @traitlets.observe("x", "y")
-    def _moved(self, change: Any) -> None:
+    def _draw_place(self, change: object) -> None:
         place = [self.x, self.y]
-        if (
-            self.decode is not None and place != self.exact[:2]
-        ):  # x and y come together: once is enough
+        # x and y come together: once is enough
+        if self.decode is not None and place != self.exact[:2]:
             self.exact = [*place, as_address(self.decode(torch.tensor([place])))]
 
 
@@ -75,18 +69,16 @@ def latent_explorer(
         raise ValueError(f"expected finite points (N, 2), got {tuple(points.shape)}")
     labels = [int(label) for label in labels]
     if len(labels) != len(points) or not all(0 <= label < len(names) for label in labels):
-        raise ValueError(
-            f"expected {len(points)} labels from 0 to {len(names) - 1}, got {len(labels)}: {labels[:5]} …"
-        )
+        expected = f"{len(points)} labels from 0 to {len(names) - 1}"
+        raise ValueError(f"expected {expected}, got {len(labels)}: {labels[:5]} …")
     extent = 1.05 * float(points.abs().max()) if extent is None else float(extent)
     if not (math.isfinite(extent) and extent > 0) or grid < 2:
         raise ValueError(
             f"expected a finite extent above 0 and a grid of 2 or more, got {extent} and {grid}"
         )
     axis = torch.linspace(-extent, extent, grid)
-    y, x = torch.meshgrid(
-        axis.flip(0), axis, indexing="ij"
-    )  # row by row from the top, as one reads
+    # row by row from the top, as one reads
+    y, x = torch.meshgrid(axis.flip(0), axis, indexing="ij")
     pictures = decode(torch.stack([x.flatten(), y.flatten()], dim=1))
     if pictures.ndim != 4 or len(pictures) != grid * grid:
         raise ValueError(

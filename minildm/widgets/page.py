@@ -1,50 +1,66 @@
-"""What travels to the browser: a widget's script and style as text, pictures as addresses, numbers
-as bytes."""
+"""What all widgets share: a script and a style as text, pictures as addresses, numbers as bytes,
+and traits that stay within what there is. Chapter 02."""
 
 from __future__ import annotations
 
 import base64
 import io
-import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
+import traitlets
 from PIL import Image
 from torch import Tensor
 
 from minildm.plots.images import Images, mosaic
 
 HERE = Path(__file__).parent / "static"
-IMPORT = re.compile(r'^import \{[^}]*\} from "\./(\w+\.js)";\n', re.MULTILINE)
 
 
 def script(name: str) -> str:
     """A widget's JavaScript as one module, for a page has no folder to import the others from.
 
-    Each `import { … } from "./other.js";` is replaced by that file, its `export`s left out; each
-    file once.
+    The files that it imports stand before it, each once, without the lines that import and the
+    words that export: names of one module need neither.
     """
-    seen = set()
+    sources = [without_imports(_read(file)) for file in _with_imports(name)]
+    shared = [without_exports(source) for source in sources[:-1]]
+    return "".join([*shared, sources[-1]])
 
-    def read(name: str) -> str:
-        if name in seen:
-            return ""
-        seen.add(name)
-        return IMPORT.sub(
-            lambda found: without_exports(read(found[1])), (HERE / name).read_text(encoding="utf-8")
-        )
 
-    return read(name)
+def without_imports(source: str) -> str:
+    """A module without the lines `import { … } from "./other.js";`."""
+    lines = source.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("import "))
 
 
 def without_exports(source: str) -> str:
     """A module as a plain script, whose names are there for what follows."""
-    return re.sub(r"^export (?!default)", "", source, flags=re.MULTILINE)
+    lines = []
+    for line in source.splitlines(keepends=True):
+        default = line.startswith("export default")
+        lines.append(line if default else line.removeprefix("export "))
+    return "".join(lines)
+
+
+def _with_imports(name: str) -> list[str]:
+    """A file and, before it, those that it imports and those that they import, each once."""
+    files = []
+    for line in _read(name).splitlines():
+        if line.startswith("import "):  # { … } from "./other.js";
+            files += _with_imports(line.split('"')[1].removeprefix("./"))
+    return list(dict.fromkeys([*files, name]))
+
+
+def _read(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")
 
 
 def style(name: str) -> str:
     """A widget's CSS, after what all of them share."""
-    return "".join((HERE / file).read_text(encoding="utf-8") for file in ("page.css", name))
+    return _read("page.css") + _read(name)
 
 
 def as_address(images: Images, ncols: int | None = None, gap: int = 2) -> str:
@@ -58,3 +74,24 @@ def as_address(images: Images, ncols: int | None = None, gap: int = 2) -> str:
 def as_bytes(numbers: Tensor) -> bytes:
     """Little-endian float32, row after row: what `floats` in page.js reads."""
     return numbers.detach().to("cpu", torch.float32).contiguous().numpy().astype("<f4").tobytes()
+
+
+def within(
+    **limits: Callable[[Any], tuple[float, float]],
+) -> Callable[[traitlets.HasTraits, traitlets.Bunch], float]:
+    """A validator for a widget's class: numbers for which there is nothing to show are a
+    ValueError.
+
+    limits: name of the trait -> a function from the widget to its lowest and its highest number,
+    called once all traits that one message of the page sets have been set.
+    """
+
+    def check(widget: traitlets.HasTraits, proposal: traitlets.Bunch) -> float:
+        name = proposal["trait"].name
+        value = proposal["value"]
+        lowest, highest = limits[name](widget)
+        if not lowest <= value <= highest:
+            raise ValueError(f"expected {name} in {lowest:g} … {highest:g}, got {value}")
+        return value
+
+    return traitlets.validate(*limits)(check)

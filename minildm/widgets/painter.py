@@ -10,27 +10,25 @@ import traitlets
 from torch import Tensor
 
 from minildm.plots.images import MAP_COLOURS
-from minildm.widgets.page import as_address, script, style
-from minildm.widgets.prompts import Asks
+from minildm.widgets.page import as_address, script, style, within
+from minildm.widgets.prompts import PromptWidget
 
-LETTERS = (
-    "0123456789abcdef"  # a map travels as text, a letter for the class of each pixel, row after row
-)
+# A map travels as text, a letter for the class of each pixel, row after row.
+LETTERS = "0123456789abcdef"
 NAMES = (*"0123456789", "ground")
 PAINTED = "painted by you"
 
 
 class MapStrip(NamedTuple):
     """K maps in a row, and what was drawn of each. maps: (K, S, S) of integers; pictures: (K, 1 or
-    3, H, W) in [-1, 1];
-    captions: K texts."""
+    3, H, W) in [-1, 1]; captions: K texts."""
 
     maps: Tensor
     pictures: Tensor
     captions: Sequence[str]
 
 
-class MapPainter(Asks):
+class MapPainter(PromptWidget):
     """A map and its picture, a slider over prepared maps and, where there is a kernel, a brush: see
     `map_painter`.
 
@@ -42,9 +40,8 @@ class MapPainter(Asks):
     _css = style("painter.css")
     names = traitlets.List(traitlets.Unicode()).tag(sync=True)  # of the strips
     maps = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
-    frames = traitlets.List(traitlets.List(traitlets.Unicode())).tag(
-        sync=True
-    )  # PNGs as data: addresses
+    # PNGs as data: addresses
+    frames = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
     captions = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
     classes = traitlets.List(traitlets.Unicode()).tag(sync=True)
     colours = traitlets.List(traitlets.Unicode()).tag(sync=True)
@@ -53,13 +50,10 @@ class MapPainter(Asks):
     index = traitlets.Int(0).tag(sync=True)
     painted = traitlets.Unicode().tag(sync=True)
 
-    @traitlets.validate("choice", "index")
-    def _within(self, proposal) -> int:
-        name, value = proposal["trait"].name, proposal["value"]
-        count = len(self.names) if name == "choice" else len(self.maps[self.choice])
-        if not 0 <= value < count:
-            raise ValueError(f"expected {name} in 0 … {count - 1}, got {value}")
-        return value
+    _within = within(
+        choice=lambda widget: (0, len(widget.names) - 1),
+        index=lambda widget: (0, len(widget.maps[widget.choice]) - 1),
+    )
 
     def add(self, strip: MapStrip, name: str = PAINTED) -> None:
         """Append a strip's maps to the strip `name`, which is made if it is not there, and go to
@@ -95,21 +89,24 @@ def map_painter(
     if not strips:
         raise ValueError("expected at least one strip of maps, got none")
     if not 1 < len(classes) == len(colours) <= len(LETTERS):
-        raise ValueError(
-            f"expected 2 to {len(LETTERS)} classes, a colour each, got {len(classes)} and {len(colours)}"
-        )
+        got = f"{len(classes)} and {len(colours)}"
+        raise ValueError(f"expected 2 to {len(LETTERS)} classes, a colour each, got {got}")
     side = next(iter(strips.values())).maps.shape[-1]
     rows = [_travelling(name, strip, side, len(classes)) for name, strip in strips.items()]
     maps, frames, captions = (list(column) for column in zip(*rows, strict=True))
     widget = MapPainter(names=list(strips), maps=maps, frames=frames, captions=captions, side=side)
-    widget.classes, widget.colours, widget.painted = list(classes), list(colours), maps[0][0]
+    widget.classes = list(classes)
+    widget.colours = list(colours)
+    widget.painted = maps[0][0]
+    if draw is None:
+        return widget
 
     def answer(prompt: str) -> None:
         painted = from_text(widget.painted, side, len(classes))
         caption = f"“{prompt}”" if prompt else "no prompt, the map alone"
         widget.add(MapStrip(painted[None], draw(painted, prompt)[None], [caption]))
 
-    widget.answer = answer if draw else None
+    widget.answer = answer
     return widget
 
 
@@ -132,9 +129,8 @@ def _travelling(
     """Maps, pictures and captions of a strip as texts, after a check."""
     maps, pictures, captions = strip
     if maps.shape[1:] != (side, side) or maps.is_floating_point() or not len(maps):
-        raise ValueError(
-            f"{name!r}: expected integer maps (K, {side}, {side}), got {tuple(maps.shape)} {maps.dtype}"
-        )
+        got = f"{tuple(maps.shape)} {maps.dtype}"
+        raise ValueError(f"{name!r}: expected integer maps (K, {side}, {side}), got {got}")
     if not 0 <= int(maps.min()) <= int(maps.max()) < classes:
         raise ValueError(
             f"{name!r}: expected classes from 0 to {classes - 1}, got {maps.min()} to {maps.max()}"

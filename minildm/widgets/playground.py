@@ -10,13 +10,13 @@ import traitlets
 from torch import Tensor
 
 from minildm.widgets.page import as_address, script, style
-from minildm.widgets.prompts import Asks
+from minildm.widgets.prompts import PromptWidget
 
 Draw = Callable[[list[str], str, float, int, int], Tensor]
 SETTINGS = ("prompt", "negative", "guidance", "steps", "seed")
 
 
-class PromptPlayground(Asks):
+class PromptPlayground(PromptWidget):
     """Menus and sliders over drawings that are there, and fields for a prompt of one's own: see
     `prompt_playground`.
 
@@ -26,22 +26,19 @@ class PromptPlayground(Asks):
     _esm = script("playground.js")
     _css = style("playground.css")
     options = traitlets.List(traitlets.List()).tag(sync=True)  # of each of SETTINGS, its values
-    sheets = traitlets.List(traitlets.Unicode()).tag(
-        sync=True
-    )  # of each prompt: all settings in one PNG, a row a seed
+    # of each prompt: all settings in one PNG, a row a seed
+    sheets = traitlets.List(traitlets.Unicode()).tag(sync=True)
     place = traitlets.List(traitlets.Int(), [0] * len(SETTINGS)).tag(sync=True)
     away = traitlets.Unicode("").tag(sync=True)  # the reader's own negative prompt
-    own = traitlets.List().tag(
-        sync=True
-    )  # [prompt, negative, guidance, steps, seed, picture]: drawn last by a kernel
+    # [prompt, negative, guidance, steps, seed, picture]: drawn last by a kernel
+    own = traitlets.List().tag(sync=True)
 
     @traitlets.validate("place")
-    def _within(self, proposal) -> list[int]:
+    def _within(self, proposal: traitlets.Bunch) -> list[int]:
         counts = [len(values) for values in self.options]
         place = proposal["value"]
-        if len(place) != len(counts) or not all(
-            0 <= i < n for i, n in zip(place, counts, strict=True)
-        ):
+        fits = len(place) == len(counts)
+        if not fits or not all(0 <= i < n for i, n in zip(place, counts, strict=True)):
             raise ValueError(f"expected a place below {counts}, got {place}")
         return place
 
@@ -61,17 +58,17 @@ def prompt_playground(
     the widget, so that a page without a kernel moves too; where there is a kernel the reader may
     type prompts, and it is asked for those.
     """
-    options = [list(values) for values in (prompts, negatives, guidances, steps, seeds)]
+    prompts, negatives = list(prompts), list(negatives)
+    guidances, steps, seeds = list(guidances), list(steps), list(seeds)
+    options = [prompts, negatives, guidances, steps, seeds]
     for name, values in zip(SETTINGS, options, strict=True):
         if not values or len(set(values)) != len(values):
             raise ValueError(f"expected one or more values of {name}, each once, got {values}")
-    drawn = [
-        draw(list(prompts), *settings) for settings in product(*options[1:])
-    ]  # the seed changes fastest
-    if any(len(pictures) != len(prompts) for pictures in drawn):
-        raise ValueError(
-            f"expected {len(prompts)} pictures of draw, got {[len(pictures) for pictures in drawn]}"
-        )
+    settings = product(negatives, guidances, steps, seeds)  # the seed changes fastest
+    drawn = [draw(prompts, negative, scale, n, seed) for negative, scale, n, seed in settings]
+    counts = [len(pictures) for pictures in drawn]
+    if any(count != len(prompts) for count in counts):
+        raise ValueError(f"expected {len(prompts)} pictures of draw, got {counts}")
     sheets = [
         as_address([pictures[i] for pictures in drawn], ncols=len(seeds), gap=0)
         for i in range(len(prompts))
@@ -81,9 +78,10 @@ def prompt_playground(
     def answer(prompt: str) -> None:
         if not prompt.strip():
             raise ValueError("expected a prompt, got nothing")
-        settings = [values[i] for values, i in zip(options[2:], widget.place[2:], strict=True)]
-        picture = draw([prompt], widget.away, *settings)
-        widget.own = [prompt, widget.away, *settings, as_address(picture)]
+        _, _, i, j, k = widget.place
+        guidance, n, seed = guidances[i], steps[j], seeds[k]
+        picture = draw([prompt], widget.away, guidance, n, seed)
+        widget.own = [prompt, widget.away, guidance, n, seed, as_address(picture)]
 
     widget.answer = answer
     return widget

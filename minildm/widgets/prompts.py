@@ -12,7 +12,7 @@ import traitlets
 from torch import Tensor
 
 from minildm.plots.images import overlay
-from minildm.widgets.page import as_address, script, style
+from minildm.widgets.page import as_address, script, style, within
 
 
 class WordMaps(NamedTuple):
@@ -28,7 +28,7 @@ class WordMaps(NamedTuple):
     stops: list[str]
 
 
-class Asks(anywidget.AnyWidget):
+class PromptWidget(anywidget.AnyWidget):
     """A widget whose reader may type a prompt where a kernel is there to answer: then, and only
     then, the page shows the field for it. `answer(prompt)` adds what was drawn; a ValueError of it
     is told to the reader."""
@@ -37,9 +37,9 @@ class Asks(anywidget.AnyWidget):
 
     def __init__(self, **traits: Any):
         super().__init__(**traits)
-        self.on_msg(self._hear)
+        self.on_msg(self._on_message)
 
-    def _hear(self, widget: Any, message: dict, buffers: Any) -> None:
+    def _on_message(self, widget: object, message: dict, buffers: object) -> None:
         if self.answer is None:
             return
         if message.get("kind") == "hello":  # a page without a kernel is never answered
@@ -52,7 +52,7 @@ class Asks(anywidget.AnyWidget):
                 self.send({"kind": "done", "text": str(error)})
 
 
-class WordAttentionViewer(Asks):
+class WordAttentionViewer(PromptWidget):
     """A prompt whose words are buttons, and a slider over the steps: see `word_attention_viewer`.
 
     `choice`, `word` and `index` say which prompt, which of its words and which step; Python may set
@@ -63,31 +63,22 @@ class WordAttentionViewer(Asks):
     _css = style("prompts.css")
     prompts = traitlets.List(traitlets.Unicode()).tag(sync=True)
     words = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)  # of each prompt
-    pictures = traitlets.List(traitlets.List(traitlets.Unicode())).tag(
-        sync=True
-    )  # of each prompt and step
-    overlays = traitlets.List(traitlets.List(traitlets.List(traitlets.Unicode()))).tag(
-        sync=True
-    )  # … and word
-    shares = traitlets.List(traitlets.List(traitlets.List(traitlets.Unicode()))).tag(
-        sync=True
-    )  # in words
+    # of each prompt and step
+    pictures = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
+    # … and word
+    overlays = traitlets.List(traitlets.List(traitlets.List(traitlets.Unicode()))).tag(sync=True)
+    # in words
+    shares = traitlets.List(traitlets.List(traitlets.List(traitlets.Unicode()))).tag(sync=True)
     stops = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
     choice = traitlets.Int(0).tag(sync=True)
     word = traitlets.Int(0).tag(sync=True)
     index = traitlets.Int(0).tag(sync=True)
 
-    @traitlets.validate("choice", "word", "index")
-    def _within(self, proposal) -> int:
-        name, value = proposal["trait"].name, proposal["value"]
-        limits = {
-            "choice": self.prompts,
-            "word": self.words[self.choice],
-            "index": self.stops[self.choice],
-        }
-        if not 0 <= value < len(limits[name]):
-            raise ValueError(f"expected {name} in 0 … {len(limits[name]) - 1}, got {value}")
-        return value
+    _within = within(
+        choice=lambda widget: (0, len(widget.prompts) - 1),
+        word=lambda widget: (0, len(widget.words[widget.choice]) - 1),
+        index=lambda widget: (0, len(widget.stops[widget.choice]) - 1),
+    )
 
     def add(self, prompt: str, drawn: WordMaps) -> None:
         """Show one more prompt, and go to it."""
@@ -123,21 +114,16 @@ def word_attention_viewer(
 
 def _view(prompt: str, drawn: WordMaps) -> dict[str, list]:
     words, pictures, maps, stops = drawn
-    if (
-        maps.ndim != 4
-        or pictures.ndim != 4
-        or maps.shape[0] != len(pictures)
-        or maps.shape[2:] != pictures.shape[2:]
-    ):
-        expected, got = (
-            "pictures (S, 3, H, W) and maps (S, words, H, W)",
-            (tuple(pictures.shape), tuple(maps.shape)),
-        )
+    steps_and_size = (*pictures.shape[:1], *pictures.shape[2:])
+    if maps.ndim != 4 or pictures.ndim != 4 or (len(maps), *maps.shape[2:]) != steps_and_size:
+        expected = "pictures (S, 3, H, W) and maps (S, words, H, W)"
+        got = (tuple(pictures.shape), tuple(maps.shape))
         raise ValueError(f"{prompt!r}: expected {expected}, got {got}")
     if len(words) != maps.shape[1] or len(stops) != len(maps) or not words or not stops:
         got = f"{len(words)} words, {len(stops)} stops and maps {tuple(maps.shape)}"
         raise ValueError(f"{prompt!r}: expected maps (stops, words, H, W), got {got}")
-    low, high = maps.amin((0, 2, 3), keepdim=True), maps.amax((0, 2, 3), keepdim=True)
+    low = maps.amin((0, 2, 3), keepdim=True)
+    high = maps.amax((0, 2, 3), keepdim=True)
     scaled = (maps - low) / (high - low).clamp(min=1e-12)
     numbers = [[(float(one.min()), float(one.max())) for one in step] for step in maps]
     return {
@@ -154,7 +140,7 @@ def _view(prompt: str, drawn: WordMaps) -> dict[str, list]:
     }
 
 
-class GuidanceSlider(Asks):
+class GuidanceSlider(PromptWidget):
     """The same noise drawn at many guidance scales, and what was measured of them: see
     `guidance_slider`.
 
@@ -164,22 +150,18 @@ class GuidanceSlider(Asks):
     _esm = script("guidance.js")
     _css = style("prompts.css")
     names = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    frames = traitlets.List(traitlets.List(traitlets.Unicode())).tag(
-        sync=True
-    )  # PNGs as data: addresses
+    # PNGs as data: addresses
+    frames = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
     scales = traitlets.List(traitlets.Float()).tag(sync=True)
     columns = traitlets.Int(1).tag(sync=True)
     curves = traitlets.Dict().tag(sync=True)  # name -> [scales, values]
     choice = traitlets.Int(0).tag(sync=True)
     index = traitlets.Int(0).tag(sync=True)
 
-    @traitlets.validate("choice", "index")
-    def _within(self, proposal) -> int:
-        name, value = proposal["trait"].name, proposal["value"]
-        count = len(self.names) if name == "choice" else len(self.scales)
-        if not 0 <= value < count:
-            raise ValueError(f"expected {name} in 0 … {count - 1}, got {value}")
-        return value
+    _within = within(
+        choice=lambda widget: (0, len(widget.names) - 1),
+        index=lambda widget: (0, len(widget.scales) - 1),
+    )
 
     def add(self, prompt: str, pictures: Sequence[Tensor]) -> None:
         """Show one more prompt, and go to it; pictures as for `guidance_slider`."""
@@ -213,15 +195,10 @@ def guidance_slider(
         name: [[float(value) for value in part] for part in curve] for name, curve in curves.items()
     }
     for name, (x, y) in lines.items():
-        if (
-            len(x) != len(y)
-            or len(x) < 2
-            or x != sorted(set(x))
-            or not all(map(math.isfinite, [*x, *y]))
-        ):
-            raise ValueError(
-                f"expected two or more rising scales and as many finite values for {name!r}, got {x}, {y}"
-            )
+        rising = len(x) == len(y) >= 2 and x == sorted(set(x))
+        if not rising or not all(map(math.isfinite, [*x, *y])):
+            expected = f"two or more rising scales and as many finite values for {name!r}"
+            raise ValueError(f"expected {expected}, got {x}, {y}")
     count = len(next(iter(pictures.values()))[0])
     widget = GuidanceSlider(
         names=list(pictures),

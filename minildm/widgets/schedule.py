@@ -8,7 +8,7 @@ import traitlets
 from torch import Tensor
 
 from minildm.diffusion.schedules import BETA_SCHEDULES, make_betas
-from minildm.widgets.page import as_bytes, script, style
+from minildm.widgets.page import as_bytes, script, style, within
 
 
 class ScheduleDesigner(anywidget.AnyWidget):
@@ -33,27 +33,20 @@ class ScheduleDesigner(anywidget.AnyWidget):
     t = traitlets.Int(0).tag(sync=True)
 
     @traitlets.validate("beta_schedule", "beta_start", "beta_end", "num_train_timesteps")
-    def _possible(self, proposal):
-        asked = {
-            name: getattr(self, name)
-            for name in ("beta_schedule", "num_train_timesteps", "beta_start", "beta_end")
-        }
-        make_betas(**asked | {proposal["trait"].name: proposal["value"]})
+    def _possible(self, proposal: traitlets.Bunch) -> str | float:
+        names = ("beta_schedule", "num_train_timesteps", "beta_start", "beta_end")
+        settings = {name: getattr(self, name) for name in names}
+        settings[proposal["trait"].name] = proposal["value"]
+        make_betas(**settings)
         return proposal["value"]
 
-    @traitlets.validate("t")
-    def _within(self, proposal) -> int:
-        if not 0 <= proposal["value"] < self.num_train_timesteps:
-            raise ValueError(
-                f"expected t in 0 … {self.num_train_timesteps - 1}, got {proposal['value']}"
-            )
-        return proposal["value"]
+    _within = within(t=lambda widget: (0, widget.num_train_timesteps - 1))
 
 
 def schedule_designer(
     image: Tensor, noise: Tensor | None = None, num_train_timesteps: int = 1000
 ) -> ScheduleDesigner:
-    """A widget in which the reader chooses a schedule of `minildm.schedules`, drags its ends and
+    """A widget in which the reader chooses a schedule of `minildm.diffusion`, drags its ends and
     moves t, and sees ᾱ_t, log SNR and the noised picture at once.
 
     image: (1, 1 or 3, h, w) in [-1, 1]; noise: of its shape, by default standard normal noise of

@@ -1,6 +1,7 @@
 // What the map painter's brush does, and a map in words.
 
-/** A map, a letter for each pixel, after a stroke of `letter` between two pixels with a square brush. */
+/** A map, a letter for each pixel, after a stroke of `letter` between two pixels with a square
+ * brush. */
 export function stroke(map, side, from, to, letter, brush) {
   const pixels = [...map];
   const steps = Math.max(Math.abs(to[0] - from[0]), Math.abs(to[1] - from[1]), 1);
@@ -9,7 +10,8 @@ export function stroke(map, side, from, to, letter, brush) {
     const [x, y] = [0, 1].map((k) => from[k] + Math.round((to[k] - from[k]) * i / steps));
     for (let row = y - Math.floor(reach); row <= y + Math.ceil(reach); row++) {
       for (let column = x - Math.floor(reach); column <= x + Math.ceil(reach); column++) {
-        if (row >= 0 && row < side && column >= 0 && column < side) pixels[row * side + column] = letter;
+        const onMap = row >= 0 && row < side && column >= 0 && column < side;
+        if (onMap) pixels[row * side + column] = letter;
       }
     }
   }

@@ -1,8 +1,9 @@
-import { bind, box, follow, menu, node } from "./page.js";
+import { bind, box, follow, getAll, menu, node } from "./page.js";
 import { judge } from "./verdict.js";
 
 function render({ model, el }) {
-  const [names, pictures, stories, choices] = ["names", "pictures", "stories", "choices"].map((key) => model.get(key));
+  const [names, pictures] = getAll(model, "names", "pictures");
+  const [stories, choices] = getAll(model, "stories", "choices");
   const widget = box(el, "minildm-diagnosis");
   const who = node("div", { class: "controls" }, widget);
   const patient = menu(names, "patient", who);
@@ -16,14 +17,17 @@ function render({ model, el }) {
   const reply = node("div", { class: "caption", "aria-live": "polite" }, widget);
   bind(patient, model, "patient");
   patient.addEventListener("input", () => { model.set("choice", -1); model.save_changes(); });
-  choice.addEventListener("input", () => { model.set("choice", Number(choice.value) - 1); model.save_changes(); });
+  choice.addEventListener("input", () => {
+    model.set("choice", Number(choice.value) - 1);
+    model.save_changes();
+  });
   ask.addEventListener("submit", (event) => {
     event.preventDefault();
-    const [which, chosen] = [model.get("patient"), model.get("choice")];
-    const said = judge(which, chosen, model.get("answers"), model.get("replies"), model.get("solved"));
-    model.set("solved", said.solved);
+    const [which, chosen, answers] = getAll(model, "patient", "choice", "answers");
+    const verdict = judge(which, chosen, answers, model.get("replies"), model.get("solved"));
+    model.set("solved", verdict.solved);
     model.save_changes();
-    reply.textContent = said.text;
+    reply.textContent = verdict.text;
   });
   return follow(model, ["patient", "choice", "solved"], () => {
     const which = model.get("patient"), solved = model.get("solved");

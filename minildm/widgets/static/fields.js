@@ -25,7 +25,9 @@ function render({ model, el }) {
   });
   const news = node("span", { class: "caption", "aria-live": "polite" }, below);
 
-  let particles = [];  // each: the level where it was dropped and its path, a point for that level and every later one
+  // Of each particle the level where it was dropped and its path, a point for that level and every
+  // later one.
+  let particles = [];
   let aim = [0, 0];  // where Enter drops them
   let moment = 0;  // the level on show; between two while particles fall
   let frame = null;  // of the fall, while there is one
@@ -36,7 +38,8 @@ function render({ model, el }) {
     which.value = model.get("choice");
     where.value = t;
     const longest = plot.arrows(chosen(), t, T, grid);
-    caption.textContent = t < T ? `${labels[t]}; longest arrow: ${longest.toPrecision(2)}` : "all steps taken";
+    caption.textContent =
+      t < T ? `${labels[t]}; longest arrow: ${longest.toPrecision(2)}` : "all steps taken";
     where.setAttribute("aria-valuetext", caption.textContent);
     plot.particles(particles, moment);
   };
@@ -59,8 +62,9 @@ function render({ model, el }) {
 
   const tell = () => {
     const ends = particles.map(([, path]) => path.at(-1));
-    const off = data.length ? `, on average ${meanDistance(ends, data).toPrecision(2)} from the nearest point` : "";
-    news.textContent = ends.length ? `${ends.length} particles end${off}` : "";
+    const off = () => meanDistance(ends, data).toPrecision(2);
+    const distance = data.length ? `, on average ${off()} from the nearest point` : "";
+    news.textContent = ends.length ? `${ends.length} particles end${distance}` : "";
   };
 
   const fall = () => {
@@ -82,10 +86,13 @@ function render({ model, el }) {
     fall();
   };
 
-  const dropAtAim = () => drop(Array.from({ length: CLUSTER }, (_, k) => {  // as the seeds of a sunflower
-    const radius = 0.08 * extent * Math.sqrt(k / CLUSTER), angle = 2.4 * k;
-    return [aim[0] + radius * Math.cos(angle), aim[1] + radius * Math.sin(angle)];
-  }));
+  const dropAtAim = () => {  // as the seeds of a sunflower
+    const seed = (k) => {
+      const radius = 0.08 * extent * Math.sqrt(k / CLUSTER), angle = 2.4 * k;
+      return [aim[0] + radius * Math.cos(angle), aim[1] + radius * Math.sin(angle)];
+    };
+    drop(Array.from({ length: CLUSTER }, (_, k) => seed(k)));
+  };
 
   const steer = (x, y) => {
     aim = [x, y].map((value) => Math.min(Math.max(value, -extent), extent));
@@ -97,7 +104,9 @@ function render({ model, el }) {
   where.addEventListener("input", () => { halt(); show(); });
   plot.svg.addEventListener("click", (event) => { steer(...plot.locate(event)); dropAtAim(); });
   plot.svg.addEventListener("keydown", (event) => {
-    const direction = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
+    const directions =
+      { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+    const direction = directions[event.key];
     if (direction) steer(aim[0] + direction[0] * extent / 20, aim[1] + direction[1] * extent / 20);
     else if (event.key === "Enter" || event.key === " ") dropAtAim();
     else return;
@@ -122,17 +131,21 @@ function draw(parent, extent) {
   const dot = (x, y) => `${(scale * x).toFixed(1)},${(-scale * y).toFixed(1)}`;
   const svg = node("svg:svg", { viewBox: [-SIZE / 2, -SIZE / 2, SIZE, SIZE], tabindex: 0 }, parent);
   svg.setAttribute("role", "application");
-  svg.setAttribute("aria-label", "The field as arrows. Arrow keys move the cross; Enter drops particles there.");
+  const help = "The field as arrows. Arrow keys move the cross; Enter drops particles there.";
+  svg.setAttribute("aria-label", help);
   node("svg:path", { class: "axes", d: `M${-SIZE / 2},0h${SIZE}M0,${-SIZE / 2}v${SIZE}` }, svg);
   const text = node("svg:text", { x: SIZE / 2 - 4, y: 14, "text-anchor": "end" }, svg);
   text.textContent = extent;
-  const [data, shafts, trails, heads, cross] = ["data", "arrows", "trails", "particles", "cross"].map((name) =>
-    node("svg:path", { class: name }, svg));
+  const layers = ["data", "arrows", "trails", "particles", "cross"];
+  const [data, shafts, trails, heads, cross] =
+    layers.map((name) => node("svg:path", { class: name }, svg));
   return {
     svg,
     locate(event) {
       const { left, top, width, height } = svg.getBoundingClientRect();
-      return [(2 * (event.clientX - left) / width - 1) * extent, (1 - 2 * (event.clientY - top) / height) * extent];
+      const across = 2 * (event.clientX - left) / width - 1;
+      const up = 1 - 2 * (event.clientY - top) / height;
+      return [across * extent, up * extent];
     },
     data(points) {
       let d = "";
@@ -142,7 +155,8 @@ function draw(parent, extent) {
     cross([x, y]) {
       cross.setAttribute("d", `M${dot(x, y)}m-8,0h16m-8,-8v16`);
     },
-    /** The steps of level t; the longest fills its cell, and lengths go with the root, or the short would vanish. */
+    /** The steps of level t; the longest fills its cell, and lengths go with the root, or the short
+     * would vanish. */
     arrows(field, t, T, grid) {
       const every = Math.ceil(grid / 24), cell = 2 * extent / (grid - 1) * every, steps = [];
       for (let i = 0; t < T && i < grid; i += every) for (let j = 0; j < grid; j += every) {
@@ -151,7 +165,8 @@ function draw(parent, extent) {
       }
       const longest = Math.max(1e-12, ...steps.map(([, , dx, dy]) => Math.hypot(dx, dy)));
       shafts.setAttribute("d", steps.map(([x, y, dx, dy]) => {
-        const length = Math.hypot(dx, dy), s = length ? 0.9 * cell / Math.sqrt(length * longest) : 0;
+        const length = Math.hypot(dx, dy);
+        const s = length ? 0.9 * cell / Math.sqrt(length * longest) : 0;
         const [u, v] = [s * dx, s * dy], tip = [x + u, y + v];
         const barb = (side) => dot(tip[0] - 0.3 * (u - side * v), tip[1] - 0.3 * (v + side * u));
         return `M${dot(x, y)}L${dot(...tip)}M${barb(-1)}L${dot(...tip)}L${barb(1)}`;
@@ -160,11 +175,13 @@ function draw(parent, extent) {
     },
     particles(particles, moment) {
       const paths = particles.map(([level, path]) => {
-        const gone = Math.min(Math.max(moment - level, 0), path.length - 1), k = Math.floor(gone), rest = gone - k;
+        const gone = Math.min(Math.max(moment - level, 0), path.length - 1);
+        const k = Math.floor(gone), rest = gone - k;
         const [[x, y], [to_x, to_y]] = [path[k], path[Math.min(k + 1, path.length - 1)]];
         return [...path.slice(0, k + 1), [x + rest * (to_x - x), y + rest * (to_y - y)]];
       });
-      trails.setAttribute("d", paths.map((path) => `M${path.map((point) => dot(...point)).join("L")}`).join(""));
+      const trail = (path) => `M${path.map((point) => dot(...point)).join("L")}`;
+      trails.setAttribute("d", paths.map(trail).join(""));
       heads.setAttribute("d", paths.map((path) => `M${dot(...path.at(-1))}h0`).join(""));
     },
   };

@@ -1,7 +1,7 @@
-import { bind, box, follow, node, slider } from "./page.js";
+import { bind, box, follow, getAll, node, slider } from "./page.js";
 
 function render({ model, el }) {
-  const [names, frames, captions, stops] = ["names", "frames", "captions", "stops"].map((key) => model.get(key));
+  const [names, frames, captions, stops] = getAll(model, "names", "frames", "captions", "stops");
   const widget = box(el, "minildm-films");
   const controls = node("div", { class: "controls" }, widget);
   const where = slider(stops.length - 1, model.get("what"), controls);

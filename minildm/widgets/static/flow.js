@@ -1,11 +1,15 @@
 // How a particle follows a field: sums only, no page; the tests run them beside PyTorch's.
 
 /**
- * The step that `field` says at level t at the point [x, y], bilinear between the nodes of the grid, which lie at
- * -extent … extent in both directions; beyond them as at the edge. field: (T, G, G, 2), rows are y, entries are (x, y).
+ * The step that `field` says at level t at the point [x, y], bilinear between the nodes of the
+ * grid, which lie at -extent … extent in both directions; beyond them as at the edge.
+ * field: (T, G, G, 2), rows are y, entries are (x, y).
  */
 export function stepAt(field, t, grid, extent, [x, y]) {
-  const place = (value) => Math.min(Math.max((value + extent) / (2 * extent) * (grid - 1), 0), grid - 1);
+  const place = (value) => {
+    const along = (value + extent) / (2 * extent) * (grid - 1);
+    return Math.min(Math.max(along, 0), grid - 1);
+  };
   const column = place(x), row = place(y);
   const j = Math.min(Math.floor(column), grid - 2), i = Math.min(Math.floor(row), grid - 2);
   const right = column - j, down = row - i;
@@ -31,7 +35,9 @@ export function descend(field, t, T, grid, extent, point) {
 export function meanDistance(points, data) {
   const nearest = ([x, y]) => {
     let least = Infinity;
-    for (let k = 0; k < data.length; k += 2) least = Math.min(least, Math.hypot(x - data[k], y - data[k + 1]));
+    for (let k = 0; k < data.length; k += 2) {
+      least = Math.min(least, Math.hypot(x - data[k], y - data[k + 1]));
+    }
     return least;
   };
   return points.reduce((sum, point) => sum + nearest(point), 0) / points.length;

@@ -1,7 +1,7 @@
-import { bind, box, follow, menu, node, slider } from "./page.js";
+import { bind, box, follow, getAll, menu, node, slider } from "./page.js";
 
 function render({ model, el }) {
-  const [names, frames, captions, curves] = ["names", "frames", "captions", "curves"].map((key) => model.get(key));
+  const [names, frames, captions, curves] = getAll(model, "names", "frames", "captions", "curves");
   const last = frames[0].length - 1;
   const widget = box(el, "minildm-frames");
   const controls = node("div", { class: "controls" }, widget);
@@ -30,8 +30,10 @@ function plot(curves, last, parent) {
   const x = (i) => 6 + 288 * i / Math.max(last, 1);
   const y = (value) => 6 + 168 * (highest - value) / (highest - lowest || 1);
   const svg = node("svg:svg", { viewBox: "0 0 300 180", "aria-hidden": "true" }, parent);
-  const lines = curves.map((curve) =>
-    node("svg:polyline", { points: curve.map((value, i) => `${x(i)},${y(value)}`).join(" ") }, svg));
+  const lines = curves.map((curve) => {
+    const points = curve.map((value, i) => `${x(i)},${y(value)}`).join(" ");
+    return node("svg:polyline", { points }, svg);
+  });
   const dot = node("svg:circle", { r: 5 }, svg);
   return (choice, i) => {
     lines.forEach((line, k) => line.classList.toggle("chosen", k === choice));

@@ -1,5 +1,5 @@
 import { bind, box, follow, menu, node, slider } from "./page.js";
-import { asking } from "./ask.js";
+import { promptForm } from "./ask.js";
 import { chart } from "./chart.js";
 
 function render({ model, el }) {
@@ -13,7 +13,7 @@ function render({ model, el }) {
   const image = node("img", {}, stage);
   const charts = node("div", { class: "charts" }, stage);
   const marks = curves.map(([name, [xs, ys]]) => chart(name, xs, ys, scales, charts));
-  const question = asking(model, widget);
+  const question = promptForm(model, widget);
   bind(which, model, "choice");
   bind(where, model, "index");
   const still = follow(model, ["choice", "index", "names"], () => {

@@ -1,19 +1,22 @@
-import { box, floats, follow, node } from "./page.js";
+import { box, floats, follow, getAll, node } from "./page.js";
 import { hue, nearest } from "./plane.js";
 
 const SIZE = 300;  // of the map, in its own units
 
 function render({ model, el }) {
-  const [extent, grid, labels, names] = ["extent", "grid", "labels", "names"].map((key) => model.get(key));
+  const [extent, grid, labels, names] = getAll(model, "extent", "grid", "labels", "names");
   const points = floats(model.get("points"));
   const widget = box(el, "minildm-latents");
   const stage = node("div", { class: "stage" }, widget);
   const half = SIZE / 2, at = (x, y) => [half * x / extent, -half * y / extent];
-  const svg = node("svg:svg", { viewBox: [-half, -half, SIZE, SIZE], tabindex: 0, role: "application" }, stage);
-  svg.setAttribute("aria-label", "A map of latents. Drag the ring, or move it with the arrow keys.");
+  const viewBox = [-half, -half, SIZE, SIZE];
+  const svg = node("svg:svg", { viewBox, tabindex: 0, role: "application" }, stage);
+  const help = "A map of latents. Drag the ring, or move it with the arrow keys.";
+  svg.setAttribute("aria-label", help);
   labels.forEach((label, i) => {
     const [cx, cy] = at(points[2 * i], points[2 * i + 1]);
-    const text = node("svg:text", { x: cx, y: cy, fill: `hsl(${hue(label, names.length)} 75% 45%)` }, svg);
+    const fill = `hsl(${hue(label, names.length)} 75% 45%)`;
+    const text = node("svg:text", { x: cx, y: cy, fill }, svg);
     text.textContent = names[label];
   });
   const ring = node("svg:circle", { r: 8 }, svg);
@@ -30,7 +33,8 @@ function render({ model, el }) {
     ring.setAttribute("cx", cx);
     ring.setAttribute("cy", cy);
     picture.style.backgroundPosition = `${100 * column / (grid - 1)}% ${100 * row / (grid - 1)}%`;
-    exact.hidden = drawn_x !== x || drawn_y !== y;  // the kernel has drawn this very place, or another by now
+    // Has the kernel drawn this very place, or another by now?
+    exact.hidden = drawn_x !== x || drawn_y !== y;
     if (!exact.hidden) exact.src = drawn;
     caption.textContent = `at (${x.toFixed(1)}, ${y.toFixed(1)})`;
     picture.setAttribute("aria-label", `the picture decoded ${caption.textContent}`);
@@ -42,12 +46,19 @@ function render({ model, el }) {
   };
   const aim = (event) => {
     const { left, top, width, height } = svg.getBoundingClientRect();
-    move((2 * (event.clientX - left) / width - 1) * extent, (1 - 2 * (event.clientY - top) / height) * extent);
+    const across = 2 * (event.clientX - left) / width - 1;
+    const up = 1 - 2 * (event.clientY - top) / height;
+    move(across * extent, up * extent);
   };
-  svg.addEventListener("pointerdown", (event) => { svg.setPointerCapture(event.pointerId); aim(event); });
+  svg.addEventListener("pointerdown", (event) => {
+    svg.setPointerCapture(event.pointerId);
+    aim(event);
+  });
   svg.addEventListener("pointermove", (event) => { if (event.buttons) aim(event); });
   svg.addEventListener("keydown", (event) => {
-    const direction = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
+    const directions =
+      { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+    const direction = directions[event.key];
     if (!direction) return;
     const step = extent / (grid - 1);
     move(model.get("x") + step * direction[0], model.get("y") + step * direction[1]);

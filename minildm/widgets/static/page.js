@@ -4,13 +4,16 @@ const SVG = "http://www.w3.org/2000/svg";
 
 /** Append a new element to `parent`; a tag of SVG is written "svg:line". */
 export function node(tag, attributes, parent) {
-  const made = tag.startsWith("svg:") ? document.createElementNS(SVG, tag.slice(4)) : document.createElement(tag);
+  const made = tag.startsWith("svg:")
+    ? document.createElementNS(SVG, tag.slice(4))
+    : document.createElement(tag);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
   parent.append(made);
   return made;
 }
 
-/** The widget's own box in `el`; keys pressed in it stay in it, or JupyterLab would move between cells. */
+/** The widget's own box in `el`; keys pressed in it stay in it, or JupyterLab would move between
+ * cells. */
 export function box(el, name) {
   const made = node("div", { class: `minildm ${name}` }, el);
   made.addEventListener("keydown", (event) => event.stopPropagation());
@@ -32,7 +35,15 @@ export function slider(last, label, parent) {
 
 /** Moving `input` sets the trait, in the kernel too where there is one. */
 export function bind(input, model, trait) {
-  input.addEventListener("input", () => { model.set(trait, Number(input.value)); model.save_changes(); });
+  input.addEventListener("input", () => {
+    model.set(trait, Number(input.value));
+    model.save_changes();
+  });
+}
+
+/** The values of several traits. */
+export function getAll(model, ...traits) {
+  return traits.map((trait) => model.get(trait));
 }
 
 /** Call `show` now and whenever one of the traits changes; returns what ends it. */

@@ -1,5 +1,5 @@
 import { bind, box, follow, menu, node, slider } from "./page.js";
-import { asking } from "./ask.js";
+import { promptForm } from "./ask.js";
 import { inWords, stroke } from "./brush.js";
 
 function render({ model, el }) {
@@ -20,7 +20,8 @@ function render({ model, el }) {
 
   // The brush, which only a kernel can answer.
   const tools = node("div", { hidden: "" }, widget);
-  const row = node("div", { class: "classes", role: "group", "aria-label": "what the brush paints" }, tools);
+  const group = { class: "classes", role: "group", "aria-label": "what the brush paints" };
+  const row = node("div", group, tools);
   let letter = "3", at = null, cursor = [side / 2, side / 2];
   const buttons = classes.map((name, k) => {
     const button = node("button", { type: "button" }, row);
@@ -29,13 +30,15 @@ function render({ model, el }) {
     button.addEventListener("click", () => { letter = k.toString(16); press(); });
     return button;
   });
-  const press = () => buttons.forEach((button, k) => button.setAttribute("aria-pressed", k.toString(16) === letter));
+  const press = () => buttons.forEach((button, k) => {
+    button.setAttribute("aria-pressed", k.toString(16) === letter);
+  });
   const brush = menu(["fine brush", "middle brush", "broad brush"], "brush", row);
   brush.value = 1;
   const clear = node("button", { type: "button" }, row);
   clear.textContent = "Clear";
   press();
-  const question = asking(model, tools);
+  const question = promptForm(model, tools);
 
   const paint = (map) => { model.set("painted", map); model.save_changes(); };
   const place = (event) => {
@@ -43,8 +46,12 @@ function render({ model, el }) {
     const within = (value) => Math.min(side - 1, Math.max(0, Math.floor(value * side)));
     return [within((event.clientX - x) / width), within((event.clientY - y) / height)];
   };
-  const mark = (from, to) => paint(stroke(model.get("painted"), side, from, to, letter, Number(brush.value) + 1));
-  clear.addEventListener("click", () => paint((classes.length - 1).toString(16).repeat(side * side)));
+  const mark = (from, to) => {
+    const size = Number(brush.value) + 1;
+    paint(stroke(model.get("painted"), side, from, to, letter, size));
+  };
+  const ground = (classes.length - 1).toString(16);
+  clear.addEventListener("click", () => paint(ground.repeat(side * side)));
   canvas.addEventListener("pointerdown", (event) => {
     if (tools.hidden) return;
     canvas.setPointerCapture(event.pointerId);
@@ -57,9 +64,12 @@ function render({ model, el }) {
     mark(at, next);
     cursor = at = next;
   });
-  for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => { at = null; });
+  for (const name of ["pointerup", "pointercancel"]) {
+    canvas.addEventListener(name, () => { at = null; });
+  }
   canvas.addEventListener("keydown", (event) => {
-    const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+    const step = steps[event.key];
     if (tools.hidden || (!step && event.key !== " ")) return;
     event.preventDefault();
     if (step) cursor = cursor.map((value, k) => Math.min(side - 1, Math.max(0, value + step[k])));
@@ -83,7 +93,8 @@ function render({ model, el }) {
     canvas.setAttribute("aria-label", inWords(map, classes) + words);
   };
   const turn = () => {
-    const names = model.get("names"), choice = model.get("choice"), maps = model.get("maps")[choice];
+    const names = model.get("names"), choice = model.get("choice");
+    const maps = model.get("maps")[choice];
     const i = Math.min(model.get("index"), maps.length - 1);
     if (which.childElementCount !== names.length) {
       which.replaceChildren();
@@ -113,7 +124,9 @@ function render({ model, el }) {
   });
   bind(where, model, "index");
   const endings = [
-    follow(model, ["choice", "index", "names", "maps"], turn), follow(model, ["painted"], show), question.end,
+    follow(model, ["choice", "index", "names", "maps"], turn),
+    follow(model, ["painted"], show),
+    question.end,
   ];
   return () => { model.off("msg:custom", welcome); endings.forEach((end) => end()); };
 }

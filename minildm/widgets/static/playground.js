@@ -1,5 +1,5 @@
 import { box, follow, menu, node, slider } from "./page.js";
-import { asking } from "./ask.js";
+import { promptForm } from "./ask.js";
 import { row } from "./rows.js";
 
 const NAMES = ["prompt", "away from", "guidance", "steps", "seed"];
@@ -32,9 +32,10 @@ function render({ model, el }) {
     return { input, name, words };
   });
 
-  const asked = (prompt) => { mine = prompt; };
-  const fields = options[1].length > 1 ? { away: "away from" } : {};  // no menu of negative prompts, no field for one
-  const question = asking(model, controls, { fields, asked });
+  const onPrompt = (prompt) => { mine = prompt; };
+  // Where there is no menu of negative prompts, there is no field for one.
+  const fields = options[1].length > 1 ? { away: "away from" } : {};
+  const question = promptForm(model, controls, { fields, onPrompt });
 
   const show = () => {
     const place = model.get("place"), counts = options.map((values) => values.length);
@@ -48,12 +49,15 @@ function render({ model, el }) {
     const percent = (i, n) => (n > 1 ? 100 * i / (n - 1) : 0);
     picture.style.backgroundImage = `url(${model.get("sheets")[place[0]]})`;
     picture.style.backgroundSize = `${100 * columns}% ${100 * rows}%`;
-    picture.style.backgroundPosition = `${percent(place[4], columns)}% ${percent(row(place, counts), rows)}%`;
+    const across = percent(place[4], columns), down = percent(row(place, counts), rows);
+    picture.style.backgroundPosition = `${across}% ${down}%`;
     own.hidden = drawn.length === 0;
     if (!own.hidden) own.src = drawn[drawn.length - 1];
-    const words = drawn.length ? drawn.slice(0, -1) : inputs.map((input, k) => input.words[place[k]]);
-    const said = words.map((word, k) => `${NAMES[k]} ${word === "" ? "(nothing)" : word}`);
-    picture.setAttribute("aria-label", said.filter((_, k) => k === 0 || counts[k] > 1).join(", "));
+    const chosen = inputs.map((input, k) => input.words[place[k]]);
+    const words = drawn.length ? drawn.slice(0, -1) : chosen;
+    const settings = words.map((word, k) => `${NAMES[k]} ${word === "" ? "(nothing)" : word}`);
+    const free = settings.filter((_, k) => k === 0 || counts[k] > 1);
+    picture.setAttribute("aria-label", free.join(", "));
   };
   const end = follow(model, ["place", "own"], show);
   return () => { end(); question.end(); };

@@ -1,4 +1,5 @@
-import { addNoise, alphasCumprod, BETA_SCHEDULES, logSnr, rescaleZeroTerminalSnr } from "./schedules.js";
+import { addNoise, alphasCumprod, BETA_SCHEDULES } from "./schedules.js";
+import { logSnr, rescaleZeroTerminalSnr } from "./schedules.js";
 import { bind, box, floats, follow, menu, node, slider } from "./page.js";
 
 const WIDTH = 300, HEIGHT = 180;  // of a chart, in its own units
@@ -64,16 +65,24 @@ function render({ model, el }) {
     where.input.setAttribute("aria-valuetext", `t = ${t}, ${caption.textContent}`);
     share.draw(shown, choice, t);
     ratio.draw(shown.map(logSnr), choice, t);
-    const tie = logRatio.filter((value) => value > 0).length, lost = remaining.filter((left) => left < 0.01).length;
-    const balance = tie < T ? `Picture and noise tie at t = ${tie}` : "The picture outweighs the noise to the end";
-    facts.textContent = `${balance}; `
-      + `${Math.round(100 * lost / T)} % of the steps have ᾱ below 0.01; at the end ᾱ = ${short(remaining[T - 1])}.`;
+    const tie = logRatio.filter((value) => value > 0).length;
+    const lost = remaining.filter((left) => left < 0.01).length;
+    const balance = tie < T
+      ? `Picture and noise tie at t = ${tie}`
+      : "The picture outweighs the noise to the end";
+    facts.textContent = `${balance}; ${Math.round(100 * lost / T)} % of the steps have ᾱ below `
+      + `0.01; at the end ᾱ = ${short(remaining[T - 1])}.`;
   });
 }
 
-const short = (value) =>
-  value > 0 && value < 0.001 ? value.toExponential(1).replace("-", "−") : `${+value.toPrecision(4)}`;
-const signed = (value) => (value < 0 ? "−" : "+") + (Number.isFinite(value) ? Math.abs(value).toFixed(1) : "∞");
+const short = (value) => {
+  const small = value > 0 && value < 0.001;
+  return small ? value.toExponential(1).replace("-", "−") : `${+value.toPrecision(4)}`;
+};
+const signed = (value) => {
+  const size = Number.isFinite(value) ? Math.abs(value).toFixed(1) : "∞";
+  return (value < 0 ? "−" : "+") + size;
+};
 
 /** A check box with its words. */
 function check(words, parent) {
@@ -101,7 +110,10 @@ function row(name, input) {
 function paint(canvas, values, [channels, height, width]) {
   const pixels = new ImageData(width, height), size = width * height;
   for (let i = 0; i < size; i++) {
-    for (let c = 0; c < 3; c++) pixels.data[4 * i + c] = 127.5 * (values[(channels === 3 ? c : 0) * size + i] + 1);
+    for (let c = 0; c < 3; c++) {
+      const channel = channels === 3 ? c : 0;
+      pixels.data[4 * i + c] = 127.5 * (values[channel * size + i] + 1);
+    }
     pixels.data[4 * i + 3] = 255;
   }
   canvas.getContext("2d").putImageData(pixels, 0, 0);
@@ -110,7 +122,8 @@ function paint(canvas, values, [channels, height, width]) {
 /** Curves over the timesteps, cut off at low and high, and a mark at one of them. */
 function chart(title, low, high, ticks, T, parent) {
   const figure = node("figure", {}, parent);
-  const svg = node("svg:svg", { viewBox: `-30 -8 ${WIDTH + 38} ${HEIGHT + 28}`, "aria-hidden": "true" }, figure);
+  const viewBox = `-30 -8 ${WIDTH + 38} ${HEIGHT + 28}`;
+  const svg = node("svg:svg", { viewBox, "aria-hidden": "true" }, figure);
   node("figcaption", {}, figure).textContent = title;
   const x = (t) => WIDTH * t / Math.max(T - 1, 1);
   const y = (value) => HEIGHT * (high - Math.min(Math.max(value, low), high)) / (high - low);

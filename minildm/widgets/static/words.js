@@ -1,5 +1,5 @@
 import { bind, box, follow, menu, node, slider } from "./page.js";
-import { asking } from "./ask.js";
+import { promptForm } from "./ask.js";
 
 function render({ model, el }) {
   const widget = box(el, "minildm-words");
@@ -7,7 +7,8 @@ function render({ model, el }) {
   const which = menu([], "prompt", controls);
   const where = slider(0, "step of the sampler", controls);
   const stop = node("output", {}, controls);
-  const row = node("div", { class: "words", role: "group", "aria-label": "words of the prompt" }, widget);
+  const group = { class: "words", role: "group", "aria-label": "words of the prompt" };
+  const row = node("div", group, widget);
   const stage = node("div", { class: "stage" }, widget);
   const views = ["what this step expects", "where it looks for the word"].map((words) => {
     const figure = node("figure", {}, stage);
@@ -15,7 +16,7 @@ function render({ model, el }) {
     return node("img", {}, figure);
   });
   const caption = node("div", { class: "caption", "aria-live": "polite" }, widget);
-  const question = asking(model, widget);
+  const question = promptForm(model, widget);
 
   const set = (values) => {
     for (const [trait, value] of Object.entries(values)) model.set(trait, value);
@@ -31,7 +32,8 @@ function render({ model, el }) {
   const still = follow(model, ["choice", "word", "index", "prompts"], () => {
     const [prompts, choice] = [model.get("prompts"), model.get("choice")];
     const words = model.get("words")[choice], stops = model.get("stops")[choice];
-    const word = Math.min(model.get("word"), words.length - 1), i = Math.min(model.get("index"), stops.length - 1);
+    const word = Math.min(model.get("word"), words.length - 1);
+    const i = Math.min(model.get("index"), stops.length - 1);
     if (shown !== `${choice} of ${prompts.length}`) {
       shown = `${choice} of ${prompts.length}`;
       which.replaceChildren();
@@ -54,7 +56,8 @@ function render({ model, el }) {
     views[0].src = model.get("pictures")[choice][i];
     views[0].alt = `${prompts[choice]}, ${stops[i]}`;
     views[1].src = model.get("overlays")[choice][i][word];
-    views[1].alt = caption.textContent = `“${words[word]}”, ${stops[i]}: ${model.get("shares")[choice][i][word]}`;
+    const share = model.get("shares")[choice][i][word];
+    views[1].alt = caption.textContent = `“${words[word]}”, ${stops[i]}: ${share}`;
   });
   return () => { still(); question.end(); };
 }

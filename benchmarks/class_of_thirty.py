@@ -22,28 +22,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from minildm.grading.assignment import Assignment, load_assignments, nbgrader_of, text_of
-from minildm.grading.release import release
+from minildm.grading import Assignment, load_assignments, nbgrader_of, student_version, text_of
 
 ROOT = Path(__file__).parents[1]
 KEY = "the class of thirty"
 KINDS = ("solved", "half", "untouched", "exits", "typo")
-NAMES = (
-    "Ada",
-    "Bo",
-    "Chen",
-    "Dara",
-    "Elif",
-    "Femi",
-    "Gita",
-    "Hugo",
-    "Ines",
-    "Jonas",
-    "Kofi",
-    "Lena",
-    "Mira",
-    "Noor",
-)
+NAMES = "Ada Bo Chen Dara Elif Femi Gita Hugo Ines Jonas Kofi Lena Mira Noor".split()
 SURNAMES = ("Adler", "Brook", "Costa")
 
 
@@ -60,7 +44,7 @@ def submission(assignment: Assignment, kind: str) -> tuple[dict, float]:
         filled[cells[-1]], points = "import os\nos._exit(0)", points[:-1]
     elif kind == "typo":
         filled[cells[-1]], points = "def almost(:", points[:-1]
-    notebook = json.loads(json.dumps(release(assignment)))
+    notebook = json.loads(json.dumps(student_version(assignment)))
     for cell in notebook["cells"]:
         name = nbgrader_of(cell).get("grade_id")
         cell["source"] = filled.get(name, cell["source"])
@@ -81,23 +65,10 @@ def make_class(assignments: dict[str, Assignment], folder: Path) -> dict[str, fl
 
 
 def command(folder: Path, out: Path, jobs: int) -> list[str]:
-    options = [
-        "--source",
-        str(ROOT / "assignments"),
-        "--jobs",
-        str(jobs),
-        "--accept-missing-bounds",
-    ]
-    return [
-        sys.executable,
-        "-m",
-        "minildm.grading.cli",
-        "grade",
-        str(folder),
-        "--out",
-        str(out),
-        *options,
-    ]
+    """What a teacher types to grade the class."""
+    grader = [sys.executable, "-m", "minildm.grading.cli", "grade", str(folder), "--out", str(out)]
+    options = ["--source", str(ROOT / "assignments"), "--jobs", str(jobs)]
+    return [*grader, *options, "--accept-missing-bounds"]
 
 
 def graded(out: Path) -> dict[Path, int]:
@@ -130,10 +101,8 @@ def run(folder: Path, jobs: int) -> None:
     first.kill()
     first.wait()
     before = graded(out)
-    print(
-        f"killed after {time.monotonic() - start:.0f} s, with {len(before)} of {len(expected)} graded",
-        flush=True,
-    )
+    seconds = time.monotonic() - start
+    print(f"killed after {seconds:.0f} s, with {len(before)} of {len(expected)} graded", flush=True)
     subprocess.run(command(handed_in, out, jobs), env=environment, check=True)
     seconds = time.monotonic() - start
     kept = {path: when for path, when in graded(out).items() if before.get(path) == when}
@@ -146,13 +115,13 @@ def run(folder: Path, jobs: int) -> None:
         grade, notes = f"{row['automatic']:>3}/{row['automatic_max']}", row["notes"][:60]
         print(f"{student.split('_')[0]:14} {row['assignment']:26} {grade} {notes}")
         assert float(row["automatic"]) == points, (student, points, row)
+    print(
+        f"{len(rows)} submissions in {seconds:.0f} s on the clock, {jobs} side by side, "
+        f"after a kill at {len(before)}"
+    )
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-    print(
-        f"{len(rows)} submissions in {seconds:.0f} s on the clock, {jobs} side by side, after a kill at {len(before)}"
-    )
-    print(
-        f"every grade is right; processor time of the grader itself {spent.ru_utime + spent.ru_stime:.0f} s"
-    )
+    own = spent.ru_utime + spent.ru_stime
+    print(f"every grade is right; processor time of the grader itself {own:.0f} s")
 
 
 if __name__ == "__main__":

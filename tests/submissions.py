@@ -5,7 +5,7 @@ import copy
 import json
 from pathlib import Path
 
-from minildm.grading.grade import Mark, Result
+from minildm.grading import Mark, Result
 
 ADA, BO = "Ada Lovelace_1001_assignsubmission_file", "Bo Diddley_1002_assignsubmission_file"
 

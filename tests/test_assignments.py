@@ -13,9 +13,17 @@ import nbformat
 import pytest
 import submissions
 
-from minildm.grading.assignment import Assignment, Part, nbgrader_of, text_of
-from minildm.grading.grade import Mark, grade, mark
-from minildm.grading.release import make_release, release
+from minildm.grading import (
+    Assignment,
+    Mark,
+    Part,
+    grade_submission,
+    make_release,
+    mark_part,
+    nbgrader_of,
+    student_version,
+    text_of,
+)
 from minildm.grading.sandbox.runner import perform
 from minildm.grading.sandbox.wire import decode, encode
 
@@ -185,7 +193,7 @@ def solved(name: str, key: str) -> dict:
     """The released notebook, with the teacher's solutions in it."""
     own = assignment(name, key)
     bodies = {nbgrader_of(cell).get("grade_id"): text_of(cell) for cell in own.cells}
-    released = json.loads(json.dumps(release(own)))
+    released = json.loads(json.dumps(student_version(own)))
     return submissions.filled_in(released, **{cell: bodies[cell] for cell in own.solutions()})
 
 
@@ -232,7 +240,7 @@ def asked(part: Part, own: Assignment, module: ModuleType) -> dict:
 
 def marks(name: str, key: str, replies: dict) -> dict[str, Mark]:
     return {
-        part.name: mark(part, replies[part.name])
+        part.name: mark_part(part, replies[part.name])
         for part in assignment(name, key).parts
         if part.name in replies
     }
@@ -265,7 +273,7 @@ def test_an_assignment_says_what_it_teaches_how_long_it_takes_and_what_it_gives(
 @pytest.mark.parametrize("name", NAMES)
 def test_the_solution_gets_full_marks_from_the_real_grader(name, key, tmp_path):
     path = submissions.hand_in(tmp_path, "teacher", solved(name, key))
-    result = grade(path, assignment(name, key))
+    result = grade_submission(path, assignment(name, key))
     assert result.score == result.out_of, result.marks
     assert result.notes == []
 
@@ -307,7 +315,7 @@ def test_a_misconception_costs_exactly_its_parts(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_release_holds_no_solution_and_no_hidden_test(name):
-    own, notebook = assignment(name, KEYS[0]), release(assignment(name, KEYS[0]))
+    own, notebook = assignment(name, KEYS[0]), student_version(assignment(name, KEYS[0]))
     text = "\n".join(cell.source for cell in notebook.cells)
     for word in (
         "BEGIN",
@@ -337,8 +345,8 @@ def test_the_release_holds_no_solution_and_no_hidden_test(name):
 def test_an_untouched_release_gets_0_and_no_error(name, tmp_path):
     own = assignment(name, KEYS[0])
     if name == NAMES[0]:  # one through the whole grader, the others here
-        path = submissions.hand_in(tmp_path, "idle", json.loads(json.dumps(release(own))))
-        result = grade(path, own)
+        path = submissions.hand_in(tmp_path, "idle", json.loads(json.dumps(student_version(own))))
+        result = grade_submission(path, own)
         assert (result.score, result.notes) == (
             0,
             ["nothing filled in: the notebook is as it was released"],
@@ -346,7 +354,7 @@ def test_an_untouched_release_gets_0_and_no_error(name, tmp_path):
         return
     module = ModuleType("submission")
     vars(module).update(names_of_setup(name, KEYS[0]))
-    for cell in release(own).cells:
+    for cell in student_version(own).cells:
         if nbgrader_of(cell).get("grade_id") in own.solutions():
             assert perform(step(cell=cell.source), module)["error"] is None
     for part in own.parts:
@@ -363,7 +371,9 @@ def test_the_bundle_is_readable_everywhere(tmp_path):
     nbformat.validate(notebook)
     assert "colab.research.google.com/github/someone/fork" in notebook.cells[1].source
     assert "mybinder.org/v2/gh/someone/fork" in notebook.cells[1].source
-    result = grade(submissions.hand_in(tmp_path / "in", "student", fill(notebook, own)), own)
+    result = grade_submission(
+        submissions.hand_in(tmp_path / "in", "student", fill(notebook, own)), own
+    )
     assert result.score == result.out_of, result
 
 

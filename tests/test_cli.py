@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from minildm.cli.commands import app
+from minildm.cli import app
 from minildm.data import CLASS_NAMES, ImageData, to_pixels
 from minildm.evaluation import evaluation
 from minildm.pipelines import StableDiffusionPipeline

@@ -9,12 +9,18 @@ import submissions
 from submissions import ADA, BO, result
 from typer.testing import CliRunner
 
-from minildm.grading import classroom, cli
-from minildm.grading.assignment import load_assignments
-from minildm.grading.classroom import find_submissions, grade_all, kept_results
-from minildm.grading.release import release, with_badges
-from minildm.grading.submission import prepare
-from minildm.grading.tables import read_table
+from minildm.grading import (
+    classroom,
+    cli,
+    find_submissions,
+    grade_all,
+    kept_results,
+    load_assignments,
+    prepare,
+    read_table,
+    student_version,
+    with_badges,
+)
 
 
 @pytest.fixture
@@ -59,7 +65,7 @@ def test_whatever_lies_in_the_folder_gets_a_row(tiny, tmp_path):
 
 
 def test_folders_that_are_graded_one_after_another_share_a_table(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(classroom, "grade", lambda *_: result(3))
+    monkeypatch.setattr(classroom, "grade_submission", lambda *_: result(3))
     out = tmp_path / "out"
     for folder, student in (("punctual", "a"), ("late", "b")):
         submissions.hand_in(tmp_path / folder, student, submissions.source_notebook())
@@ -72,8 +78,8 @@ def test_a_written_answer_is_found_wherever_it_stands(tiny):
     """In its cell; in the cells below it; in a notebook without metadata; not in the bundle's
     badges."""
     own = tiny["tiny"]
-    released = json.loads(json.dumps(release(own)))
-    bundled = json.loads(json.dumps(with_badges(release(own), own, "someone/fork")))
+    released = json.loads(json.dumps(student_version(own)))
+    bundled = json.loads(json.dumps(with_badges(student_version(own), own, "someone/fork")))
     remark = submissions.cell("A remark.", kind="markdown")
     more = submissions.cell("And so on.", kind="markdown")
     filled = submissions.filled_in(released, why="Because.")
@@ -101,9 +107,9 @@ def test_a_written_answer_is_found_wherever_it_stands(tiny):
 
 
 def test_a_notebook_of_another_course_key_is_told(tiny, tmp_path):
-    ours = json.loads(json.dumps(release(tiny["tiny"])))
+    ours = json.loads(json.dumps(student_version(tiny["tiny"])))
     theirs = json.loads(
-        json.dumps(release(load_assignments(tmp_path / "source", "last year's")["tiny"]))
+        json.dumps(student_version(load_assignments(tmp_path / "source", "last year's")["tiny"]))
     )
     assert prepare(ours, tiny["tiny"]).notes == []
     assert "another course key" in prepare(theirs, tiny["tiny"]).notes[0]
@@ -118,7 +124,7 @@ def test_what_is_graded_is_not_graded_again_unless_it_changed(tiny, tmp_path, mo
             raise KeyboardInterrupt
         return result(3)
 
-    monkeypatch.setattr(classroom, "grade", graded)
+    monkeypatch.setattr(classroom, "grade_submission", graded)
     for student in ("a", "b", "c"):
         submissions.hand_in(tmp_path / "in", student, submissions.source_notebook())
     entries, out = find_submissions(tmp_path / "in", tiny), tmp_path / "out"
@@ -142,7 +148,7 @@ def test_a_failure_of_the_grader_is_no_students_0(tiny, tmp_path, monkeypatch):
     def broken(*_):
         raise OSError("no room")
 
-    monkeypatch.setattr(classroom, "grade", broken)
+    monkeypatch.setattr(classroom, "grade_submission", broken)
     submissions.hand_in(tmp_path / "in", "a", submissions.source_notebook())
     found = grade_all(find_submissions(tmp_path / "in", tiny), tiny, tmp_path / "out", jobs=1)[
         "a", "tiny"
@@ -213,7 +219,7 @@ def test_a_machine_that_cannot_bound_something_says_what_and_runs_nothing_unaske
     tiny, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(cli, "unbounded", lambda: {"network": "a submission can reach the network"})
-    monkeypatch.setattr(classroom, "grade", lambda *_: result(3))
+    monkeypatch.setattr(classroom, "grade_submission", lambda *_: result(3))
     submissions.hand_in(tmp_path / "in", "ada", submissions.source_notebook())
     words = ["grade", str(tmp_path / "in"), "--source", str(tmp_path / "source"), "--key", "key"]
     words += ["--out", str(tmp_path / "out")]

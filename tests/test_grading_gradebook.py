@@ -1,4 +1,4 @@
-"""The teacher's marks and the machine's become tables that Moodle, Canvas and a teacher read, and no
+"""The teacher's marks and the machine's become tables for Moodle, Canvas and a spreadsheet, and no
 mark is lost."""
 
 import csv
@@ -8,9 +8,8 @@ import pytest
 import submissions
 from submissions import ADA, BO, result
 
-from minildm.grading.assignment import load_assignments
-from minildm.grading.gradebook import ANEW, export
-from minildm.grading.tables import read_table
+from minildm.grading import export, load_assignments, read_table
+from minildm.grading.gradebook import ANEW
 
 
 @pytest.fixture

@@ -15,13 +15,16 @@ from pathlib import Path
 import pytest
 import submissions
 
-from minildm.grading.assignment import load_assignments
-from minildm.grading.classroom import find_submissions, grade_all
-from minildm.grading.grade import grade
-from minildm.grading.gradebook import export
-from minildm.grading.release import release
+from minildm.grading import (
+    export,
+    find_submissions,
+    grade_all,
+    grade_submission,
+    load_assignments,
+    read_table,
+    student_version,
+)
 from minildm.grading.sandbox.session import missing_bounds
-from minildm.grading.tables import read_table
 
 KEY = "a key that no submission knows"
 SCALE, TOTAL = "def scale(x):\n    return FACTOR * x", "def total(x):\n    return x.sum()"
@@ -64,7 +67,8 @@ WRITTEN = {
     "memory": (breaking("hog = [bytearray(1 << 28) for _ in range(1000)]"), 3, "MemoryError"),
     "shared-memory": (
         breaking(
-            "import mmap\nm = mmap.mmap(-1, 700 << 20)\nfor i in range(70): m.write(bytes(10 << 20))"
+            "import mmap\nm = mmap.mmap(-1, 700 << 20)\n"
+            "for i in range(70): m.write(bytes(10 << 20))"
         ),
         3,
         "memory",
@@ -83,7 +87,8 @@ WRITTEN = {
     "prints": (RIGHT | {"total": f"{TOTAL}\nfor _ in range(100): print('x' * (1 << 20))"}, 8, ""),
     "fills-the-disk": (
         breaking(
-            "import itertools\nfor i in itertools.count():\n    open(f'f{i}', 'wb').write(bytes(1 << 20))"
+            "import itertools\n"
+            "for i in itertools.count():\n    open(f'f{i}', 'wb').write(bytes(1 << 20))"
         ),
         3,
         "OSError",
@@ -93,7 +98,8 @@ WRITTEN = {
     "answers-too-much": (asked("return np.zeros(1 << 23)"), 3, "too large"),
     "talks-over": (
         breaking(
-            "import os\nfor i in range(3, 30):\n    try: os.write(i, b'{\"id\": [}\\n' * 9)\n    except OSError: pass"
+            "import os\nfor i in range(3, 30):\n"
+            "    try: os.write(i, b'{\"id\": [}\\n' * 9)\n    except OSError: pass"
         ),
         3,
         "unreadable",
@@ -103,7 +109,7 @@ WRITTEN = {
             "import builtins, json, numpy.testing\n"
             "np.testing.assert_allclose = np.allclose = np.isclose = lambda *_, **__: True\n"
             "import minildm.grading.judging as j, minildm.grading.grade as g\n"
-            "j.same = j.check = lambda *_, **__: None\ng.mark = lambda *_: 5\n"
+            "j.same = j.check = lambda *_, **__: None\ng.mark_part = lambda *_: 5\n"
             "class Any:\n    __eq__ = lambda *_: True\n"
             "def total(x): return Any()"
         ),
@@ -114,7 +120,8 @@ WRITTEN = {
     "answers-with-small-change": (
         breaking(
             "import os\nfor i in range(3, 30):\n    bomb = b'[' + b'[],' * (8 << 20) + b'0]\\n'\n"
-            "    try:\n        while bomb: bomb = bomb[os.write(i, bomb) :]\n    except OSError: pass"
+            "    try:\n        while bomb: bomb = bomb[os.write(i, bomb) :]\n"
+            "    except OSError: pass"
         ),
         3,
         "unreadable",
@@ -131,7 +138,8 @@ WRITTEN = {
     "patches-the-wire": (
         {
             "scale": SCALE,
-            "total": "import minildm.grading.sandbox.wire as w\nw.encode = lambda value: {'array': [1]}",
+            "total": "import minildm.grading.sandbox.wire as w\n"
+            "w.encode = lambda value: {'array': [1]}",
         },
         0,
         "unreadable",
@@ -141,7 +149,8 @@ WRITTEN = {
             "import os, signal, time\nfor s in (1, 2, 15): signal.signal(s, signal.SIG_IGN)\n"
             "if os.fork() == 0:\n    os.setsid()\n"
             "    while True:\n        for i in range(3, 30):\n"
-            '            try: os.write(i, b\'{"answer": 8, "error": null}\\n\')\n            except OSError: pass\n'
+            '            try: os.write(i, b\'{"answer": 8, "error": null}\\n\')\n'
+            "            except OSError: pass\n"
             "        time.sleep(0.01)"
         ),
         3,
@@ -245,7 +254,7 @@ def classroom(tmp_path_factory):
     secret.write_text(KEY)
     os.chmod(folder, 0o755)
     assignments = load_assignments(source, KEY)
-    released = json.loads(json.dumps(release(assignments["tiny"])))
+    released = json.loads(json.dumps(student_version(assignments["tiny"])))
     expected: dict[str, tuple[float | None, str]] = {}
     for student, (cells, points, words) in WRITTEN.items():
         submissions.hand_in(handed_in, student, submissions.filled_in(released, **cells))
@@ -286,8 +295,9 @@ def reaching(folder: Path) -> dict[str, str]:
     """Cells that reach out of the cage; `total` is right only if they get there."""
     escaped = "\n\ndef total(x):\n    return x.sum()"
     victim = folder / "submitted" / "full" / "tiny.ipynb"
+    tests = folder / "source" / "tiny.ipynb"
     return {
-        "reads-the-tests": f"text = open({str(folder / 'source' / 'tiny.ipynb')!r}).read(){escaped}",
+        "reads-the-tests": f"text = open({str(tests)!r}).read(){escaped}",
         "reads-others": f"text = open({str(victim)!r}).read(){escaped}",
         "reads-the-key": (
             "import glob\nfiles = glob.glob('/proc/*/environ') + glob.glob('/proc/*/cmdline')\n"
@@ -296,22 +306,25 @@ def reaching(folder: Path) -> dict[str, str]:
         ),
         "writes-outside": f"open({str(folder / 'mine')!r}, 'w').write('I was here'){escaped}",
         "deletes": f"import os\nos.remove({str(victim)!r}){escaped}",
-        "deletes-the-package": f"import minildm, shutil\nshutil.rmtree(minildm.__path__[0]){escaped}",
+        "deletes-the-package": (
+            f"import minildm, shutil\nshutil.rmtree(minildm.__path__[0]){escaped}"
+        ),
         "network": f"import socket\nsocket.create_connection(('127.0.0.1', 22), 2){escaped}",
         "kills-the-grader": (
-            f"import os, signal\nothers = [int(p) for p in os.listdir('/proc') if p.isdigit() and int(p) > 2]\n"
-            f"assert [os.kill(p, 0) for p in others if p != os.getpid()]{escaped}"
+            "import os, signal\npids = [int(p) for p in os.listdir('/proc') if p.isdigit()]\n"
+            f"assert [os.kill(p, 0) for p in pids if p > 2 and p != os.getpid()]{escaped}"
         ),
         "leaves-a-process": (
             "import subprocess, sys\n"
-            "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(987)'], start_new_session=True)\n"
+            "sleep = [sys.executable, '-c', 'import time; time.sleep(987)']\n"
+            "subprocess.Popen(sleep, start_new_session=True)\n"
             "raise RuntimeError('it stays')"
         ),
         "hides-memory": f"import os\nos.memfd_create('x'){escaped}",
         "looks-into-process-1": (
             "import ctypes\nlibc = ctypes.CDLL(None)\n"
-            "try: text = open('/proc/1/environ').read()\nexcept OSError: assert libc.ptrace(16, 1, 0, 0) == 0"
-            + escaped
+            "try: text = open('/proc/1/environ').read()\n"
+            "except OSError: assert libc.ptrace(16, 1, 0, 0) == 0" + escaped
         ),
         "escapes": "import ctypes\nassert ctypes.CDLL(None).unshare(0x10020000) == 0\n" + escaped,
     }
@@ -356,10 +369,10 @@ def test_many_sleepers_together_are_not_patient(tmp_path):
     (tmp_path / "tiny.ipynb").write_text(json.dumps(submissions.source_notebook()))
     assignment = load_assignments(tmp_path, KEY)["tiny"]
     assignment.limits = assignment.limits._replace(seconds=3)
-    notebook = submissions.filled_in(json.loads(json.dumps(release(assignment))), **RIGHT)
+    notebook = submissions.filled_in(json.loads(json.dumps(student_version(assignment))), **RIGHT)
     notebook["cells"] += [submissions.cell("import time\ntime.sleep(1000)") for _ in range(50)]
     start = time.monotonic()
-    result = grade(submissions.hand_in(tmp_path, "sleepers", notebook), assignment)
+    result = grade_submission(submissions.hand_in(tmp_path, "sleepers", notebook), assignment)
     assert time.monotonic() - start < 60  # 50 times 12 otherwise
     assert result.score == 8  # what was defined before is asked all the same
     assert "the cells took longer than allowed" in "; ".join(result.notes)

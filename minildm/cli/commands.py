@@ -193,7 +193,8 @@ def data(
             print(
                 f"{dataset}{name} {split}: {len(images):,} images {shape}, {len(classes)} classes"
             )
-    bundled, folder = data.SOURCE_TREE / "data", data.PUBLISHED[dataset][1]
+    bundled = data.SOURCE_TREE / "data"
+    folder = data.PUBLISHED[dataset][1]
     places = [
         Path(os.environ.get("MINILDM_DATA") or os.devnull) / folder,
         Path.home() / ".cache/minildm" / folder,

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from minildm.files import read_json, write_json
 from minildm.grading.assignment import Assignment, fingerprint
-from minildm.grading.grade import Mark, Result, digest, grade, not_graded
+from minildm.grading.grade import Mark, Result, digest, grade_submission, not_graded
 from minildm.grading.sandbox.wire import plain
 from minildm.grading.submission import Unreadable, read_notebook, release_of
 
@@ -165,7 +165,7 @@ def kept_or_graded(
             return result_of(found)
     start = time.monotonic()
     if entry.path:
-        result = grade(entry.path, assignment, slot, namespaces)
+        result = grade_submission(entry.path, assignment, slot, namespaces)
         result = result._replace(notes=entry.notes + result.notes)
     else:
         result = not_graded(entry.notes)

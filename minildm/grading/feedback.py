@@ -31,21 +31,16 @@ def feedback_page(
     for mark in result.marks:
         kind = "right" if mark.points else "wrong"
         points = f"{mark.points:g} of {mark.out_of:g}"
-        rows.append(
-            [escape(mark.title), points, f'<span class="{kind}">{escape(mark.message)}</span>']
-        )
+        message = f'<span class="{kind}">{escape(mark.message)}</span>'
+        rows.append([escape(mark.title), points, message])
     for question, points in zip(assignment.written, marked, strict=False):
         shown = "not marked yet" if points is None else f"{points:g} of {question.points:g}"
-        answer = (
-            f"<pre>{escape(result.written.get(question.name) or 'nothing was handed in')}</pre>"
-        )
-        rows.append([escape(question.title), shown, answer])
+        answer = escape(result.written.get(question.name) or "nothing was handed in")
+        rows.append([escape(question.title), shown, f"<pre>{answer}</pre>"])
     table = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>\n" for row in rows)
-    score = (
-        f"{result.score:g} of {result.out_of:g} points in the parts that the machine marks"
-        if result.marks
-        else ""
-    )
+    score = ""
+    if result.marks:
+        score = f"{result.score:g} of {result.out_of:g} points in the parts that the machine marks"
     notes = "".join(f"<li>{escape(note)}</li>" for note in result.notes)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">

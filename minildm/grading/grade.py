@@ -54,7 +54,9 @@ def digest(path: Path, assignment: Assignment) -> str:
     return hashlib.sha256((assignment.digest + content).encode()).hexdigest()
 
 
-def grade(path: Path, assignment: Assignment, slot: int = 0, namespaces: bool = True) -> Result:
+def grade_submission(
+    path: Path, assignment: Assignment, slot: int = 0, namespaces: bool = True
+) -> Result:
     """The grade of one submitted file."""
     automatic = sum(part.points for part in assignment.parts)
     try:
@@ -62,7 +64,7 @@ def grade(path: Path, assignment: Assignment, slot: int = 0, namespaces: bool = 
     except Unreadable as error:
         return not_graded([plain(str(error))], automatic)
     errors, replies, notes = run(submission, assignment, slot, namespaces)
-    marks = [mark(part, replies[part.name]) for part in assignment.parts]
+    marks = [mark_part(part, replies[part.name]) for part in assignment.parts]
     score = sum(m.points for m in marks)
     failed = [f"{name}: {error}" for name, error in errors.items() if not error.startswith(EMPTY)]
     notes = submission.notes + notes + failed[:5]
@@ -92,43 +94,57 @@ def run(
     notes: list[str] = []
     left_out: set[int] = set()
     for _ in range(MOST_STARTS):
-        number = -1
         try:
             with Session(assignment.limits, slot, namespaces) as session:
-                for number, step in enumerate(submission.steps):
-                    if number in left_out:
-                        continue
-                    if time.monotonic() > until:
-                        errors[step.name] = (
-                            "not run, nor what follows: the cells took longer than allowed"
-                        )
-                        break
-                    reply = session.request(
-                        step.name, assignment.step_seconds, until, cell=step.source
-                    )
-                    errors.pop(step.name, None)
-                    if reply["error"]:
-                        errors[step.name] = str(reply["error"])[:600]
-                number = -1
-                for part in (part for part in assignment.parts if part.name not in replies):
-                    try:
-                        replies[part.name] = ask(session, part, assignment, until + patience)
-                    except Died as death:
-                        replies[part.name] = {"error": f"{death}, at the test of {part.name}"}
-                        raise
+                run_cells(session, submission, assignment, until, left_out, errors)
+                ask_parts(session, assignment, until + patience, replies)
                 return errors, replies, notes
         except Died as death:
-            if number >= 0:
-                left_out.add(number)
-                errors.pop(submission.steps[number].name, None)
-                notes.append(f"{submission.steps[number].name} was left out: {death}")
-            else:
-                notes.append(str(death))
+            notes.append(str(death))
     for part in assignment.parts:
-        replies.setdefault(
-            part.name, {"error": f"not reached: the process had to be started {MOST_STARTS} times"}
-        )
+        unasked = f"not reached: the process had to be started {MOST_STARTS} times"
+        replies.setdefault(part.name, {"error": unasked})
     return errors, replies, notes
+
+
+def run_cells(
+    session: Session,
+    submission: Submission,
+    assignment: Assignment,
+    until: float,
+    left_out: set[int],
+    errors: dict[str, str],
+) -> None:
+    """Run the cells but those left out, and note their errors. One that ends the process is left
+    out from then on."""
+    for number, step in enumerate(submission.steps):
+        if number in left_out:
+            continue
+        if time.monotonic() > until:
+            errors[step.name] = "not run, nor what follows: the cells took longer than allowed"
+            return
+        errors.pop(step.name, None)
+        try:
+            reply = session.request(step.name, assignment.step_seconds, until, cell=step.source)
+        except Died as death:
+            left_out.add(number)
+            raise Died(f"{step.name} was left out: {death}") from None
+        if reply["error"]:
+            errors[step.name] = str(reply["error"])[:600]
+
+
+def ask_parts(
+    session: Session, assignment: Assignment, until: float, replies: dict[str, Any]
+) -> None:
+    """Put the questions that have no reply yet. One that ends the process has that for a reply."""
+    for part in assignment.parts:
+        if part.name in replies:
+            continue
+        try:
+            replies[part.name] = ask(session, part, assignment, until)
+        except Died as death:
+            replies[part.name] = {"error": f"{death}, at the test of {part.name}"}
+            raise
 
 
 def ask(session: Session, part: Part, assignment: Assignment, until: float) -> dict[str, Any]:
@@ -145,7 +161,7 @@ def ask(session: Session, part: Part, assignment: Assignment, until: float) -> d
     )
 
 
-def mark(part: Part, reply: dict[str, Any]) -> Mark:
+def mark_part(part: Part, reply: dict[str, Any]) -> Mark:
     """Full points if the judge finds nothing to object to, else none, with what it said."""
     if reply["error"]:
         return Mark(part.name, part.title, 0, part.points, str(reply["error"])[:600])

@@ -11,7 +11,7 @@ from typing import Any
 from minildm.grading.assignment import BADGE, Assignment, fingerprint, with_constants
 
 
-def release(assignment: Assignment) -> Any:
+def student_version(assignment: Assignment) -> Any:
     """The student's version of a source notebook, as nbgrader's `generate_assignment` makes it,
     with the key's constants."""
     import nbformat
@@ -94,7 +94,7 @@ def make_release(
     bundle = out / "minildm-assignments.zip"
     with zipfile.ZipFile(bundle, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, assignment in assignments.items():
-            notebook = release(assignment)
+            notebook = student_version(assignment)
             nbformat.write(notebook, out / f"{name}.ipynb")
             written.append(out / f"{name}.ipynb")
             if repository:

@@ -20,6 +20,7 @@ from minildm.grading.assignment import BADGE, Assignment, fingerprint, nbgrader_
 
 LARGEST = 256 * 2**20  # bytes of a file that is looked at; outputs may be large, they are dropped
 LARGEST_TEXT = 4 * 2**20  # of what is left of it then
+LONGEST_ANSWER = 20_000  # characters of a written answer
 # What stands in a written answer's cell before it is filled in.
 UNANSWERED = ("your answer here", "")
 
@@ -90,14 +91,13 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
 def read_notebook(path: Path) -> dict[str, Any]:
     """A submitted file as a notebook without outputs; Unreadable says why not."""
     with opened(path) as file:
-        start, descriptor = file.read(2), file.fileno()
-        if start[:1] == b"\x80":
+        if file.read(1) == b"\x80":
             raise Unreadable("it is a pickle, not a notebook; pickles are never opened")
-        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.lseek(file.fileno(), 0, os.SEEK_SET)
         try:
             done = subprocess.run(
                 [sys.executable, "-I", "-c", READ, str(LARGEST_TEXT)],
-                stdin=descriptor,
+                stdin=file.fileno(),
                 capture_output=True,
                 timeout=120,
                 preexec_fn=_limit_reader,
@@ -105,12 +105,10 @@ def read_notebook(path: Path) -> dict[str, Any]:
         except subprocess.TimeoutExpired as error:
             raise Unreadable("it takes too long to read") from error
     if done.returncode:
-        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [
-            "it needs too much memory"
-        ]
-        raise Unreadable(
-            f"it is no readable notebook ({last[0].removeprefix('AssertionError: ')[:200]})"
-        )
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        reason = said[-1] if said else "it needs too much memory"
+        reason = reason.removeprefix("AssertionError: ")[:200]
+        raise Unreadable(f"it is no readable notebook ({reason})")
     return json.loads(done.stdout)
 
 
@@ -147,31 +145,34 @@ def prepare(notebook: dict[str, Any], assignment: Assignment) -> Submission:
     """
     if not language_of(notebook).startswith("python") and language_of(notebook) != "ipython":
         raise Unreadable(f"its kernel is {language_of(notebook)[:40]}, not Python")
-    locked, tests, looks = assignment.locked(), assignment.tests(), assignment.looks()
+    locked = assignment.locked()
+    tests = assignment.tests()
+    looks = assignment.looks()
     shown = set(tests.values())
-    steps, names = [], []
+    steps: list[Step] = []
+    names: list[str] = []
     written, notes = written_answers(notebook, assignment)
     if release_of(notebook).get("key") not in (None, fingerprint(assignment.key)):
         notes.append("it was released with another course key than it is graded with")
     for number, cell in enumerate(notebook["cells"], 1):
-        name, source = nbgrader_of(cell).get("grade_id"), text_of(cell)
+        name = nbgrader_of(cell).get("grade_id")
         if not isinstance(name, str):
             name = None
         if name:
             names.append(name)
-        if cell["cell_type"] != "code" or not source.strip():
+        source = text_of(cell)
+        bare = source.strip()
+        if cell["cell_type"] != "code" or not bare:
             continue
-        if name in tests or source.strip() in shown:
-            if name in tests and source.strip() != tests[name]:
+        if name in tests or bare in shown:
+            if name in tests and bare != tests[name]:
                 notes.append(f"the tests of {name} were edited; the course's own were used")
         elif name in locked:
-            if source.strip() != locked[name].strip():
+            if bare != locked[name].strip():
                 notes.append(f"the cell {name} was edited; the course's own was run")
             steps.append(Step(f"cell {number}", locked.pop(name)))
-        elif source.strip() in looks:
-            continue
-        else:
-            own = [key for key, text in locked.items() if text.strip() == source.strip()]
+        elif bare not in looks:
+            own = [key for key, text in locked.items() if text.strip() == bare]
             if own:  # one of the course's cells, which has lost its name
                 del locked[own[0]]
             steps.append(Step(f"cell {number}", source))
@@ -191,17 +192,16 @@ def written_answers(
     What a student writes into further cells below a question belongs to the answer; where the
     question itself is gone, or no cell has its name any more, no text of the student's is left out.
     """
-    course, questions = (
-        assignment.texts(),
-        {question.name: question for question in assignment.written},
-    )
+    course = assignment.texts()
+    questions = {question.name: question for question in assignment.written}
     named: dict[str, str] = {}
     own: list[tuple[str, str]] = []  # below which text of the course, what
     above = ""
     for cell in notebook["cells"]:
-        name, text = nbgrader_of(cell).get("grade_id"), text_of(cell).strip()
         if cell["cell_type"] == "code":
             continue
+        name = nbgrader_of(cell).get("grade_id")
+        text = text_of(cell).strip()
         said = "" if text.rstrip(".").lower() in UNANSWERED else text
         if text in course:
             above = text
@@ -209,13 +209,14 @@ def written_answers(
             named[name] = said
         elif said and BADGE not in said:
             own.append((above, said))
-    written, notes = {}, []
+    written: dict[str, str] = {}
+    notes: list[str] = []
     for name, question in questions.items():
-        asked = any(place == question.below for place, _ in own)
-        others = [
-            text for place, text in own if place == question.below or not (asked or name in named)
-        ]
-        written[name] = "\n\n".join(filter(None, [named.get(name, ""), *others]))[:20_000]
+        others = [text for place, text in own if place == question.below]
+        if not others and name not in named:
+            others = [text for _, text in own]
+        answers = [named.get(name, ""), *others]
+        written[name] = "\n\n".join(filter(None, answers))[:LONGEST_ANSWER]
         if others:
             notes.append(
                 f"the answer to {name} was gathered from other cells: compare it with the notebook"
@@ -230,10 +231,12 @@ def notes_on_names(names: list[str], assignment: Assignment) -> list[str]:
         return ["no cell has nbgrader's metadata; graded by what the notebook defines"]
     gone = [name for name in expected if name not in names]
     twice = sorted({name for name in names if names.count(name) > 1})
-    notes = [f"cells deleted or renamed: {', '.join(gone)}"] if gone else []
-    return notes + (
-        [f"cells that stand twice, both run: {', '.join(twice)[:200]}"] if twice else []
-    )
+    notes = []
+    if gone:
+        notes.append(f"cells deleted or renamed: {', '.join(gone)}")
+    if twice:
+        notes.append(f"cells that stand twice, both run: {', '.join(twice)[:200]}")
+    return notes
 
 
 def notes_on_imports(steps: list[Step], assignment: Assignment) -> list[str]:
@@ -241,9 +244,8 @@ def notes_on_imports(steps: list[Step], assignment: Assignment) -> list[str]:
     look."""
     ours = "\n".join(text_of(cell) for cell in assignment.cells if cell["cell_type"] == "code")
     found = {name for step in steps for name in imported(step.source)} - imported(ours)
-    borrowed = sorted(
-        name for name in found if name.partition(".")[0] in ("minildm", "diffusers", "transformers")
-    )
+    finished = ("minildm", "diffusers", "transformers")
+    borrowed = sorted(name for name in found if name.partition(".")[0] in finished)
     return [f"imports what it was to write? {', '.join(borrowed)[:200]}"] if borrowed else []
 
 

@@ -92,7 +92,8 @@ def set_alarms(ring: Callable, seconds: float, clock: float) -> None:
 
 def perform(request: dict[str, Any], module: types.ModuleType) -> dict[str, Any]:
     """Run a cell, or ask a question: {"error": what went wrong or None, "answer": …}."""
-    names, file = vars(module), request["name"]
+    names = vars(module)
+    file = request["name"]
 
     def ring(*_: Any) -> None:
         raise OutOfTime(f"took longer than the {request['seconds']:g} seconds that it may")

@@ -132,15 +132,13 @@ def sample(
     )
     pixels = to_pixels(images, pipeline.card.get("image_size"))
     if out is not None:
+        columns = num if num > 1 else None  # a row a prompt, or nearly square
         with whole(out) as file:
-            Image.fromarray(mosaic(pixels, num if num > 1 else None, gap=0)).save(
-                file, format="png"
-            )  # a row a prompt
+            Image.fromarray(mosaic(pixels, columns, gap=0)).save(file, format="png")
     if npz is not None:
+        repeated = np.array([text for text in texts for _ in range(num)])
         with whole(npz) as file:
-            np.savez_compressed(
-                file, images=pixels, prompts=np.array([text for text in texts for _ in range(num)])
-            )
+            np.savez_compressed(file, images=pixels, prompts=repeated)
     print(f"{len(pixels)} images:", *(file for file in (out, npz) if file))
 
 
@@ -179,31 +177,27 @@ def data(
 ) -> None:
     """Show what there is of a data set, and where; download what is missing."""
     with at_once():
-        from minildm.data import datasets as data
+        from minildm.data import datasets
 
-    if dataset not in data.LOADERS:
-        raise ValueError(f"expected a data set of {', '.join(data.LOADERS)}, got {dataset!r}")
-    sets = {"": data.LOADERS[dataset]}
+    if dataset not in datasets.LOADERS:
+        raise ValueError(f"expected a data set of {', '.join(datasets.LOADERS)}, got {dataset!r}")
+    sets = {"": datasets.LOADERS[dataset]}
     if dataset == "cifar10":
-        sets = {" (subset)": data.cifar10, " (full)": partial(data.cifar10, full=True)}
+        sets = {" (subset)": datasets.cifar10, " (full)": partial(datasets.cifar10, full=True)}
     for name, load in sets.items():
         for split in ("train", "test"):
             images, _, classes = load(split)
             shape = "x".join(map(str, images.shape[1:]))
-            print(
-                f"{dataset}{name} {split}: {len(images):,} images {shape}, {len(classes)} classes"
-            )
-    bundled = data.SOURCE_TREE / "data"
-    folder = data.PUBLISHED[dataset][1]
+            what = f"{len(images):,} images {shape}, {len(classes)} classes"
+            print(f"{dataset}{name} {split}: {what}")
+    folder = datasets.PUBLISHED[dataset][1]
     places = [
         Path(os.environ.get("MINILDM_DATA") or os.devnull) / folder,
         Path.home() / ".cache/minildm" / folder,
     ]
-    there = [*bundled.glob(f"{dataset}-train.*"), *(place for place in places if place.is_dir())]
-    print(
-        "in:",
-        ", ".join(sorted({str(place.parent if place.is_file() else place) for place in there})),
-    )
+    there = [place for place in places if place.is_dir()]
+    there += [file.parent for file in (datasets.SOURCE_TREE / "data").glob(f"{dataset}-train.*")]
+    print("in:", ", ".join(sorted({str(place) for place in there})))
 
 
 def open_model(name: str, sampler: str | None, device: str) -> StableDiffusionPipeline:

@@ -43,7 +43,7 @@ class Part(NamedTuple):
     judge: Callable[[dict, Any], None]
 
 
-class Written(NamedTuple):
+class WrittenQuestion(NamedTuple):
     """A question that a person marks, and the course's text below which its answer stands."""
 
     name: str
@@ -108,17 +108,20 @@ class Assignment:
         self.title = text_of(self.cells[0]).splitlines()[0].lstrip("# ")
         self.constants: dict[str, Any] = {}
         self.parts: list[Part] = []
-        self.written: list[Written] = []
+        self.written: list[WrittenQuestion] = []
         for cell in self.cells:
             mark = nbgrader_of(cell)
             for constant in CONSTANT.finditer(text_of(cell)):
                 value = chosen(constant, key, self.name)
                 self.constants[constant["name"]] = ast.literal_eval(value)
             if mark.get("grade") and mark.get("solution"):
-                below = self.texts(before=cell)[-1]
-                self.written.append(
-                    Written(mark["grade_id"], self.title_before(cell), mark["points"], below)
+                question = WrittenQuestion(
+                    name=mark["grade_id"],
+                    title=self.title_before(cell),
+                    points=mark["points"],
+                    below=self.texts(before=cell)[-1],
                 )
+                self.written.append(question)
             elif mark.get("grade"):
                 self.parts.append(self.part(cell, mark))
         if not self.parts:
@@ -161,10 +164,13 @@ class Assignment:
             raise ValueError(
                 f"{self.path}: {mark['grade_id']}: expected given, ask and judge in its hidden test"
             )
-        question = names["given"](course_rng(self.key, self.name, mark["grade_id"]))
-        ask = ast.unparse(asks[0])
         return Part(
-            mark["grade_id"], self.title_before(cell), mark["points"], ask, question, names["judge"]
+            name=mark["grade_id"],
+            title=self.title_before(cell),
+            points=mark["points"],
+            ask=ast.unparse(asks[0]),
+            given=names["given"](course_rng(self.key, self.name, mark["grade_id"])),
+            judge=names["judge"],
         )
 
     def locked(self) -> dict[str, str]:

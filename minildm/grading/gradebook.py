@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from minildm.files import write_text
-from minildm.grading.assignment import Assignment, Written
+from minildm.grading.assignment import Assignment, WrittenQuestion
 from minildm.grading.classroom import MOODLE, Results, file_name
 from minildm.grading.feedback import feedback_page
 from minildm.grading.grade import Result
@@ -28,7 +28,7 @@ class Answer(NamedTuple):
     """A written answer; `points` are what the teacher gave, `note` says why they do not count
     yet."""
 
-    question: Written
+    question: WrittenQuestion
     text: str
     points: float | None
     note: str
@@ -169,7 +169,7 @@ def merge_marks(
     return grades
 
 
-def marked_answer(question: Written, text: str, given: Row | None) -> Answer:
+def marked_answer(question: WrittenQuestion, text: str, given: Row | None) -> Answer:
     """A student's text with its mark; the note that stands there stays until the teacher empties
     it."""
     if given is None:

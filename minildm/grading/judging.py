@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minildm.grading.assignment import course_rng
-from minildm.grading.sandbox.runner import Submission
+from minildm.grading.sandbox.runner import Definitions
 from minildm.grading.sandbox.wire import decode, encode
 
 
@@ -45,5 +45,5 @@ def check(
     and what they say to each other travels as it does here.
     """
     question = given(course_rng(key, judge.__module__))
-    answer = ask(Submission(names), decode(encode(question)))
+    answer = ask(Definitions(names), decode(encode(question)))
     judge(question, decode(encode(answer)))

@@ -105,8 +105,8 @@ def read_notebook(path: Path) -> dict[str, Any]:
         except subprocess.TimeoutExpired as error:
             raise Unreadable("it takes too long to read") from error
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        reason = said[-1] if said else "it needs too much memory"
+        complaints = done.stderr.decode(errors="replace").strip().splitlines()
+        reason = complaints[-1] if complaints else "it needs too much memory"
         reason = reason.removeprefix("AssertionError: ")[:200]
         raise Unreadable(f"it is no readable notebook ({reason})")
     return json.loads(done.stdout)
@@ -202,13 +202,13 @@ def written_answers(
             continue
         name = nbgrader_of(cell).get("grade_id")
         text = text_of(cell).strip()
-        said = "" if text.rstrip(".").lower() in UNANSWERED else text
+        answer = "" if text.rstrip(".").lower() in UNANSWERED else text
         if text in course:
             above = text
         elif isinstance(name, str) and name in questions:
-            named[name] = said
-        elif said and BADGE not in said:
-            own.append((above, said))
+            named[name] = answer
+        elif answer and BADGE not in answer:
+            own.append((above, answer))
     written: dict[str, str] = {}
     notes: list[str] = []
     for name, question in questions.items():

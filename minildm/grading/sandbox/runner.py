@@ -26,7 +26,7 @@ class OutOfTime(BaseException):
     """A cell or a question took longer than it may."""
 
 
-class Submission:
+class Definitions:
     """What the submission defines, by attribute; a plain sentence for what it does not."""
 
     def __init__(self, names: dict[str, Any]):
@@ -105,7 +105,7 @@ def perform(request: dict[str, Any], module: types.ModuleType) -> dict[str, Any]
             return {"error": None}
         own: dict[str, Any] = dict(request["constants"])
         exec(compile(request["ask"], "question", "exec"), own)
-        answer = own["ask"](Submission(names), wire.decode(request["given"]))
+        answer = own["ask"](Definitions(names), wire.decode(request["given"]))
         return {"error": None, "answer": wire.encode(answer)}
     except BaseException as error:  # SystemExit, too: the next cell runs all the same
         return {"error": described(error, file)}

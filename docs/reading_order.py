@@ -2,6 +2,7 @@
 of `minildm`."""
 
 import ast
+import functools
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent / "minildm"
@@ -13,6 +14,7 @@ def docstring(file: Path) -> str:
     return ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
 
 
+@functools.cache
 def reading_order() -> dict[str, list[str]]:
     """Package -> its files, in the order of the tree in minildm's docstring; "" has the files at
     the door."""
@@ -39,6 +41,7 @@ def modules() -> list[str]:
     ]
 
 
+@functools.cache
 def faces() -> dict[str, dict[str, str]]:
     """What each package hands on: package -> name -> the module that it comes from,
     `models.unet`."""

@@ -1,6 +1,6 @@
 """How every model and scheduler keeps its configuration and weights: keyword arguments in a
 `config.json`, tensors in a safetensors file, laid out as diffusers and transformers lay them out
-(von Platen et al. 2022). Chapter 11."""
+(von Platen et al. 2022). Chapters 11 and 19."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from reading_order import faces, modules, reading_order
+from reading_order import PACKAGE, docstring, faces, modules, reading_order
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -158,6 +158,43 @@ def test_every_chapter_says_what_it_distils():
     assert set(DISTILS) <= set(CHAPTERS)
     for distilled in DISTILS.values():
         assert set(distilled) <= set(modules())
+
+
+def chapters_named(text: str) -> set[str]:
+    """`03` and `05` in "Chapters 03 and 05."."""
+    lists = re.findall(r"[Cc]hapters? ((?:\d\d(?:, | and )?)+)", " ".join(text.split()))
+    return {number for numbers in lists for number in re.findall(r"\d\d", numbers)}
+
+
+@functools.cache
+def using_chapters() -> dict[str, set[str]]:
+    """Module -> the numbers of the chapters that import something of it."""
+    using: dict[str, set[str]] = {}
+    for path in NOTEBOOKS:
+        for node in (node for source in code_cells(path) for node in ast.walk(ast.parse(source))):
+            if isinstance(node, ast.ImportFrom):
+                for alias in node.names:
+                    module = module_behind(node.module or "", alias.name)
+                    file = (node.module or "").removeprefix("minildm.")
+                    using.setdefault(module or file, set()).add(path.stem[:2])
+    return using
+
+
+@pytest.mark.parametrize("module", modules())
+def test_a_module_names_the_chapters_that_distil_it_or_else_one_that_uses_it(module):
+    """In its docstring; CONTRIBUTING.md says the rule."""
+    path = PACKAGE.joinpath(*module.split("."))
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    named = chapters_named(docstring(file))
+    assert named <= {path.stem[:2] for path in NOTEBOOKS}, "there is no such chapter"
+    distilling = {
+        chapter.removeprefix("notebooks/")[:2]
+        for chapter, distilled in DISTILS.items()
+        if module in distilled
+    }
+    assert distilling <= named, f"book.yml: distilled by {sorted(distilling)}; it names {named}"
+    if not distilling and module in using_chapters():
+        assert named & using_chapters()[module], f"used in {using_chapters()[module]}"
 
 
 @pytest.mark.parametrize("path", [*NOTEBOOKS, *ASSIGNMENTS], ids=lambda path: path.stem)

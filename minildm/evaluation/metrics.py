@@ -1,6 +1,6 @@
 """How good are the pictures? Distances between sets of pictures, in the features of an examiner
 that was never trained against (Heusel et al. 2017; Bińkowski et al. 2018; Kynkäänniemi et al.
-2019). Chapter 12.
+2019). Chapters 01 and 12.
 
 Every score stands beside its *floor*: the score that as many real training images get against the
 same test images.

@@ -1,5 +1,5 @@
 """Attention, and the transformer that lets an image read a text (Vaswani et al. 2017; Rombach et
-al. 2022). Chapters 08 and 09."""
+al. 2022). Chapters 08, 09 and 19."""
 
 from __future__ import annotations
 

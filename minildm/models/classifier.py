@@ -1,5 +1,5 @@
 """A small convolutional classifier: the examiner of `metrics.py` and the eyes of the perceptual
-loss. Chapter 12.
+loss. Chapters 12 and 17.
 
 Two are trained for every data set, never the same one for both tasks: the *examiner* scores what a
 model draws and is in no loss; the *critic*, smaller and from another seed, gives the features of

@@ -1,5 +1,5 @@
 """From a prompt to a picture: text encoder, denoising loop, decoder (Rombach et al. 2022), with
-guidance (Ho & Salimans 2021). Chapter 11."""
+guidance (Ho & Salimans 2021). Chapters 00 and 11."""
 
 from __future__ import annotations
 

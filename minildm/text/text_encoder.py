@@ -1,5 +1,5 @@
 """The text encoder: a causal transformer over tokens (Vaswani et al. 2017; CLIP, Radford et al.
-2021). Chapter 09."""
+2021). Chapters 08 and 09."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Recipes: which data, networks and numbers make a model. `runs.py` follows them. Chapter 11."""
+"""Recipes: which data, networks and numbers make a model. `runs.py` follows them. Chapters 11
+and 17."""
 
 from __future__ import annotations
 

@@ -28,10 +28,8 @@ def test_histograms_share_their_bins_and_add_up_to_one_even_for_many_equal_value
     np.testing.assert_allclose(second.values, [0, 0, 1 / 3, 2 / 3])
     np.testing.assert_allclose(first.edges, [-1, -0.5, 0, 0.5, 1])
     np.testing.assert_array_equal(first.edges, second.edges)
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        "many",
-        "few",
-    ] and inside(figure)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["many", "few"]
+    assert inside(figure)
 
 
 def test_groups_have_a_bar_to_each_mean_and_a_dot_for_each_seed():
@@ -60,18 +58,14 @@ def test_scores_have_a_bar_to_the_mean_and_a_dot_for_each():
 
 def test_the_stroke_is_at_the_mean_of_the_dots():
     ax = plot_repeats({"a": [1.0, 3.0], "b": [5.0]}, "score").axes[0]
-    assert list(ax.lines[0].get_xdata()) == [1.0, 3.0] and list(ax.lines[1].get_xdata()) == [
-        2.0,
-        2.0,
-    ]
+    assert [list(line.get_xdata()) for line in ax.lines[:2]] == [[1.0, 3.0], [2.0, 2.0]]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
 
 
 def test_every_bar_ends_at_its_cost_on_a_logarithmic_axis():
     figure = plot_costs({"TFLOP": {"a": 2.0, "b": 3000.0}, "GB": {"a": 0.5, "b": 0.25}})
-    for ax, ends, label in zip(
-        figure.axes, ([2.0, 3000.0], [0.5, 0.25]), ("TFLOP", "GB"), strict=True
-    ):
+    expected = (([2.0, 3000.0], "TFLOP"), ([0.5, 0.25], "GB"))
+    for ax, (ends, label) in zip(figure.axes, expected, strict=True):
         assert [bar.get_x() + bar.get_width() for bar in ax.patches] == pytest.approx(ends)
         assert (ax.get_xscale(), ax.get_xlabel()) == ("log", label)
     assert [text.get_text() for text in figure.axes[0].texts] == [" 2", " 3,000"]

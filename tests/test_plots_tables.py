@@ -79,10 +79,8 @@ def test_a_table_that_is_not_one_of_shares_is_refused(shares):
 
 
 def test_a_table_has_its_numbers_where_they_belong_and_marks_the_alarms():
-    rows, alarms = (
-        {"x": (1.0, math.nan), "y": (2915.6, 0.5)},
-        {"x": (True, False), "y": (False, True)},
-    )
+    rows = {"x": (1.0, math.nan), "y": (2915.6, 0.5)}
+    alarms = {"x": (True, False), "y": (False, True)}
     ax = plot_table(rows, ("p", "q"), alarms).axes[0]
     assert {text.get_position(): text.get_text() for text in ax.texts} == {
         (0, 0): "1",

@@ -8,11 +8,14 @@ from pages import decoded
 
 from minildm.plots import mosaic
 from minildm.widgets import (
+    Diagnosis,
     FieldExplorer,
     Films,
     FrameSlider,
     GuidanceSlider,
     LatentExplorer,
+    MapPainter,
+    PromptPlayground,
     ScheduleDesigner,
     WordAttentionViewer,
     frame_slider,
@@ -51,20 +54,21 @@ def test_python_moves_the_widget_within_its_frames_only():
 @pytest.mark.parametrize(
     "widget",
     [
+        Diagnosis,
         FieldExplorer,
         Films,
         FrameSlider,
         GuidanceSlider,
         LatentExplorer,
+        MapPainter,
+        PromptPlayground,
         ScheduleDesigner,
         WordAttentionViewer,
     ],
 )
 def test_the_page_needs_nothing_from_elsewhere(widget):
-    addresses = widget._esm + widget._css
-    assert (
-        "import " not in addresses and addresses.count("http") == 1
-    )  # SVG's name, which nothing fetches
+    page = widget._esm + widget._css
+    assert "import " not in page and page.count("http") == 1  # SVG's name, which nothing fetches
 
 
 @pytest.mark.parametrize(

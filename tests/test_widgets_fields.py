@@ -19,14 +19,11 @@ def flow():
 
 @pytest.mark.parametrize("t", range(T))
 def test_between_the_nodes_the_page_interpolates_as_grid_sample_does(flow, t):
-    points = 3 * torch.randn(
-        50, 2, generator=torch.Generator().manual_seed(1)
-    )  # some of them beyond the edge
+    # some of them beyond the edge
+    points = 3 * torch.randn(50, 2, generator=torch.Generator().manual_seed(1))
     assert (points.abs() > EXTENT).any() and (points.abs() < EXTENT).all(-1).any()
-    picture, where = (
-        FIELD[t].permute(2, 0, 1)[None].double(),
-        (points / EXTENT).double()[None, None],
-    )
+    picture = FIELD[t].permute(2, 0, 1)[None].double()
+    where = (points / EXTENT).double()[None, None]
     expected = torch.nn.functional.grid_sample(
         picture, where, "bilinear", "border", align_corners=True
     )

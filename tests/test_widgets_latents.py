@@ -51,13 +51,8 @@ def test_a_kernel_draws_the_very_point_once(widget):
     with widget.hold_trait_notifications():  # as when the page sends both
         widget.x, widget.y = 0.25, -1.5
     assert asked == [[[0.25, -1.5]]] and widget.exact[:2] == [0.25, -1.5]
-    assert (
-        abs(
-            int(decoded(widget.exact[2]).item())
-            - (decode(torch.tensor([[0.25, -1.5]])).item() + 1) * 127.5
-        )
-        <= 1
-    )
+    expected = (decode(torch.tensor([[0.25, -1.5]])).item() + 1) * 127.5
+    assert abs(int(decoded(widget.exact[2]).item()) - expected) <= 1
 
 
 def test_the_plane_is_wide_enough_for_all_points_and_python_moves_within_it():

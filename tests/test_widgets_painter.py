@@ -106,14 +106,6 @@ def test_a_map_is_told_in_words_too():
     assert page("inWords", "aa3a", names) == "semantic map with 3, ground"
 
 
-def test_the_page_needs_nothing_from_elsewhere():
-    widget = map_painter({"one": STRIP})
-    addresses = widget._esm + widget._css
-    assert (
-        "import " not in addresses and addresses.count("http") == 1
-    )  # SVG's name, which nothing fetches
-
-
 @pytest.mark.parametrize(
     "call, message",
     [

@@ -6,11 +6,9 @@ import pytest
 import torch
 from javascript import JavaScript
 from pages import decoded, heard
-from py_mini_racer import MiniRacer
 
 from minildm.plots import mosaic, overlay
 from minildm.widgets import WordMaps, guidance_slider, word_attention_viewer
-from minildm.widgets.page import script
 
 GENERATOR = torch.Generator().manual_seed(0)
 WORDS, STOPS = ["a", "red", "three"], ["t = 900", "t = 100"]
@@ -91,11 +89,8 @@ def test_each_scale_has_a_sheet_of_its_pictures_and_the_curves_travel_as_numbers
         for address, lot in zip(frames, lots, strict=True):
             np.testing.assert_array_equal(decoded(address), mosaic(lot, ncols=2))
     heard(widget, monkeypatch, {"kind": "ask", "prompt": "c"})
-    assert (
-        widget.names == ["a", "b", "c"]
-        and widget.choice == 2
-        and widget.frames[2] == widget.frames[0]
-    )
+    assert widget.names == ["a", "b", "c"] and widget.choice == 2
+    assert widget.frames[2] == widget.frames[0]
     with pytest.raises(ValueError, match="index in 0 … 2, got 3"):
         widget.index = 3
 
@@ -105,16 +100,6 @@ def test_between_measured_scales_the_page_interpolates_as_numpy_does():
     xs, ys = [1.0, 2.0, 5.0], [0.3, 0.9, 0.1]
     for x in (0.0, 1.0, 1.3, 2.0, 4.9, 5.0, 9.0):
         assert between("between", xs, ys, x) == pytest.approx(float(np.interp(x, xs, ys)))
-
-
-@pytest.mark.parametrize("name", ["words.js", "guidance.js"])
-def test_a_pages_script_parses_as_one_piece(name):
-    assert (
-        MiniRacer().eval(
-            script(name).replace("export default", "const view =") + "; typeof view.render"
-        )
-        == "function"
-    )
 
 
 @pytest.mark.parametrize(

@@ -93,12 +93,9 @@ def test_without_noise_it_is_that_of_seed_0():
 
 def test_python_shapes_the_schedule_within_what_make_betas_allows():
     widget = schedule_designer(IMAGE, num_train_timesteps=10)
-    widget.beta_schedule, widget.beta_start, widget.beta_end, widget.t = (
-        "scaled_linear",
-        0.00085,
-        0.012,
-        9,
-    )
+    widget.beta_schedule = "scaled_linear"
+    widget.beta_start, widget.beta_end = 0.00085, 0.012
+    widget.t = 9
     for trait, value, message in [
         ("beta_schedule", "flat", "got 'flat'"),
         ("beta_start", 0.0, "expected 0 < beta_start <= beta_end < 1, got 0.0 and 0.012"),

@@ -275,7 +275,8 @@ def table(result: dict) -> str:
             for line in cell["cells"]:
                 title, far = f"{line['method']} {line['seed']}", line["frechet"] / real
                 lines.append(
-                    f"{title:44}{line['wall_seconds']:9.0f}{line['accuracy']:8.1%}{far:9.2f}{line['recall']:8.2f}"
+                    f"{title:44}{line['wall_seconds']:9.0f}{line['accuracy']:8.1%}{far:9.2f}"
+                    f"{line['recall']:8.2f}"
                 )
         elif cell["curve"]:
             last, best = cell["curve"][-1], cell["curve"][cell["best"]]

@@ -67,7 +67,8 @@ def steps_for(scheduler, evaluations: int) -> int:
         if len(scheduler.timesteps) <= evaluations:
             return steps
     raise ValueError(
-        f"expected a sampler that can do with {evaluations} evaluations, got {type(scheduler).__name__}"
+        f"expected a sampler that can do with {evaluations} evaluations, "
+        f"got {type(scheduler).__name__}"
     )
 
 

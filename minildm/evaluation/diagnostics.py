@@ -48,7 +48,8 @@ def examine(
     """
     if len(images) != len(prompts) or len(images) < 2:
         raise ValueError(
-            f"expected two or more images and a prompt for each, got {len(images)} and {len(prompts)}"
+            "expected two or more images and a prompt for each, "
+            f"got {len(images)} and {len(prompts)}"
         )
     latents = encode(pipeline, images, seed)
     findings = [
@@ -70,20 +71,19 @@ def examine(
 def check_modes(*models: nn.Module) -> Finding:
     """Modules in training mode: dropout drops, and batch normalisation looks at the batch."""
     training = sum(module.training for model in models for module in model.modules())
-    return Finding(
-        "modes",
-        training,
-        0,
-        0,
-        "modules are in training mode: call .eval() on the models before drawing",
-    )
+    advice = "modules are in training mode: call .eval() on the models before drawing"
+    return Finding("modes", training, low=0, high=0, advice=advice)
 
 
 def check_images(images: Tensor) -> Finding:
     """How far from the darkest to the brightest number in a batch of pictures: 2, if they are in
     [-1, 1]."""
-    advice = "pictures are expected in [-1, 1]: those in [0, 1] need 2·x - 1, those in 0 … 255 need x/127.5 - 1"
-    return Finding("images", float(images.max() - images.min()), 1.5, 2.02, advice)
+    advice = (
+        "pictures are expected in [-1, 1]: those in [0, 1] need 2·x - 1, "
+        "those in 0 … 255 need x/127.5 - 1"
+    )
+    reach = float(images.max() - images.min())
+    return Finding("images", reach, low=1.5, high=2.02, advice=advice)
 
 
 @torch.no_grad()
@@ -91,7 +91,9 @@ def encode(pipeline: StableDiffusionPipeline, images: Tensor, seed: int = 0) -> 
     """The latents that the diffusion knows, by the pipeline's own way in (that of image-to-image).
     (N, C, h, w)."""
     generator = torch.Generator().manual_seed(seed)
-    return pipeline.starting_image(len(images), images, None, None, generator).latents
+    start = pipeline.starting_image(len(images), images, None, None, generator)
+    assert start is not None  # it is only where there is no image
+    return start.latents
 
 
 @torch.no_grad()
@@ -99,17 +101,22 @@ def check_round_trip(pipeline: StableDiffusionPipeline, images: Tensor, seed: in
     """Into the latent and out again, without any diffusion: the share of the pictures' variance
     that is lost."""
     error = (pipeline.decode(encode(pipeline, images, seed)) - images).square().mean()
-    advice = "autoencoder: are the pictures in [-1, 1], the latents multiplied by scaling_factor, and divided again?"
-    return Finding(
-        "round trip", float(error / (images - images.mean(0)).square().mean()), 0, 0.2, advice
+    variance = (images - images.mean(0)).square().mean()
+    advice = (
+        "autoencoder: are the pictures in [-1, 1], the latents multiplied by scaling_factor, "
+        "and divided again?"
     )
+    return Finding("round trip", float(error / variance), low=0, high=0.2, advice=advice)
 
 
 def check_latents(latents: Tensor) -> Finding:
     """The deviation of the latents that the diffusion works on; the schedules are made for 1.
     latents: (N, C, h, w)."""
-    advice = "the noise schedule expects latents of deviation 1: multiply them by 1/std, the vae's scaling_factor"
-    return Finding("latents", float(latents.std()), 0.85, 1.2, advice)
+    advice = (
+        "the noise schedule expects latents of deviation 1: multiply them by 1/std, "
+        "the vae's scaling_factor"
+    )
+    return Finding("latents", float(latents.std()), low=0.85, high=1.2, advice=advice)
 
 
 # The network and the schedule
@@ -151,8 +158,10 @@ def denoise_once(
         x0 = scheduler.predict_x0(prediction, t, x)
         error = (x0 - latents).square().mean() / latents.var()
         blind = 1 - torch.corrcoef(torch.stack([x.flatten(), latents.flatten()]))[0, 1].square()
-        rows.append(torch.stack([error, blind, (x0 * latents).sum() / x0.square().sum()]))
-    return Denoising(scheduler.timesteps, *torch.stack(rows, dim=1))
+        slope = (x0 * latents).sum() / x0.square().sum()
+        rows.append(torch.stack([error, blind, slope]))
+    errors, blinds, slopes = torch.stack(rows, dim=1)
+    return Denoising(scheduler.timesteps, errors=errors, blind=blinds, slopes=slopes)
 
 
 def check_network(
@@ -163,16 +172,18 @@ def check_network(
     that with their own, in noise."""
     own = denoise_once(pipeline, latents, prompts, seed)
     other = denoise_once(pipeline, latents, [*prompts[1:], prompts[0]], seed)
-    clear = own.slopes[
-        own.blind < 0.99
-    ]  # where all is noise, x0 is nearly 0 and so is every multiple of it
+    # where all is noise, x0 is nearly 0 and so is every multiple of it
+    clear = own.slopes[own.blind < 0.99]
     worst = clear[(clear - 1).abs().argmax()] if len(clear) else torch.tensor(torch.nan)
     noisy = own.blind >= own.blind.median()
     worth = other.errors[noisy].mean() / own.errors[noisy].mean()
     advice = {
-        "schedule": "even the noisiest latents show x0: alphas_cumprod, or the scale of the latents?",
-        "calibration": "x0 is not what the U-Net means: prediction_type, beta_schedule, timestep, scale_model_input?",
-        "prompts": "the prompt does not help: is the text encoder trained, loaded, and fed by its own tokenizer?",
+        "schedule": "even the noisiest latents show x0: "
+        "alphas_cumprod, or the scale of the latents?",
+        "calibration": "x0 is not what the U-Net means: "
+        "prediction_type, beta_schedule, timestep, scale_model_input?",
+        "prompts": "the prompt does not help: "
+        "is the text encoder trained, loaded, and fed by its own tokenizer?",
     }
     return [
         Finding("schedule", float(own.blind.max()), 0.9, 1, advice["schedule"]),
@@ -199,11 +210,13 @@ def check_guidance(
     x = pipeline.scheduler.scale_model_input(x, t)
     without, with_prompt = (pipeline.predict(x, t, half[None], 1.0) for half in context)
     towards = with_prompt - without
-    went = (
-        (pipeline.predict(x, t, context, scale) - without) * towards
-    ).sum() / towards.square().sum()
-    advice = "guidance is uncond + scale·(cond - uncond), with the negative prompt in the first half of the batch"
-    return Finding("guidance", float(went), 0.98 * scale, 1.02 * scale, advice)
+    gone = pipeline.predict(x, t, context, scale) - without
+    share = float((gone * towards).sum() / towards.square().sum())
+    advice = (
+        "guidance is uncond + scale·(cond - uncond), "
+        "with the negative prompt in the first half of the batch"
+    )
+    return Finding("guidance", share, low=0.98 * scale, high=1.02 * scale, advice=advice)
 
 
 # The way from noise to a drawing
@@ -225,8 +238,12 @@ def check_sampler(scheduler: Scheduler, latents: Tensor, seed: int = 0, steps: i
 
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed + 1))
     x = sample(truth, scheduler, noise, steps)
-    advice = "told the true x0, the sampler ends elsewhere: set_timesteps, the order and number of steps, clip_sample?"
-    return Finding("sampler", float((x - latents).std() / latents.std()), 0, 0.05, advice)
+    error = float((x - latents).std() / latents.std())
+    advice = (
+        "told the true x0, the sampler ends elsewhere: "
+        "set_timesteps, the order and number of steps, clip_sample?"
+    )
+    return Finding("sampler", error, low=0, high=0.05, advice=advice)
 
 
 class Walk(NamedTuple):
@@ -246,7 +263,7 @@ def watch(pipeline: StableDiffusionPipeline, prompts: Sequence[str], seed: int =
     steps, (scale, start) = pipeline.default("num_inference_steps"), pipeline.guidance()
     told, deviations = [], []
 
-    def listen(module: nn.Module, inputs: tuple) -> None:
+    def listen(unet: nn.Module, inputs: tuple) -> None:
         told.append(float(torch.as_tensor(inputs[1]).flatten()[0]))
         deviations.append(float(inputs[0].std()))
 
@@ -268,9 +285,12 @@ def check_walk(
     worst = torch.maximum(deviations, 1 / deviations).max()
     rises = (told.diff() > 0).sum()
     advice = {
-        "shown": "the U-Net's input has another scale: scale_model_input, or init_noise_sigma at the start?",
-        "order": "the U-Net is told rising timesteps: the largest, which is the noisiest, comes first",
-        "result": "drawn latents are narrower or wider than true ones: clipped, or guided too hard?",
+        "shown": "the U-Net's input has another scale: "
+        "scale_model_input, or init_noise_sigma at the start?",
+        "order": "the U-Net is told rising timesteps: "
+        "the largest, which is the noisiest, comes first",
+        "result": "drawn latents are narrower or wider than true ones: "
+        "clipped, or guided too hard?",
     }
     return [
         Finding("shown", float(worst), 1, 1.35, advice["shown"]),

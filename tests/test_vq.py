@@ -71,6 +71,16 @@ def test_gradients_go_straight_through_and_the_codebook_learns_by_its_loss_alone
     assert quantizer.embedding.weight.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_memory_layout_behind_the_codebook_is_diffusers(layout):
+    """Else the decoder's convolutions round differently, and float32 gradients lie 1e-5 apart."""
+    ours, theirs = (model.quantize for model in pair("three blocks, one channel"))
+    ours.load_state_dict(theirs.state_dict())
+    z = torch.randn(2, 2, 4, 6).contiguous(memory_format=layout)
+    got, expected = ours(z).latents, theirs(z)[0]
+    assert got.stride() == expected.stride() and torch.equal(got, expected)
+
+
 def test_a_word_of_the_codebook_stays_as_it_is_and_costs_nothing():
     quantizer = randomise_(VectorQuantizer(7, 3))
     z = quantizer.embedding.weight.detach()[[4, 2]].T[None, :, :, None]

@@ -47,7 +47,10 @@ class VectorQuantizer(nn.Module):
         )
         words = self.embedding(indices).permute(0, 3, 1, 2)
         loss = F.mse_loss(z, words.detach()) + self.beta * F.mse_loss(words, z.detach())
-        return Quantized(z + (words - z).detach(), loss, indices)  # straight through
+        latents = z + (words - z).detach()  # straight through
+        # The encoder's attention leaves channels-last; diffusers goes on channels-first from here,
+        # and the other layout's convolutions round differently.
+        return Quantized(latents.contiguous(), loss, indices)
 
 
 class VQModel(ModelMixin, nn.Module):
@@ -80,15 +83,29 @@ class VQModel(ModelMixin, nn.Module):
     ):
         super().__init__()
         check_block_types(self)
-        shape = (block_out_channels, layers_per_block, norm_num_groups, mid_block_add_attention)
         width = latent_channels if vq_embed_dim is None else vq_embed_dim
         self.encoder = Encoder(
-            in_channels, latent_channels, down_block_types, *shape, double_z=False
+            in_channels=in_channels,
+            out_channels=latent_channels,
+            down_block_types=down_block_types,
+            block_out_channels=block_out_channels,
+            layers_per_block=layers_per_block,
+            norm_num_groups=norm_num_groups,
+            mid_block_add_attention=mid_block_add_attention,
+            double_z=False,
         )
         self.quant_conv = nn.Conv2d(latent_channels, width, 1)
         self.quantize = VectorQuantizer(num_vq_embeddings, width)
         self.post_quant_conv = nn.Conv2d(width, latent_channels, 1)
-        self.decoder = Decoder(latent_channels, out_channels, up_block_types, *shape)
+        self.decoder = Decoder(
+            in_channels=latent_channels,
+            out_channels=out_channels,
+            up_block_types=up_block_types,
+            block_out_channels=block_out_channels,
+            layers_per_block=layers_per_block,
+            norm_num_groups=norm_num_groups,
+            mid_block_add_attention=mid_block_add_attention,
+        )
 
     def encode(self, x: Tensor) -> Tensor:
         """x: (B, in_channels, H, W) -> z (B, vq_embed_dim, H/f, W/f), not quantised yet: `quantize`

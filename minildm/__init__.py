@@ -8,7 +8,8 @@ The package is read in this order, and a file uses only what stands above it:
     diffusion/    schedules parameterization ideal guidance sampling
     schedulers/   base sigmas ddpm ddim pndm euler euler_ancestral heun dpm_solver flow_match_euler
     lcm samplers
-    models/       embeddings resnet attention blocks unet dit autoencoder vq classifier mlp
+    models/       embeddings resnet attention blocks unet_encoder unet dit autoencoder vq classifier
+                  mlp
     text/         tokenizer text_encoder
     pipelines/    checkpoints compatibility stable_diffusion attention_maps
     training/     losses trainer objectives recipes runs

@@ -87,7 +87,7 @@ def score_scenes(
     examiner: ImageClassifier, images: Tensor, asked: Attributes, maps: Tensor | None = None
 ) -> SceneScores:
     """Scores of images (N, 3, 32, 32) in [-1, 1] drawn from captions that asked for these
-    attributes (`parse`).
+    attributes (`parse_captions`).
 
     maps: (N, 32, 32), where a semantic map was given too.
     """

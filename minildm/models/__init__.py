@@ -4,6 +4,7 @@ from minildm.models.attention import (
     Attention,
     BasicTransformerBlock,
     FeedForward,
+    ImageAttention,
     Transformer2DModel,
     image_to_tokens,
     tokens_to_image,
@@ -42,7 +43,8 @@ from minildm.models.dit import (
 from minildm.models.embeddings import TimestepEmbedding, Timesteps, get_timestep_embedding
 from minildm.models.mlp import ToyDenoiser
 from minildm.models.resnet import Downsample2D, ResnetBlock2D, Upsample2D
-from minildm.models.unet import UNet2DConditionModel, UNet2DModel
+from minildm.models.unet import UNet2DConditionModel, UNet2DModel, UNetBase
+from minildm.models.unet_encoder import UNetEncoder
 from minildm.models.vq import Quantized, VectorQuantizer, VQModel
 
 __all__ = [
@@ -66,6 +68,7 @@ __all__ = [
     "Encoder",
     "FeedForward",
     "GELUFeedForward",
+    "ImageAttention",
     "ImageClassifier",
     "LabelEmbedding",
     "NoAttention",
@@ -78,6 +81,8 @@ __all__ = [
     "Transformer2DModel",
     "UNet2DConditionModel",
     "UNet2DModel",
+    "UNetBase",
+    "UNetEncoder",
     "UNetMidBlock2D",
     "UNetMidBlock2DCrossAttn",
     "UpBlock2D",

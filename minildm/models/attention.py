@@ -51,20 +51,23 @@ class Attention(nn.Module):
         )
 
     def attend(self, x: Tensor, context: Tensor) -> Tensor:
-        q, k, v = (
-            self.split_heads(y) for y in (self.to_q(x), self.to_k(context), self.to_v(context))
-        )
+        """x: (B, N, query_dim); context: (B, L, cross_attention_dim) -> (B, N, query_dim)."""
+        q = self.split_heads(self.to_q(x))  # (B, heads, N, d)
+        k = self.split_heads(self.to_k(context))  # (B, heads, L, d)
+        v = self.split_heads(self.to_v(context))  # (B, heads, L, d)
         if self.slice_size is None:
-            attended = F.scaled_dot_product_attention(q, k, v)
-        else:  # the heads of all pictures in one row, and a few of them at a time
-            parts = zip(
-                *(y.flatten(0, 1)[None].split(self.slice_size, dim=1) for y in (q, k, v)),
-                strict=True,
-            )
-            attended = torch.cat(
-                [F.scaled_dot_product_attention(*part) for part in parts], dim=1
-            ).view_as(q)
-        return self.to_out[0](attended.transpose(1, 2).flatten(2))
+            attended = F.scaled_dot_product_attention(q, k, v)  # (B, heads, N, d)
+        else:
+            attended = self.attend_in_slices(q, k, v, self.slice_size)  # (B, heads, N, d)
+        side_by_side = attended.transpose(1, 2).flatten(2)  # (B, N, heads·d)
+        return self.to_out[0](side_by_side)  # (B, N, query_dim)
+
+    def attend_in_slices(self, q: Tensor, k: Tensor, v: Tensor, slice_size: int) -> Tensor:
+        """The same with `slice_size` heads at a time; q, k, v: (B, heads, N or L, d)."""
+        in_a_row = [y.flatten(0, 1)[None] for y in (q, k, v)]  # (1, B·heads, N or L, d)
+        slices = zip(*(y.split(slice_size, dim=1) for y in in_a_row), strict=True)
+        attended = [F.scaled_dot_product_attention(*slice) for slice in slices]
+        return torch.cat(attended, dim=1).view_as(q)
 
     def set_attention_slice(self, slice_size: int | str | None = "auto") -> None:
         """Attend for so many heads at a time: "auto" half of them, "max" one by one, None all at
@@ -95,6 +98,31 @@ class Attention(nn.Module):
         """
         q, k = self.split_heads(self.to_q(x)), self.split_heads(self.to_k(context))
         return (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(dim=-1)
+
+
+class ImageAttention(Attention):
+    """The attention of autoencoder and unconditional U-Net, from pixel to pixel of an image (B,
+    channels, H, W).
+
+    Each head gets `attention_head_dim` channels; None: one head gets all of them.
+    """
+
+    def __init__(
+        self, channels: int, attention_head_dim: int | None, norm_num_groups: int, eps: float
+    ):
+        dim_head = attention_head_dim or channels
+        if dim_head > channels:
+            raise ValueError(
+                f"expected an attention_head_dim of at most {channels}, the channels, got {dim_head}"
+            )
+        super().__init__(
+            query_dim=channels,
+            heads=channels // dim_head,
+            dim_head=dim_head,
+            bias=True,
+            norm_num_groups=norm_num_groups,
+            eps=eps,
+        )
 
 
 class GEGLU(nn.Module):
@@ -178,15 +206,18 @@ class Transformer2DModel(nn.Module):
         self.proj_out = projection(in_channels, in_channels)
 
     def forward(self, hidden_states: Tensor, encoder_hidden_states: Tensor) -> Tensor:
-        x = project(self.proj_in, image_to_tokens(self.norm(hidden_states)))
+        x = image_to_tokens(self.norm(hidden_states))  # (B, H·W, in_channels)
+        x = project(self.proj_in, x)
         for block in self.transformer_blocks:
             x = block(x, encoder_hidden_states)
-        return hidden_states + tokens_to_image(project(self.proj_out, x), hidden_states.shape)
+        x = project(self.proj_out, x)
+        return hidden_states + tokens_to_image(x, hidden_states.shape)
 
 
 def project(layer: nn.Linear | nn.Conv2d, tokens: Tensor) -> Tensor:
-    """A linear layer, or a 1x1 convolution, on tokens (B, N, C)."""
-    return F.linear(tokens, layer.weight.flatten(1), layer.bias)
+    """A linear layer, or a 1x1 convolution, on tokens (B, N, C) -> (B, N, D)."""
+    weight = layer.weight.flatten(1)  # (D, C), or (D, C, 1, 1) without its last two
+    return F.linear(tokens, weight, layer.bias)
 
 
 def image_to_tokens(image: Tensor) -> Tensor:

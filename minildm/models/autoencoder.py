@@ -123,7 +123,7 @@ class Decoder(nn.Module):
 def shared_options(norm_num_groups: int, add_attention: bool) -> tuple[dict, dict | None]:
     """The options of every ResNet, and of the one attention layer (a single head as wide as the
     image is deep)."""
-    attention = {"dim_head": None, "bias": True, "norm_num_groups": norm_num_groups, "eps": 1e-6}
+    attention = {"attention_head_dim": None, "norm_num_groups": norm_num_groups, "eps": 1e-6}
     return {"groups": norm_num_groups, "eps": 1e-6}, attention if add_attention else None
 
 
@@ -207,9 +207,24 @@ class AutoencoderKL(ModelMixin, nn.Module):
     ):
         super().__init__()
         check_block_types(self)
-        shape = (block_out_channels, layers_per_block, norm_num_groups, mid_block_add_attention)
-        self.encoder = Encoder(in_channels, latent_channels, down_block_types, *shape)
-        self.decoder = Decoder(latent_channels, out_channels, up_block_types, *shape)
+        self.encoder = Encoder(
+            in_channels=in_channels,
+            out_channels=latent_channels,
+            down_block_types=down_block_types,
+            block_out_channels=block_out_channels,
+            layers_per_block=layers_per_block,
+            norm_num_groups=norm_num_groups,
+            mid_block_add_attention=mid_block_add_attention,
+        )
+        self.decoder = Decoder(
+            in_channels=latent_channels,
+            out_channels=out_channels,
+            up_block_types=up_block_types,
+            block_out_channels=block_out_channels,
+            layers_per_block=layers_per_block,
+            norm_num_groups=norm_num_groups,
+            mid_block_add_attention=mid_block_add_attention,
+        )
         self.quant_conv = (
             nn.Conv2d(2 * latent_channels, 2 * latent_channels, 1)
             if use_quant_conv

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from minildm.models.attention import Attention, Transformer2DModel
+from minildm.models.attention import ImageAttention, Transformer2DModel
 from minildm.models.resnet import Downsample2D, ResnetBlock2D, Upsample2D
 
 # Every block is a row of ResNets, with or without attention after each. `resnet` and `attention`
@@ -59,7 +59,7 @@ class DownBlock2D(nn.Module):
 class AttnDownBlock2D(DownBlock2D):
     """A DownBlock2D in which the pixels attend to each other."""
 
-    attention_class = Attention
+    attention_class = ImageAttention
 
 
 class CrossAttnDownBlock2D(DownBlock2D):
@@ -71,14 +71,13 @@ class CrossAttnDownBlock2D(DownBlock2D):
 class UNetMidBlock2D(nn.Module):
     """ResNet, self-attention (unless `attention` is None), ResNet, at the smallest size."""
 
-    attention_class: ClassVar[type[nn.Module]] = Attention
+    attention_class: ClassVar[type[nn.Module] | None] = ImageAttention
 
     def __init__(self, channels: int, resnet: dict[str, Any], attention: dict[str, Any] | None):
         super().__init__()
         self.resnets = nn.ModuleList(ResnetBlock2D(channels, channels, **resnet) for _ in range(2))
-        self.attentions = attentions(
-            self.attention_class if attention else None, 1, channels, attention
-        )
+        kind = None if attention is None else self.attention_class
+        self.attentions = attentions(kind, 1, channels, attention)
 
     def forward(
         self, x: Tensor, temb: Tensor | None = None, context: Tensor | None = None
@@ -135,7 +134,7 @@ class UpBlock2D(nn.Module):
 class AttnUpBlock2D(UpBlock2D):
     """An UpBlock2D in which the pixels attend to each other."""
 
-    attention_class = Attention
+    attention_class = ImageAttention
 
 
 class CrossAttnUpBlock2D(UpBlock2D):
@@ -154,15 +153,7 @@ class NoAttention(nn.Module):
 def attentions(
     kind: type[nn.Module] | None, num: int, channels: int, options: dict[str, Any] | None
 ) -> nn.ModuleList:
-    """`num` layers of that kind; Attention gives each head `dim_head` channels, or has one head if
-    that is None."""
-    if kind is Attention:
-        dim_head = options["dim_head"] or channels
-        if dim_head > channels:
-            raise ValueError(
-                f"expected an attention_head_dim of at most {channels}, the channels, got {dim_head}"
-            )
-        options = {**options, "heads": channels // dim_head, "dim_head": dim_head}
-    return nn.ModuleList(
-        NoAttention() if kind is None else kind(channels, **options) for _ in range(num)
-    )
+    """`num` layers of that kind, or of none."""
+    if kind is None:
+        return nn.ModuleList(NoAttention() for _ in range(num))
+    return nn.ModuleList(kind(channels, **(options or {})) for _ in range(num))

@@ -4,14 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minildm.configuration import Config, ModelMixin, register_to_config
-from minildm.models.attention import Attention
+from minildm.configuration import register_to_config
 from minildm.models.blocks import (
     AttnDownBlock2D,
     AttnUpBlock2D,
@@ -22,120 +20,33 @@ from minildm.models.blocks import (
     UNetMidBlock2DCrossAttn,
     UpBlock2D,
 )
-from minildm.models.embeddings import TimestepEmbedding, Timesteps
+from minildm.models.unet_encoder import UNetEncoder, check_context, layer_options
 
 
-class _UNet(ModelMixin, nn.Module):
+class UNetBase(UNetEncoder):
     """What both U-Nets share: down, middle, up, and the skips from the first to the last."""
-
-    blocks: ClassVar[dict[str, type[nn.Module]]]
-
-    def build_down(self, resnet: dict[str, Any], attentions_at: list[dict[str, Any]]) -> list[int]:
-        """Make the layers of the way down and the middle that `self.config` asks for;
-        `attentions_at` has the options of each down block. Returns the channels of the skips."""
-        config, widths, num_layers = (
-            self.config,
-            self.config.block_out_channels,
-            self.config.layers_per_block,
-        )
-        for key in ("down_block_types", "up_block_types"):
-            if len(config.get(key, widths)) != len(widths):
-                raise ValueError(
-                    f"expected as many {key} as block_out_channels ({len(widths)}), got {config[key]}"
-                )
-        for key in (
-            "layers_per_block",
-            "norm_num_groups",
-            "transformer_layers_per_block",
-            "cross_attention_dim",
-        ):
-            if not isinstance(config.get(key, 1), int):  # later U-Nets have one for each block
-                raise ValueError(
-                    f"{type(self).__name__} supports only one number as {key}, got {config[key]!r}"
-                )
-        last, temb_channels = len(widths) - 1, 4 * widths[0]
-
-        self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
-        self.time_proj = Timesteps(widths[0], config.flip_sin_to_cos, config.freq_shift)
-        self.time_embedding = TimestepEmbedding(widths[0], temb_channels)
-
-        self.down_blocks, self.up_blocks = (
-            nn.ModuleList(),
-            nn.ModuleList(),
-        )  # the way up stays empty in a ControlNet
-        channels, skip_channels = (
-            widths[0],
-            [widths[0]],
-        )  # what conv_in leaves; the blocks put theirs on top
-        for i, name in enumerate(config.down_block_types):
-            sizes = (
-                channels,
-                widths[i],
-                num_layers,
-                resnet,
-                attentions_at[i],
-                i < last,
-                config.downsample_padding,
-            )
-            self.down_blocks.append(self.block_class(name, "Down")(*sizes))
-            channels = widths[i]
-            skip_channels += [channels] * (num_layers + (i < last))
-
-        self.mid_block = None
-        if config.mid_block_type is not None:
-            self.mid_block = self.block_class(config.mid_block_type, "Mid")(
-                channels, resnet, attentions_at[last]
-            )
-        return skip_channels
 
     def build(self, resnet: dict[str, Any], attentions_at: list[dict[str, Any]]) -> None:
         """Make all layers: those of the way down and the middle, then those of the way up."""
+        config = self.config
         skip_channels = self.build_down(resnet, attentions_at)
-        config, widths, num_layers = (
-            self.config,
-            self.config.block_out_channels,
-            self.config.layers_per_block,
-        )
-        channels, last = widths[-1], len(widths) - 1
+        widths = config.block_out_channels
+        last = len(widths) - 1
+        in_channels = widths[last]
         for i, name in zip(range(last, -1, -1), config.up_block_types, strict=True):
-            taken = [skip_channels.pop() for _ in range(num_layers + 1)]
-            sizes = (channels, widths[i], taken, resnet, attentions_at[i], i > 0)
-            self.up_blocks.append(self.block_class(name, "Up")(*sizes))
-            channels = widths[i]
+            block = self.block_class(name, "Up")(
+                in_channels=in_channels,
+                out_channels=widths[i],
+                skip_channels=[skip_channels.pop() for _ in range(config.layers_per_block + 1)],
+                resnet=resnet,
+                attention=attentions_at[i],
+                add_upsample=i > 0,
+            )
+            self.up_blocks.append(block)
+            in_channels = widths[i]
 
         self.conv_norm_out = nn.GroupNorm(config.norm_num_groups, widths[0], config.norm_eps)
         self.conv_out = nn.Conv2d(widths[0], config.out_channels, 3, padding=1)
-
-    def block_class(self, name: str, place: str) -> type[nn.Module]:
-        possible = {key: block for key, block in self.blocks.items() if place in key}
-        if name not in possible:
-            raise ValueError(
-                f"{type(self).__name__}: expected one of {', '.join(possible)}, got {name!r}"
-            )
-        return possible[name]
-
-    def embed_time(self, timestep: Tensor | float, batch: int) -> Tensor:
-        """A number, or one per sample -> (batch, temb_channels)."""
-        timestep = torch.as_tensor(timestep, device=self.device)
-        if timestep.numel() not in (1, batch):
-            raise ValueError(
-                f"expected one timestep, or one per sample ({batch}), got {tuple(timestep.shape)}"
-            )
-        return self.time_embedding(
-            self.time_proj(timestep.reshape(-1).expand(batch)).to(self.dtype)
-        )
-
-    def encode(
-        self, x: Tensor, temb: Tensor, context: Tensor | None
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Down and middle: what `conv_in` leaves -> what the middle leaves, and the skips."""
-        skips = [x]
-        for block in self.down_blocks:
-            x, on_the_way = block(x, temb, context)
-            skips += on_the_way
-        if self.mid_block is not None:
-            x = self.mid_block(x, temb, context)
-        return x, skips
 
     def denoise(
         self,
@@ -145,9 +56,10 @@ class _UNet(ModelMixin, nn.Module):
         skip_residuals: Sequence[Tensor] | None = None,
         mid_residual: Tensor | None = None,
     ) -> Tensor:
-        """Down, middle, up: (B, in_channels, H, W) -> (B, out_channels, H, W). The residuals are
-        added in between."""
+        """(B, in_channels, H, W) -> (B, out_channels, H, W). The residuals are a ControlNet's."""
+        # 1. down and middle
         x, skips = self.encode(self.conv_in(sample), temb, context)
+        # 2. what a ControlNet adds to the skips and to the middle
         if skip_residuals is not None:
             if len(skip_residuals) != len(skips):
                 raise ValueError(
@@ -156,24 +68,14 @@ class _UNet(ModelMixin, nn.Module):
             skips = [skip + residual for skip, residual in zip(skips, skip_residuals, strict=True)]
         if mid_residual is not None:
             x = x + mid_residual
+        # 3. up, where each block takes its skips from the end of the list
         for block in self.up_blocks:
             x = block(x, skips, temb, context)
+        # 4. out
         return self.conv_out(F.silu(self.conv_norm_out(x)))
 
-    def set_attention_slice(self, slice_size: int | str | None = "auto") -> None:
-        """`Attention.set_attention_slice` of every layer."""
-        for layer in self.modules():
-            if isinstance(layer, Attention):
-                layer.set_attention_slice(slice_size)
 
-    def check_sample(self, sample: Tensor) -> None:
-        if sample.ndim != 4 or sample.shape[1] != self.config.in_channels:
-            raise ValueError(
-                f"expected a sample (B, {self.config.in_channels}, H, W), got {tuple(sample.shape)}"
-            )
-
-
-class UNet2DModel(_UNet):
+class UNet2DModel(UNetBase):
     """A U-Net that knows the time and, with `num_class_embeds`, a class label. Chapters 03 to
     05."""
 
@@ -227,13 +129,16 @@ class UNet2DModel(_UNet):
     ):
         super().__init__()
         attention = {
-            "dim_head": attention_head_dim,
-            "bias": True,
+            "attention_head_dim": attention_head_dim,
             "norm_num_groups": norm_num_groups,
             "eps": norm_eps,
         }
-        resnet = {"groups": norm_num_groups, "eps": norm_eps, "dropout": dropout}
-        resnet["temb_channels"] = 4 * block_out_channels[0]
+        resnet = {
+            "temb_channels": 4 * block_out_channels[0],
+            "groups": norm_num_groups,
+            "eps": norm_eps,
+            "dropout": dropout,
+        }
         self.build(resnet, [attention] * len(block_out_channels))
         self.class_embedding = (
             nn.Embedding(num_class_embeds, 4 * block_out_channels[0]) if num_class_embeds else None
@@ -244,22 +149,17 @@ class UNet2DModel(_UNet):
     ) -> Tensor:
         """sample: (B, in_channels, H, W); timestep: a number or (B,); class_labels: (B,) int."""
         self.check_sample(sample)
-        if (class_labels is None) != (self.class_embedding is None):
-            expected = (
-                "no class_labels (num_class_embeds is None)"
-                if self.class_embedding is None
-                else "class_labels"
-            )
-            raise ValueError(
-                f"expected {expected}, got {'none' if class_labels is None else 'some'}"
-            )
         temb = self.embed_time(timestep, len(sample))
-        if class_labels is not None:
+        if self.class_embedding is not None:
+            if class_labels is None:
+                raise ValueError("expected class_labels, got none")
             temb = temb + self.class_embedding(class_labels)
-        return self.denoise(sample, temb, None)
+        elif class_labels is not None:
+            raise ValueError("expected no class_labels (num_class_embeds is None), got some")
+        return self.denoise(sample, temb, context=None)
 
 
-class UNet2DConditionModel(_UNet):
+class UNet2DConditionModel(UNetBase):
     """The U-Net of Stable Diffusion: it also reads a text, through cross-attention.
 
     `attention_head_dim`, one for all blocks or one each, is the *number* of heads: a name that
@@ -309,7 +209,8 @@ class UNet2DConditionModel(_UNet):
         use_linear_projection: bool = False,
     ):
         super().__init__()
-        self.build(*layer_options(self.config))
+        resnet, attentions_at = layer_options(self.config)
+        self.build(resnet, attentions_at)
 
     def forward(
         self,
@@ -327,36 +228,10 @@ class UNet2DConditionModel(_UNet):
         """
         self.check_sample(sample)
         check_context(encoder_hidden_states, len(sample), self.config.cross_attention_dim)
-        temb, residuals = self.embed_time(timestep, len(sample)), down_block_additional_residuals
         return self.denoise(
-            sample, temb, encoder_hidden_states, residuals, mid_block_additional_residual
+            sample,
+            temb=self.embed_time(timestep, len(sample)),
+            context=encoder_hidden_states,
+            skip_residuals=down_block_additional_residuals,
+            mid_residual=mid_block_additional_residual,
         )
-
-
-def layer_options(config: Config) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What all ResNets of a conditional U-Net share, and what the transformers at each width do."""
-    heads, widths = config.attention_head_dim, config.block_out_channels
-    if isinstance(heads, int):
-        heads = (heads,) * len(widths)
-    if len(heads) != len(widths):
-        raise ValueError(f"expected {len(widths)} values of attention_head_dim, got {heads}")
-    attention = {
-        "cross_attention_dim": config.cross_attention_dim,
-        "num_layers": config.transformer_layers_per_block,
-        "norm_num_groups": config.norm_num_groups,
-        "use_linear_projection": config.use_linear_projection,
-    }
-    resnet = {
-        "groups": config.norm_num_groups,
-        "eps": config.norm_eps,
-        "dropout": config.get("dropout", 0.0),
-    }
-    resnet["temb_channels"] = 4 * widths[0]
-    return resnet, [{**attention, "num_attention_heads": n} for n in heads]
-
-
-def check_context(context: Tensor, batch: int, dim: int) -> None:
-    """ValueError unless the context is (batch, L, dim)."""
-    shape = tuple(context.shape)
-    if len(shape) != 3 or shape[0] != batch or shape[2] != dim:
-        raise ValueError(f"expected encoder_hidden_states ({batch}, L, {dim}), got {shape}")

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minildm.configuration import Config, register_to_config
-from minildm.models.unet import UNet2DConditionModel, _UNet, check_context, layer_options
+from minildm.models.unet import UNet2DConditionModel
+from minildm.models.unet_encoder import UNetEncoder, check_context, layer_options
 from minildm.schedulers import Scheduler
 
 
@@ -45,7 +46,7 @@ class ControlNetConditioningEmbedding(nn.Module):
         return self.conv_out(x)
 
 
-class ControlNetModel(_UNet):
+class ControlNetModel(UNetEncoder):
     """What is to be added to a U-Net's skips and middle, from a picture.
 
     `conditioning_embedding_out_channels` brings the picture to the size of the latents: four
@@ -78,14 +79,14 @@ class ControlNetModel(_UNet):
         conditioning_embedding_out_channels: tuple[int, ...] = (16, 32, 96, 256),
     ):
         super().__init__()
-        widths = self.build_down(*layer_options(self.config))
-        embedding = (
-            block_out_channels[0],
-            conditioning_channels,
-            conditioning_embedding_out_channels,
+        resnet, attentions_at = layer_options(self.config)
+        skip_channels = self.build_down(resnet, attentions_at)
+        self.controlnet_cond_embedding = ControlNetConditioningEmbedding(
+            width=block_out_channels[0],
+            conditioning_channels=conditioning_channels,
+            channels=conditioning_embedding_out_channels,
         )
-        self.controlnet_cond_embedding = ControlNetConditioningEmbedding(*embedding)
-        self.controlnet_down_blocks = nn.ModuleList(map(zero_convolution, widths))
+        self.controlnet_down_blocks = nn.ModuleList(map(zero_convolution, skip_channels))
         self.controlnet_mid_block = zero_convolution(block_out_channels[-1])
 
     @classmethod

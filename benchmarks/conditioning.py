@@ -42,7 +42,14 @@ from minildm.evaluation import score_scenes
 from minildm.files import write_json
 from minildm.models import ImageClassifier
 from minildm.pipelines import shipped
-from minildm.training import DenoiserTask, Stage, denoiser_batches, encode_dataset, hardware
+from minildm.training import (
+    DenoisingLoss,
+    TextConditionedUNet,
+    Trainer,
+    denoiser_batches,
+    encode_dataset,
+    hardware,
+)
 from minildm.variations import NOTHING, ClassContext, PooledContext, class_rows, sample_with_context
 
 SETTINGS = {
@@ -141,18 +148,22 @@ class Bench:
         batches = denoiser_batches(
             self.mean,
             self.std,
-            torch.arange(len(self.mean)),
-            numbers,
-            self.numbers(variant, [""])[0],
-            self.settings["prompt_dropout"],
-            self.settings["batch_size"],
-            seed,
+            caption_of=torch.arange(len(self.mean)),
+            caption_ids=numbers,
+            empty_ids=self.numbers(variant, [""])[0],
+            prompt_dropout=self.settings["prompt_dropout"],
+            batch_size=self.settings["batch_size"],
+            seed=seed,
         )
-        task = DenoiserTask(unet, reader, DDPMScheduler(**self.settings["scheduler"]))
-        stage = Stage(
-            variant, task, batches, self.settings["learning_rate"], ema=self.settings["ema"]
+        scheduler = DDPMScheduler(**self.settings["scheduler"])
+        trainer = Trainer(
+            variant,
+            DenoisingLoss(TextConditionedUNet(unet, reader), scheduler),
+            batches,
+            learning_rate=self.settings["learning_rate"],
+            ema=self.settings["ema"],
         )
-        return unet, reader, stage.run(steps, progress=False)
+        return unet, reader, trainer.train(steps, progress=False)
 
     def score(self, variant: str, unet, reader, asked: Attributes, seed: int) -> dict[str, float]:
         """Scores of pictures drawn for the plain captions of these scenes."""

@@ -33,16 +33,14 @@ from minildm.data import ImageData, crop
 from minildm.evaluation import (
     BlockPCA,
     Pixels,
-    VelocityTask,
     cost,
     frechet_distance,
-    label_batches,
     sample_by_label,
 )
 from minildm.files import write_json
 from minildm.models import ImageClassifier, extract
 from minildm.pipelines import shipped
-from minildm.training import Stage, encode_dataset, hardware
+from minildm.training import DenoisingLoss, Trainer, encode_dataset, hardware, label_batches
 
 SETTINGS = {
     "seed": 0,
@@ -145,13 +143,16 @@ def measure(
 
     shape, seed, count = tuple(mean.shape[1:]), SETTINGS["seed"], SETTINGS["samples"]
     unet = new_unet(shape, widths)
-    task = VelocityTask(unet, DDPMScheduler(**SETTINGS["scheduler"]))
     batches = label_batches(mean * factor, std * factor, labels, SETTINGS["batch_size"], seed)
     start = time.process_time()
-    stage = Stage(
-        name_of(name, widths, steps), task, batches, SETTINGS["learning_rate"], ema=SETTINGS["ema"]
+    trainer = Trainer(
+        name_of(name, widths, steps),
+        DenoisingLoss(unet, DDPMScheduler(**SETTINGS["scheduler"])),
+        batches,
+        learning_rate=SETTINGS["learning_rate"],
+        ema=SETTINGS["ema"],
     )
-    losses = stage.run(steps, progress=False)
+    losses = trainer.train(steps, progress=False)
     seconds = time.process_time() - start
 
     noise = torch.randn(count, *shape, generator=torch.Generator().manual_seed(seed))

@@ -38,8 +38,8 @@ VARIANTS = {
             "up_block_types": ("CrossAttnUpBlock2D",) * 2,
         },
     ),
-    "batches-of-64": replace(BASE, batch_sizes=(64, 64, 64)),
-    "batches-of-32": replace(BASE, batch_sizes=(64, 32, 32)),
+    "batches-of-64": replace(BASE, autoencoder=replace(BASE.autoencoder, batch_size=64)),
+    "batches-of-32": replace(BASE, denoiser=replace(BASE.denoiser, batch_size=32)),
     "less-kl": replace(BASE, kl_weight=1e-3),
     "more-kl": replace(BASE, kl_weight=2e-2),
     "no-perceptual": replace(BASE, perceptual_weight=0.0),
@@ -53,7 +53,7 @@ VARIANTS = {
             "beta_end": 0.012,
         },
     ),
-    "slower": replace(BASE, learning_rates=(5e-3, 3e-3, 1e-3)),
+    "slower": replace(BASE, denoiser=replace(BASE.denoiser, learning_rate=1e-3)),
     "no-ema": replace(BASE, ema=0.0),
 }
 

@@ -24,14 +24,11 @@ from torch import Tensor, nn
 
 from minildm import (
     AutoencoderKL,
-    CLIPTextModel,
-    CLIPTokenizer,
     DDPMScheduler,
     DPMSolverMultistepScheduler,
     StableDiffusionPipeline,
-    UNet2DConditionModel,
 )
-from minildm.data import LOADERS, Corpus, from_pixels, load_corpus, to_pixels
+from minildm.data import LOADERS, TextImageDataset, from_pixels, load_text_image, to_pixels
 from minildm.evaluation import (
     Pixels,
     balanced_prompts,
@@ -44,17 +41,21 @@ from minildm.files import write_json
 from minildm.models import ImageClassifier, extract, with_scaling_factor
 from minildm.pipelines import shipped
 from minildm.training import (
+    PERCEPTUAL_STREAM,
     PRESETS,
-    AutoencoderTask,
-    ClassifierTask,
-    DenoiserTask,
+    AutoencoderLoss,
+    ClassifierLoss,
+    DenoisingLoss,
     Recipe,
-    Stage,
+    TextConditionedUNet,
+    Trainer,
     autoencoder_batches,
     classifier_batches,
     denoiser_batches,
     encode_dataset,
     hardware,
+    new_denoiser,
+    seeded,
 )
 from minildm.variations import GANDiscriminator, GANGenerator, GANTraining, sample_gan
 
@@ -64,7 +65,7 @@ SETTINGS = {
     "samples": 500,
     "steps": {  # of training, by data set
         "mnist": {
-            "critic": 100,
+            "perceptual_net": 100,
             "autoencoder": 130,
             "all autoencoder": 350,
             "denoiser": 240,
@@ -72,7 +73,7 @@ SETTINGS = {
         }
         | {"pixels": 280, "gan": 400},
         "cifar10": {
-            "critic": 50,
+            "perceptual_net": 50,
             "autoencoder": 70,
             "all autoencoder": 195,
             "denoiser": 90,
@@ -101,7 +102,7 @@ class Data(NamedTuple):
     """What a method learns from, and what it is scored with."""
 
     name: str
-    corpus: Corpus
+    dataset: TextImageDataset
     examiner: ImageClassifier
     reference: Tensor
     prompts: list[str]
@@ -114,7 +115,7 @@ def load(name: str) -> Data:
     reference = extract(examiner, LOADERS[name]("test").images)[0]
     return Data(
         name,
-        load_corpus(name, SETTINGS["images"]),
+        load_text_image(name, SETTINGS["images"]),
         examiner,
         reference,
         *balanced_prompts(name, SETTINGS["samples"]),
@@ -128,12 +129,6 @@ def scores(data: Data, pictures: Tensor) -> dict[str, float]:
     return {key: round(value, 5) for key, value in asdict(found).items()}
 
 
-def seeded(seed: int, model: type, config: dict[str, Any]) -> Any:
-    """A model whose first weights the seed alone determines."""
-    torch.manual_seed(seed)
-    return model(**config)
-
-
 def count(*networks: nn.Module) -> int:
     return sum(p.numel() for network in networks for p in network.parameters())
 
@@ -142,60 +137,59 @@ def count(*networks: nn.Module) -> int:
 
 
 def train_autoencoder(data: Data, recipe: Recipe, steps: int, seed: int) -> AutoencoderKL:
-    """The critic and then the autoencoder, as `runs.train` trains them."""
-    images, labels = data.corpus.images, data.corpus.labels
-    critic = seeded(seed, ImageClassifier, recipe.critic)
-    batches = classifier_batches("critic", images, labels, recipe.batch_sizes[0], seed)
-    critic_steps = SETTINGS["steps"][data.name]["critic"]
-    Stage("critic", ClassifierTask(critic), batches, recipe.learning_rates[0]).run(
-        critic_steps, progress=False
+    """The perceptual net and then the autoencoder, as `train` trains them."""
+    images, labels = data.dataset.images, data.dataset.labels
+    perceptual_net = seeded(seed, ImageClassifier, recipe.classifier)
+    stage = recipe.perceptual_net
+    batches = classifier_batches(
+        images, labels, stream=PERCEPTUAL_STREAM, batch_size=stage.batch_size, seed=seed
     )
+    loss = ClassifierLoss(perceptual_net)
+    trainer = Trainer("perceptual_net", loss, batches, learning_rate=stage.learning_rate)
+    trainer.train(SETTINGS["steps"][data.name]["perceptual_net"], progress=False)
+
     vae = seeded(seed, AutoencoderKL, recipe.vae)
     side = images.shape[-1] // vae.downscale_factor
-    task = AutoencoderTask(vae, critic, recipe.perceptual_weight, recipe.kl_weight)
+    stage = recipe.autoencoder
     batches = autoencoder_batches(
-        images, (vae.config.latent_channels, side, side), recipe.batch_sizes[1], seed
+        images,
+        latent_shape=(vae.config.latent_channels, side, side),
+        batch_size=stage.batch_size,
+        seed=seed,
     )
-    Stage("autoencoder", task, batches, recipe.learning_rates[1]).run(steps, progress=False)
+    loss = AutoencoderLoss(vae, perceptual_net, recipe.perceptual_weight, recipe.kl_weight)
+    trainer = Trainer("autoencoder", loss, batches, learning_rate=stage.learning_rate)
+    trainer.train(steps, progress=False)
     return vae
 
 
 def train_denoiser(
     data: Data, recipe: Recipe, vae: nn.Module, steps: int, seed: int, weighting: str | None = None
 ) -> StableDiffusionPipeline:
-    """U-Net and text encoder in the latents of `vae`, as `runs.train` trains them."""
-    corpus, channels = data.corpus, vae.config.latent_channels
-    mean, std = encode_dataset(vae, corpus.images, progress=False)
+    """U-Net and text encoder in the latents of `vae`, as `train` trains them."""
+    dataset, stage = data.dataset, recipe.denoiser
+    mean, std = encode_dataset(vae, dataset.images, progress=False)
     if isinstance(vae, AutoencoderKL):
         vae = with_scaling_factor(vae, 1 / (mean.var() + std.square().mean()).sqrt().item())
-    mean, std = mean * vae.config.scaling_factor, std * vae.config.scaling_factor
-    length = recipe.text_encoder["max_position_embeddings"]
-    tokenizer = CLIPTokenizer.train(corpus.texts, model_max_length=length)
-    ids = {
-        key: getattr(tokenizer, key)
-        for key in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")
-    }
-    text_encoder = seeded(seed, CLIPTextModel, {**recipe.text_encoder, **ids})
-    width = {
-        "in_channels": channels,
-        "out_channels": channels,
-        "cross_attention_dim": text_encoder.config.hidden_size,
-    }
-    unet = seeded(seed, UNet2DConditionModel, {**recipe.unet, **width})
-    prompts = (
-        [tokenizer(texts) for texts in corpus.captions],
-        tokenizer("")[0],
-        recipe.prompt_dropout,
+    scale, channels = vae.config.scaling_factor, vae.config.latent_channels
+    tokenizer, text_encoder, unet = new_denoiser(recipe, dataset.texts, channels, seed)
+    batches = denoiser_batches(
+        scale * mean,
+        scale * std,
+        caption_of=dataset.caption_of,
+        caption_ids=[tokenizer(texts) for texts in dataset.captions],
+        empty_ids=tokenizer("")[0],
+        prompt_dropout=recipe.prompt_dropout,
+        batch_size=stage.batch_size,
+        seed=seed,
     )
-    batches = denoiser_batches(mean, std, corpus.caption_of, *prompts, recipe.batch_sizes[2], seed)
-    task = DenoiserTask(unet, text_encoder, DDPMScheduler(**recipe.scheduler), weighting)
-    Stage("denoiser", task, batches, recipe.learning_rates[2], ema=recipe.ema).run(
-        steps, progress=False
-    )
+    predict = TextConditionedUNet(unet, text_encoder)
+    loss = DenoisingLoss(predict, DDPMScheduler(**recipe.scheduler), weighting)
+    trainer = Trainer("denoiser", loss, batches, stage.learning_rate, ema=recipe.ema)
+    trainer.train(steps, progress=False)
     scheduler = DPMSolverMultistepScheduler(**recipe.scheduler)
-    return StableDiffusionPipeline(
-        vae, text_encoder, tokenizer, unet, scheduler, {"dataset": data.name}
-    )
+    card = {"dataset": data.name}
+    return StableDiffusionPipeline(vae, text_encoder, tokenizer, unet, scheduler, card)
 
 
 def in_the_pipeline(space: nn.Module, channels: int, factor: int) -> nn.Module:
@@ -237,7 +231,7 @@ class Trained(NamedTuple):
 
 def class_means(data: Data, seed: int) -> Trained:
     """The mean training picture of the class: what the squared error alone would like best."""
-    images, labels = data.corpus.images, data.corpus.labels
+    images, labels = data.dataset.images, data.dataset.labels
     means = torch.stack([images[labels == label].mean(0) for label in range(10)])
     return Trained((), lambda: [at(0, data.asked) | scores(data, means[data.asked])])
 
@@ -247,12 +241,12 @@ def vae_bells(data: Data, seed: int) -> Trained:
     covariance."""
     recipe, steps = PRESETS[data.name], SETTINGS["steps"][data.name]["all autoencoder"]
     vae = train_autoencoder(data, recipe, steps, seed)
-    mean, _ = encode_dataset(vae, data.corpus.images, progress=False)
+    mean, _ = encode_dataset(vae, data.dataset.images, progress=False)
 
     @torch.no_grad()
     def draw():
         generator, start = torch.Generator().manual_seed(0), time.process_time()
-        z = sample_gaussians(mean.flatten(1), data.corpus.labels, data.asked, generator).unflatten(
+        z = sample_gaussians(mean.flatten(1), data.dataset.labels, data.asked, generator).unflatten(
             1, mean.shape[1:]
         )
         pictures = vae.decode(z)
@@ -275,8 +269,12 @@ def diffusion(data: Data, recipe: Recipe, pipeline: StableDiffusionPipeline) -> 
 
 def pixel_diffusion(data: Data, seed: int) -> Trained:
     """The same recipe with pixels for latents."""
-    recipe, channels = PRESETS[data.name], data.corpus.images.shape[1]
-    recipe = replace(recipe, unet={**recipe.unet, **PIXEL_UNET}, batch_sizes=(64, 32, 32))
+    recipe, channels = PRESETS[data.name], data.dataset.images.shape[1]
+    recipe = replace(
+        recipe,
+        unet={**recipe.unet, **PIXEL_UNET},
+        denoiser=replace(recipe.denoiser, batch_size=32),
+    )
     steps = SETTINGS["steps"][data.name]["pixels"]
     return diffusion(
         data,
@@ -307,7 +305,7 @@ def on_shipped_latents(
 
 def gan(data: Data, seed: int) -> Trained:
     """Chapter 13's in its default setting; it draws with the average of its weights."""
-    images, labels = data.corpus.images, data.corpus.labels
+    images, labels = data.dataset.images, data.dataset.labels
     channels = images.shape[1]
     torch.manual_seed(seed)
     players = GANGenerator(out_channels=channels), GANDiscriminator(in_channels=channels)

@@ -22,19 +22,17 @@ from cells import Cells
 from minildm import DDPMScheduler, DPMSolverMultistepScheduler, UNet2DModel, mnist
 from minildm.data import enlarge, shrink
 from minildm.evaluation import (
-    VelocityTask,
     cut_skips,
     error_by_timestep,
     forget_time,
     frechet_distance,
-    pixel_batches,
     pool_instead,
     sample_trajectory,
 )
 from minildm.files import write_json
 from minildm.models import ImageClassifier, extract
 from minildm.pipelines import shipped
-from minildm.training import Stage
+from minildm.training import DenoisingLoss, Trainer, pixel_batches
 
 VARIANTS = {
     "intact": lambda unet: unet,
@@ -82,13 +80,14 @@ def measure(
     scheduler = DDPMScheduler(**SETTINGS["scheduler"])
     start = time.process_time()
     batches = pixel_batches(digits, SETTINGS["batch_size"], seed)
-    Stage(
+    trainer = Trainer(
         variant,
-        VelocityTask(unet, scheduler),
+        DenoisingLoss(unet, scheduler),
         batches,
-        SETTINGS["learning_rate"],
+        learning_rate=SETTINGS["learning_rate"],
         ema=SETTINGS["ema"],
-    ).run(SETTINGS["steps"], progress=False)
+    )
+    trainer.train(SETTINGS["steps"], progress=False)
     seconds = time.process_time() - start
     errors = error_by_timestep(
         unet, scheduler, test[: SETTINGS["test_images"]], SETTINGS["timesteps"]

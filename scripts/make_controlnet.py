@@ -6,6 +6,7 @@ picture. Text is left out in some of the training, so that the map has to say by
 (Zhang et al. 2023, §3.3).
 """
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,20 +22,15 @@ from minildm.pipelines import WEIGHTS
 from minildm.schedulers import DDPMScheduler
 from minildm.training import (
     Batch,
-    Stage,
+    DenoisingLoss,
+    Trainer,
     batch_indices,
     encode_dataset,
     hardware,
     spread_timesteps,
     step_generator,
 )
-from minildm.variations import (
-    MAP_CLASSES,
-    ControlledUNet,
-    ControlNetModel,
-    ControlNetTask,
-    encode_maps,
-)
+from minildm.variations import MAP_CLASSES, ControlledUNet, ControlNetModel, encode_maps
 
 NAME = "scenes-controlnet"
 RECIPE = {
@@ -58,16 +54,22 @@ def make_controlnet(runs: Path) -> None:
         beta_schedule=pipeline.scheduler.config.beta_schedule,
         prediction_type=pipeline.scheduler.config.prediction_type,
     )
-    task = ControlNetTask(controlnet, pipeline.unet, scheduler)
-    stage = Stage(NAME, task, map_batches(pipeline), RECIPE["learning_rate"], ema=RECIPE["ema"])
+    controlled = ControlledUNet(pipeline.unet.requires_grad_(False), controlnet)
+    trainer = Trainer(
+        NAME,
+        DenoisingLoss(controlled, scheduler),
+        map_batches(pipeline),
+        learning_rate=RECIPE["learning_rate"],
+        ema=RECIPE["ema"],
+    )
     runs.mkdir(parents=True, exist_ok=True)
-    stage.run(RECIPE["steps"], runs)
+    trainer.train(RECIPE["steps"], runs)
     controlnet.save_pretrained(WEIGHTS / NAME, torch.float16)
     card = {
         "for": "scenes",
         "condition": f"a semantic map, one plane for each of {MAP_CLASSES} classes",
         "recipe": RECIPE | {"seed": SEED},
-        "seconds": round(stage.seconds, 1),
+        "seconds": round(trainer.seconds, 1),
         "hardware": hardware(torch.device("cpu")),
         "threads": torch.get_num_threads(),
         "evaluation": evaluate(pipeline, ControlNetModel.from_pretrained(WEIGHTS / NAME)),
@@ -76,13 +78,15 @@ def make_controlnet(runs: Path) -> None:
 
 
 @torch.no_grad()
-def map_batches(pipeline: StableDiffusionPipeline):
-    """step -> what ControlNetTask takes."""
+def map_batches(pipeline: StableDiffusionPipeline) -> Callable[[int], Batch]:
+    """step -> latents, noise, timesteps, contexts, maps."""
     scenes = DigitScenes(mnist("train")).sample(
         RECIPE["scenes"], torch.Generator().manual_seed(SEED + 1)
     )
     z = encode_dataset(pipeline.vae, scenes.images)[0] * pipeline.vae.config.scaling_factor
-    ids, maps, size = pipeline.tokenizer(["", *scenes.captions]), scenes.maps, RECIPE["batch_size"]
+    ids = pipeline.tokenizer(["", *scenes.captions])
+    maps = scenes.maps
+    size = RECIPE["batch_size"]
     contexts = torch.cat([pipeline.text_encoder(part) for part in ids.split(500)])
 
     def batch(step: int) -> Batch:
@@ -91,13 +95,8 @@ def map_batches(pipeline: StableDiffusionPipeline):
         noise = torch.randn(z[rows].shape, generator=generator)
         told = torch.rand(size, generator=generator) >= RECIPE["prompt_dropout"]
         context = contexts[torch.where(told, rows + 1, 0)]
-        return (
-            z[rows],
-            noise,
-            spread_timesteps(size, generator),
-            encode_maps(maps[rows], maps.shape[1]),
-            context,
-        )
+        timesteps = spread_timesteps(size, generator)
+        return z[rows], noise, timesteps, context, encode_maps(maps[rows], maps.shape[1])
 
     return batch
 

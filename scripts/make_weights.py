@@ -17,7 +17,7 @@ from make_controlnet import make_controlnet
 from make_lcm import main as make_lcm
 
 from minildm import StableDiffusionPipeline
-from minildm.data import load_corpus
+from minildm.data import load_text_image
 from minildm.evaluation import evaluate
 from minildm.files import write_checksums, write_json
 from minildm.models import ImageClassifier
@@ -25,9 +25,10 @@ from minildm.pipelines import WEIGHTS
 from minildm.schedulers import DDPMScheduler
 from minildm.training import (
     PRESETS,
-    DenoiserTask,
+    DenoisingLoss,
     Recipe,
-    Stage,
+    TextConditionedUNet,
+    Trainer,
     denoiser_batches,
     encode_dataset,
     hardware,
@@ -39,7 +40,7 @@ RUNS = WEIGHTS.parents[1] / "runs" / "weights"
 # With hours instead of minutes, a wider U-Net than the preset's draws better digits.
 WIDE = {"unet": {**PRESETS["mnist"].unet, "block_out_channels": (64, 128)}}
 RECIPES = PRESETS | {"mnist": replace(PRESETS["mnist"], **WIDE)}
-# critic, autoencoder, denoiser
+# perceptual net, autoencoder, denoiser
 STEPS = {"mnist": (300, 6000, 18000), "scenes": (1200, 3000, 8000), "cifar10": (1500, 2500, 5600)}
 # What text encoder and U-Net are trained for once more, and how the result draws best.
 AGAIN = {"mnist": {"seed": 1, "steps": 36000, "learning_rate": 1e-3}}
@@ -90,26 +91,31 @@ def train_again(
     again, a warm restart (Loshchilov & Hutter 2017). It keeps its state in `runs`, and goes into
     the card."""
     vae, tokenizer = pipeline.vae, pipeline.tokenizer
-    corpus = load_corpus(
-        recipe.dataset, recipe.num_images, recipe.vae["sample_size"], full=recipe.full
+    data = load_text_image(
+        recipe.dataset, recipe.num_images, size=recipe.vae["sample_size"], full=recipe.full
     )
-    mean, std = (vae.config.scaling_factor * part for part in encode_dataset(vae, corpus.images))
-    prompts = (
-        [tokenizer(texts) for texts in corpus.captions],
-        tokenizer("")[0],
-        recipe.prompt_dropout,
+    scale = vae.config.scaling_factor
+    mean, std = encode_dataset(vae, data.images)
+    batches = denoiser_batches(
+        scale * mean,
+        scale * std,
+        caption_of=data.caption_of,
+        caption_ids=[tokenizer(texts) for texts in data.captions],
+        empty_ids=tokenizer("")[0],
+        prompt_dropout=recipe.prompt_dropout,
+        batch_size=recipe.denoiser.batch_size,
+        seed=seed,
     )
-    batches = denoiser_batches(mean, std, corpus.caption_of, *prompts, recipe.batch_sizes[2], seed)
-    pipeline.text_encoder.requires_grad_(True)
-    task = DenoiserTask(
-        pipeline.unet.requires_grad_(True), pipeline.text_encoder, DDPMScheduler(**recipe.scheduler)
+    predict = TextConditionedUNet(
+        pipeline.unet.requires_grad_(True), pipeline.text_encoder.requires_grad_(True)
     )
-    stage = Stage("denoiser again", task, batches, learning_rate, ema=recipe.ema)
+    loss = DenoisingLoss(predict, DDPMScheduler(**recipe.scheduler))
+    trainer = Trainer("denoiser again", loss, batches, learning_rate, ema=recipe.ema)
     runs.mkdir(parents=True, exist_ok=True)
-    stage.run(steps, runs)
+    trainer.train(steps, runs)
     surroundings = {"hardware": hardware(torch.device("cpu")), "threads": torch.get_num_threads()}
     settings = {"seed": seed, "steps": steps, "learning_rate": learning_rate}
-    pipeline.card["again"] = {**settings, "seconds": round(stage.seconds, 1), **surroundings}
+    pipeline.card["again"] = {**settings, "seconds": round(trainer.seconds, 1), **surroundings}
 
 
 def list_checksums() -> None:

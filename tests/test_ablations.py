@@ -7,15 +7,14 @@ import torch.nn.functional as F
 
 from minildm import DDIMScheduler, DDPMScheduler, UNet2DModel
 from minildm.evaluation import (
-    VelocityTask,
     cut_skips,
     error_by_timestep,
     forget_time,
-    pixel_batches,
     pool_instead,
     sample_trajectory,
 )
 from minildm.testing import randomise_
+from minildm.training import DenoisingLoss
 
 COSINE = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}
 
@@ -53,23 +52,9 @@ class Informer(torch.nn.Module):
 
 def test_the_loss_of_the_true_velocity_is_zero():
     x0, scheduler = picture(), DDPMScheduler(**COSINE)
-    task = VelocityTask(Informer(x0, scheduler), scheduler)
-    loss = task(x0, torch.randn_like(x0), torch.tensor([100, 700]))
+    loss_of = DenoisingLoss(Informer(x0, scheduler), scheduler)
+    loss = loss_of(x0, torch.randn_like(x0), torch.tensor([100, 700]))
     torch.testing.assert_close(loss, torch.zeros(()), atol=1e-8, rtol=0)
-
-
-def test_the_timesteps_of_a_batch_are_spread_evenly():
-    images, noise, timesteps = pixel_batches(torch.zeros(100, 1, 4, 4), 20, seed=0)(3)
-    assert images.shape == noise.shape == (20, 1, 4, 4)
-    assert (timesteps // 50).sort().values.tolist() == list(range(20)), "one in each twentieth"
-
-
-def test_a_batch_depends_on_seed_and_step_alone():
-    images = torch.randn(100, 1, 4, 4)
-    first, again = (pixel_batches(images, 8, seed=1)(5) for _ in range(2))
-    for a, b in zip(first, again, strict=True):
-        torch.testing.assert_close(a, b)
-    assert not torch.equal(first[1], pixel_batches(images, 8, seed=2)(5)[1])
 
 
 def test_drawing_with_the_true_velocity_arrives_at_the_picture():
@@ -88,6 +73,15 @@ def test_a_network_that_says_zero_has_the_error_of_the_mean_square_velocity():
     torch.testing.assert_close(
         errors, remaining + (1 - remaining) * 0.25, rtol=0.05, atol=0
     )  # E[v²] = ᾱ + (1-ᾱ)·x0²
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "sample"])
+def test_the_error_by_timestep_is_of_what_the_scheduler_says_is_predicted(prediction_type):
+    scheduler = DDPMScheduler(**COSINE | {"prediction_type": prediction_type})
+    x0 = torch.full((400, 1, 8, 8), 0.5)
+    expected = {"epsilon": 1.0, "sample": 0.25}[prediction_type]
+    errors = error_by_timestep(lambda_network(), scheduler, x0, [50, 950])
+    torch.testing.assert_close(errors, torch.full((2,), expected), rtol=0.05, atol=0)
 
 
 def lambda_network() -> torch.nn.Module:

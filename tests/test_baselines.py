@@ -9,12 +9,10 @@ from minildm.diffusion import GaussianDenoiser
 from minildm.evaluation import (
     BlockPCA,
     Pixels,
-    VelocityTask,
-    label_batches,
     sample_by_label,
     sample_gaussians,
 )
-from minildm.training import encode_dataset
+from minildm.training import DenoisingLoss, encode_dataset
 
 SCHEDULE = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}
 
@@ -77,27 +75,6 @@ def test_blocks_that_do_not_fit_are_refused():
             BlockPCA(correlated_images(), factor, channels)
 
 
-def test_batches_follow_the_bells_and_keep_each_latent_with_its_label():
-    labels = torch.arange(50) % 10
-    mean = labels.float().reshape(-1, 1, 1, 1).expand(-1, 2, 8, 8)
-    batch = label_batches(mean, torch.full(mean.shape, 0.1), labels, batch_size=50, seed=0)
-    latents, noise, timesteps, which = batch(3)
-    off = latents - which.reshape(-1, 1, 1, 1)
-    assert abs(off.std() - 0.1) < 0.005 and abs(off.mean()) < 0.005
-    assert (
-        abs(torch.corrcoef(torch.stack([off.flatten(), noise.flatten()]))[0, 1]) < 0.05
-    )  # two separate noises
-    assert (timesteps.sort().values.diff() > 0).all() and timesteps.max() - timesteps.min() > 900
-    for one, other in zip(batch(3), (latents, noise, timesteps, which), strict=True):
-        torch.testing.assert_close(one, other)
-    assert not torch.equal(batch(4)[1], noise)
-
-
-def test_batches_need_a_label_for_every_latent():
-    with pytest.raises(ValueError, match="expected a mean, a std and a label each, got 4, 4 and 3"):
-        label_batches(torch.zeros(4, 1, 2, 2), torch.zeros(4, 1, 2, 2), torch.zeros(3), 2, 0)
-
-
 class Ideal(torch.nn.Module):
     """Knows that class c is N(c, 0.25): the best denoiser there is, in the place of a network."""
 
@@ -133,11 +110,11 @@ def test_the_loss_is_the_squared_error_of_the_velocity():
     scheduler = DDPMScheduler(**SCHEDULE)
     z, noise = torch.randn(2, 4, 1, 8, 8)
     t = torch.tensor([0, 300, 600, 999])
-    task = VelocityTask(Zero(block_out_channels=(32,), down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",),
+    loss = DenoisingLoss(Zero(block_out_channels=(32,), down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",),
                           in_channels=1, out_channels=1), scheduler)  # fmt: skip
     remaining = scheduler.alphas_cumprod[t].reshape(-1, 1, 1, 1)
     v = remaining.sqrt() * noise - (1 - remaining).sqrt() * z
-    torch.testing.assert_close(task(z, noise, t, torch.zeros(4)), v.square().mean())
+    torch.testing.assert_close(loss(z, noise, t, torch.zeros(4)), v.square().mean())
 
 
 def test_the_bells_have_each_label_s_mean_and_covariance():

@@ -71,7 +71,7 @@ def test_a_data_set_in_another_range_is_refused_by_everything_that_trains_an_aut
     with pytest.raises(ValueError, match=r"expected images in \[-1, 1\], got them from 0 to"):
         encode_dataset(unsaved.vae, wrong, progress=False)
     with pytest.raises(ValueError, match=r"expected images in \[-1, 1\], got them from 0 to"):
-        autoencoder_batches(wrong, (4, 8, 8), 2, seed=0)
+        autoencoder_batches(wrong, (4, 8, 8), batch_size=2, seed=0)
     check_range(IMAGES)
     encode_dataset(
         Pixels(), 3 * IMAGES, progress=False
@@ -79,16 +79,19 @@ def test_a_data_set_in_another_range_is_refused_by_everything_that_trains_an_aut
 
 
 def test_latents_that_were_not_scaled_are_refused_by_what_trains_on_them():
-    mean, std, ids = (
-        torch.randn(8, 4, 2, 2),
-        torch.full((8, 4, 2, 2), 0.1),
-        torch.zeros(1, 5, dtype=torch.long),
-    )
+    mean, std = torch.randn(8, 4, 2, 2), torch.full((8, 4, 2, 2), 0.1)
+    ids = torch.zeros(1, 5, dtype=torch.long)
+    options = {
+        "caption_of": torch.zeros(8).long(),
+        "caption_ids": [ids],
+        "empty_ids": ids[0],
+        "prompt_dropout": 0.1,
+        "batch_size": 2,
+        "seed": 0,
+    }
     for factor in (5.5, 0.1):
         with pytest.raises(
             ValueError, match="scaled latents, of deviation about 1, got .*scaling_factor"
         ):
-            denoiser_batches(
-                factor * mean, factor * std, torch.zeros(8).long(), [ids], ids[0], 0.1, 2, seed=0
-            )
-    denoiser_batches(mean, std, torch.zeros(8).long(), [ids], ids[0], 0.1, 2, seed=0)
+            denoiser_batches(factor * mean, factor * std, **options)
+    denoiser_batches(mean, std, **options)

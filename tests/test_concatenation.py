@@ -9,9 +9,10 @@ from tiny import tiny_pipeline
 from minildm.models import ImageClassifier, UNet2DModel
 from minildm.schedulers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from minildm.testing import randomise_
+from minildm.training import DenoisingLoss
 from minildm.variations import (
     MAP_CLASSES,
-    BesideTask,
+    ConcatenatedUNet,
     ImageContext,
     encode_maps,
     image_features,
@@ -132,14 +133,15 @@ def test_a_map_that_is_none_is_an_error_that_says_what_came(maps, size, how, mes
 # Training and drawing
 
 
-def test_the_task_is_the_squared_error_of_the_velocity_with_the_condition_beside_the_noisy_picture():
+def test_the_loss_is_the_squared_error_of_the_velocity_with_the_condition_beside_x_t():
     scheduler, unet = DDPMScheduler(**V_PREDICTION), small_unet(3)
     x0, noise, condition = torch.randn(4, 1, 8, 8), torch.randn(4, 1, 8, 8), torch.randn(4, 2, 8, 8)
     t = torch.tensor([0, 300, 600, 999])
     keep = scheduler.alphas_cumprod[t].view(-1, 1, 1, 1)
     xt, v = keep**0.5 * x0 + (1 - keep) ** 0.5 * noise, keep**0.5 * noise - (1 - keep) ** 0.5 * x0
     expected = (unet(torch.cat([xt, condition], 1), t) - v).square().mean()
-    torch.testing.assert_close(BesideTask(unet, scheduler)(x0, noise, t, condition), expected)
+    loss = DenoisingLoss(ConcatenatedUNet(unet), scheduler)
+    torch.testing.assert_close(loss(x0, noise, t, condition), expected)
 
 
 class Knowing(torch.nn.Module):

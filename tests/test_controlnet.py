@@ -11,7 +11,8 @@ from torch.testing import assert_close
 from minildm.models import UNet2DConditionModel
 from minildm.schedulers import DDPMScheduler
 from minildm.testing import assert_parity, randomise_
-from minildm.variations import ControlledUNet, ControlNetModel, ControlNetTask
+from minildm.training import DenoisingLoss
+from minildm.variations import ControlledUNet, ControlNetModel
 
 pytest_plugins = ["tiny"]
 
@@ -113,6 +114,17 @@ def test_at_first_it_changes_nothing_to_the_last_bit_and_can_learn(pair):
     assert controlnet.controlnet_cond_embedding.conv_out.weight.grad.abs().max() > 0
 
 
+def test_pictures_of_a_call_take_the_place_of_the_constructors(pair):
+    unet, controlnet = pair[0], randomise_(pair[1])
+    inputs = condition_inputs(unet.config)
+    one = pictures(inputs, OWN["to 1/4"])
+    other = one.roll(1, 0)
+    expected = ControlledUNet(unet, controlnet, other)(*inputs)
+    assert torch.equal(ControlledUNet(unet, controlnet)(*inputs, other), expected)
+    assert torch.equal(ControlledUNet(unet, controlnet, one)(*inputs, other), expected)
+    assert not torch.equal(ControlledUNet(unet, controlnet, one)(*inputs), expected)
+
+
 def test_from_unet_copies_what_diffusers_copies(pair):
     unet, controlnet = pair
     config = {key: value for key, value in unet.config.items() if key != "dropout"}
@@ -169,30 +181,30 @@ def test_training_moves_the_controlnet_and_leaves_the_unet_alone(pair):
     unet, controlnet = pair
     before = copy.deepcopy(unet.state_dict())
     scheduler = DDPMScheduler(prediction_type="v_prediction")
-    task = ControlNetTask(controlnet, unet, scheduler)
-    optimiser = torch.optim.SGD([p for p in task.parameters() if p.requires_grad], 0.01)
+    loss = DenoisingLoss(ControlledUNet(unet.requires_grad_(False), controlnet), scheduler)
+    optimizer = torch.optim.SGD([p for p in loss.parameters() if p.requires_grad], 0.01)
     sample, timesteps, context = condition_inputs(unet.config)
     batch = (
         sample,
         torch.randn(sample.shape),
         timesteps,
-        pictures((sample,), OWN["to 1/4"]),
         context,
+        pictures((sample,), OWN["to 1/4"]),
     )
     losses = []
     for _ in range(5):
-        losses.append(task(*batch))
+        losses.append(loss(*batch))
         losses[-1].backward()
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
     xt, target = scheduler.add_noise(*batch[:3]), scheduler.get_velocity(*batch[:3])
     assert_close(
         losses[0], (unet(xt, timesteps, context) - target).square().mean()
     )  # nothing said yet
     assert losses[-1] < losses[0]
     assert all(torch.equal(value, before[key]) for key, value in unet.state_dict().items())
-    assert {name for name, p in task.named_parameters() if p.requires_grad} == {
-        f"controlnet.{name}" for name, _ in controlnet.named_parameters()
+    assert {name for name, p in loss.named_parameters() if p.requires_grad} == {
+        f"predict.controlnet.{name}" for name, _ in controlnet.named_parameters()
     }
 
 
@@ -203,8 +215,8 @@ def test_the_target_is_what_the_scheduler_says_that_the_unet_predicts(pair):
     for prediction_type, target in (("epsilon", noise), ("sample", x0), ("v_prediction", None)):
         scheduler = DDPMScheduler(prediction_type=prediction_type)
         target = scheduler.get_velocity(x0, noise, timesteps) if target is None else target
-        loss = ControlNetTask(controlnet, unet, scheduler)(
-            x0, noise, timesteps, pictures((x0,), OWN["to 1/4"]), context
+        loss = DenoisingLoss(ControlledUNet(unet, controlnet), scheduler)(
+            x0, noise, timesteps, context, pictures((x0,), OWN["to 1/4"])
         )
         said = unet(
             scheduler.add_noise(x0, noise, timesteps), timesteps, context
@@ -221,6 +233,8 @@ def test_conditions_of_another_shape_are_refused(pair):
             controlnet(sample, timestep, context, bad)
     with pytest.raises(ValueError, match="a multiple of 3 samples, got 2"):
         ControlledUNet(unet, controlnet, torch.cat([good, good[:1]]))(sample, timestep, context)
+    with pytest.raises(ValueError, match="expected a controlnet_cond, .* got none"):
+        ControlledUNet(unet, controlnet)(sample, timestep, context)
     with pytest.raises(ValueError, match="expected encoder_hidden_states"):
         controlnet(sample, timestep, context[:1], good)
     down, mid = controlnet(sample, timestep, context, good)

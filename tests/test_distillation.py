@@ -11,9 +11,9 @@ from torch import nn
 from minildm.diffusion import GaussianDenoiser
 from minildm.models import ToyDenoiser
 from minildm.schedulers import DDIMScheduler, LCMScheduler
-from minildm.training import Stage, denoiser_batches, spread_timesteps, step_generator
+from minildm.training import Trainer, denoiser_batches, spread_timesteps, step_generator
 from minildm.variations import (
-    ConsistencyTask,
+    ConsistencyLoss,
     DDIMSolver,
     consistency_batches,
     consistency_function,
@@ -96,11 +96,11 @@ def test_far_from_0_it_is_the_x0_that_the_network_says(scheduler):
 
 def test_the_loss_of_the_true_map_is_zero_and_of_any_other_is_not(scheduler):
     model = TrueMap(scheduler)
-    task = ConsistencyTask(model, flow(scheduler), scheduler, decay=0.0).eval()
+    loss = ConsistencyLoss(model, flow(scheduler), scheduler, decay=0.0).eval()
     batch = points(scheduler)(0)
-    assert task(*batch) < 1e-12
-    task.student.error.data.fill_(0.1)
-    assert task(*batch) > 1e-4
+    assert loss(*batch) < 1e-12
+    loss.student.error.data.fill_(0.1)
+    assert loss(*batch) > 1e-4
 
 
 def test_only_paths_that_end_where_they_should_satisfy_it():
@@ -109,40 +109,40 @@ def test_only_paths_that_end_where_they_should_satisfy_it():
     scheduler = LCMScheduler(**COSINE | {"prediction_type": "sample"}, original_inference_steps=20)
     same = type("Same", (nn.Module,), {"forward": lambda self, x, t: torch.zeros_like(x)})()
     same.unused = nn.Parameter(torch.zeros(()))
-    task = ConsistencyTask(same, flow(scheduler), scheduler)
+    loss = ConsistencyLoss(same, flow(scheduler), scheduler)
     x0, noise, timesteps = points(scheduler)(0)
     last = timesteps == 49  # from there the solver goes to 0
-    assert last.any() and task(x0[~last], noise[~last], timesteps[~last]) < 1e-6
-    assert task(x0[last], noise[last], timesteps[last]) > 0.1
+    assert last.any() and loss(x0[~last], noise[~last], timesteps[~last]) < 1e-6
+    assert loss(x0[last], noise[last], timesteps[last]) > 0.1
 
 
 def test_training_moves_a_network_towards_the_true_map(scheduler):
     torch.manual_seed(0)
     student, errors = ToyDenoiser(hidden=32).double(), []
     student.time_embedding.register_forward_pre_hook(lambda layer, args: (args[0].double(),))
-    task = ConsistencyTask(student, flow(scheduler), scheduler, decay=0.9)
+    loss = ConsistencyLoss(student, flow(scheduler), scheduler, decay=0.9)
     x = torch.randn(200, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     noisiest = torch.full((200,), 999)
     expected = GAUSSIAN.ode_solution(
         x, scheduler.alphas_cumprod[999].double(), scheduler.alphas_cumprod[0].double()
     )
     for steps in (0, 300):
-        Stage("toy", task, points(scheduler), 1e-2, ema=0.2).run(steps, progress=False)
+        Trainer("toy", loss, points(scheduler), 1e-2, ema=0.2).train(steps, progress=False)
         with torch.no_grad():
-            ends = consistency_function(task.student, scheduler, x, noisiest)
+            ends = consistency_function(loss.student, scheduler, x, noisiest)
         errors.append(float((ends - expected).square().mean()))
     assert errors[1] < 0.3 * errors[0]
 
 
 def test_the_target_is_the_average_that_its_decay_says(scheduler):
-    task = ConsistencyTask(nn.Linear(2, 2), flow(scheduler), scheduler, decay=0.75)
-    first = task.target.weight.clone()
-    task.student.weight.data += 4
-    task.update_target()
-    torch.testing.assert_close(task.target.weight, first + 1)
-    task.update_target()
-    torch.testing.assert_close(task.target.weight, first + 1.75)
-    assert not any(p.requires_grad for p in task.target.parameters())
+    loss = ConsistencyLoss(nn.Linear(2, 2), flow(scheduler), scheduler, decay=0.75)
+    first = loss.target.weight.clone()
+    loss.student.weight.data += 4
+    loss.update_target()
+    torch.testing.assert_close(loss.target.weight, first + 1)
+    loss.update_target()
+    torch.testing.assert_close(loss.target.weight, first + 1.75)
+    assert not any(p.requires_grad for p in loss.target.parameters())
 
 
 def test_only_the_student_learns_and_the_target_follows_in_training_only(scheduler):
@@ -150,19 +150,19 @@ def test_only_the_student_learns_and_the_target_follows_in_training_only(schedul
     model = lambda x, t: teacher(x, t[:, None].to(x))  # noqa: E731
     wrapped = type("Model", (nn.Module,), {"forward": lambda self, x, t: model(x, t)})()
     wrapped.inner = teacher
-    task = ConsistencyTask(
+    loss = ConsistencyLoss(
         copy.deepcopy(wrapped), DDIMSolver(wrapped, scheduler), scheduler
     ).train()
-    assert not task.solver.training and not any(p.requires_grad for p in task.solver.parameters())
+    assert not loss.solver.training and not any(p.requires_grad for p in loss.solver.parameters())
     batch = [part.float() if part.is_floating_point() else part for part in points(scheduler)(0)]
-    task.student.extra = nn.Linear(1, 1)
-    task.target.extra = copy.deepcopy(task.student.extra).requires_grad_(False)
-    task.student.extra.weight.data += 1
-    before = task.target.extra.weight.clone()
-    task.eval()(*batch)
-    assert (task.target.extra.weight == before).all()
-    task.train()(*batch)
-    assert (task.target.extra.weight != before).all()
+    loss.student.extra = nn.Linear(1, 1)
+    loss.target.extra = copy.deepcopy(loss.student.extra).requires_grad_(False)
+    loss.student.extra.weight.data += 1
+    before = loss.target.extra.weight.clone()
+    loss.eval()(*batch)
+    assert (loss.target.extra.weight == before).all()
+    loss.train()(*batch)
+    assert (loss.target.extra.weight != before).all()
 
 
 def test_its_solver_is_the_step_of_the_ddim_scheduler(scheduler):
@@ -218,9 +218,16 @@ def test_a_batch_of_texts_brings_their_contexts(scheduler):
     pipeline = tiny_pipeline()
     ids = [pipeline.tokenizer(["a seven", "seven"]), pipeline.tokenizer(["three"])]
     mean, labels = torch.randn(6, 4, 8, 8), torch.tensor([0, 1, 0, 1, 0, 1])
-    sizes = (0.0, 4, 0, 20)
     raw = denoiser_batches(
-        mean, torch.zeros_like(mean), labels, ids, pipeline.tokenizer("")[0], *sizes
+        mean,
+        torch.zeros_like(mean),
+        caption_of=labels,
+        caption_ids=ids,
+        empty_ids=pipeline.tokenizer("")[0],
+        prompt_dropout=0.0,
+        batch_size=4,
+        seed=0,
+        num_train_timesteps=20,
     )
     got = consistency_batches(raw, scheduler, pipeline.text_encoder)(3)
     torch.testing.assert_close(got[3], pipeline.text_encoder(raw(3)[3]).detach())

@@ -4,10 +4,11 @@ import diffusers
 import pytest
 import torch
 
-from minildm.evaluation import VelocityTask, sample_by_label
+from minildm.evaluation import sample_by_label
 from minildm.models import DiTTransformer2DModel, get_2d_sincos_pos_embed
 from minildm.schedulers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from minildm.testing import assert_parity, randomise_
+from minildm.training import DenoisingLoss
 
 SMALL = {
     "num_attention_heads": 2,
@@ -68,15 +69,13 @@ def test_the_blocks_learn_although_their_gates_begin_closed(inputs):
     torch.manual_seed(0)
     model = DiTTransformer2DModel(**SMALL)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    task, optimiser = (
-        VelocityTask(model, DDPMScheduler()),
-        torch.optim.Adam(model.parameters(), 1e-2),
-    )
+    loss = DenoisingLoss(model, DDPMScheduler())
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     changed = []
     for _ in range(3):
-        optimiser.zero_grad()
-        task(inputs[0], torch.ones(3, 3, 4, 4), *inputs[1:]).backward()
-        optimiser.step()
+        optimizer.zero_grad()
+        loss(inputs[0], torch.ones(3, 3, 4, 4), *inputs[1:]).backward()
+        optimizer.step()
         changed.append({name for name, p in model.named_parameters() if (p != before[name]).any()})
     assert changed[0] == {"proj_out_2.weight", "proj_out_2.bias"}
     assert "transformer_blocks.0.norm1.linear.weight" in changed[1]
@@ -116,7 +115,7 @@ def test_it_takes_flow_matching_and_its_sampler(inputs):
     model = DiTTransformer2DModel(**SMALL)
     scheduler = FlowMatchEulerDiscreteScheduler()
     noise = torch.randn(3, 3, 4, 4, generator=torch.Generator().manual_seed(1))
-    loss = VelocityTask(model, scheduler)(inputs[0], noise, inputs[1], inputs[2])
+    loss = DenoisingLoss(model, scheduler)(inputs[0], noise, inputs[1], inputs[2])
     torch.testing.assert_close(
         loss, (noise - inputs[0]).square().mean()
     )  # as long as it says nothing

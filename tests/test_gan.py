@@ -127,7 +127,7 @@ def test_the_average_draws_and_leaves_the_generator_alone():
     played = game(ema=3.0).run(5, progress=False)
     before = [p.clone() for p in played.generator.parameters()]
     averaged = played.averaged()
-    for p, average in zip(averaged.parameters(), played.average.average, strict=True):
+    for p, average in zip(averaged.parameters(), played.average.shadow_params, strict=True):
         assert torch.equal(p, average)
     assert any(
         (p != a).any()

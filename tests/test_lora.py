@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch.testing import assert_close
 
 from minildm.testing import randomise_
-from minildm.variations import LoRA, LowRank
+from minildm.variations import LoRA, LoRALayer
 from minildm.variations.lora import WEIGHTS_NAME
 
 pytest_plugins = ["tiny"]
@@ -159,7 +159,7 @@ def test_of_two_the_last_merged_is_unmerged_first(tiny):
 
 def test_the_strength_is_proportional(tiny):
     layer = torch.nn.Linear(3, 2)
-    term = randomise_(LowRank(layer, 2))
+    term = randomise_(LoRALayer(layer, 2))
     x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
     assert_close(term(x), x @ term.delta().T)
     lora = trained(tiny, rank=2, alpha=4.0)

@@ -22,19 +22,23 @@ def pictures():
     return torch.randn(2, 6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
-def critic():
+def perceptual_net():
     return ImageClassifier(8, num_classes=2, block_out_channels=(4, 8), feature_dim=4).eval()
 
 
 def test_a_perfect_reconstruction_costs_nothing():
     images, _ = pictures()
-    assert reconstruction_loss(images, images) == perceptual_loss(critic(), images, images) == 0
+    assert (
+        reconstruction_loss(images, images)
+        == perceptual_loss(perceptual_net(), images, images)
+        == 0
+    )
 
 
 def test_the_loss_of_a_batch_is_the_mean_of_its_parts():
     """So that processes which share a batch follow the gradient of the whole."""
     images, others = pictures()
-    network = critic()
+    network = perceptual_net()
     for loss in (reconstruction_loss, lambda a, b: perceptual_loss(network, a, b)):
         parts = [loss(a, b) for a, b in zip(others.split(2), images.split(2), strict=True)]
         torch.testing.assert_close(loss(others, images), torch.stack(parts).mean())
@@ -42,7 +46,7 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_parts():
 
 def test_the_perceptual_loss_does_not_depend_on_how_loud_a_layer_is():
     images, others = pictures()
-    network = critic()
+    network = perceptual_net()
     before = perceptual_loss(network, others, images)
     for parameter in network.blocks[-1][4].parameters():  # the last normalisation's scale and shift
         parameter.data *= 10
@@ -51,7 +55,7 @@ def test_the_perceptual_loss_does_not_depend_on_how_loud_a_layer_is():
 
 def test_gradients_reach_the_reconstruction_alone():
     images, others = (part.requires_grad_() for part in pictures().unbind())
-    perceptual_loss(critic(), others, images).backward()
+    perceptual_loss(perceptual_net(), others, images).backward()
     assert others.grad.abs().sum() > 0 and images.grad is None
 
 
@@ -189,29 +193,29 @@ def test_a_weighted_loss_is_the_same_under_each_name(prediction_type, weighting)
         v = scheduler.get_velocity(x0, noise, t)
         return {"epsilon": noise, "sample": x0, "v_prediction": v}[prediction_type]
 
-    remaining = scheduler.alphas_cumprod[t]
+    alpha_prod_t = scheduler.alphas_cumprod[t]
     error = (said(x0, noise) - said(wrong_x0, wrong_noise)).square().sum(1)
     as_x0 = (x0 - wrong_x0).square().sum(1)
-    got = snr_weights(remaining, prediction_type, weighting) * error
-    torch.testing.assert_close(got, snr_weights(remaining, "sample", weighting) * as_x0)
+    got = snr_weights(alpha_prod_t, prediction_type, weighting) * error
+    torch.testing.assert_close(got, snr_weights(alpha_prod_t, "sample", weighting) * as_x0)
 
 
 def test_min_snr_weights_are_those_of_diffusers_training_script():
     scheduler, t = DDPMScheduler(), torch.arange(1000)
     snr = compute_snr(scheduler, t)
     clipped = torch.minimum(snr, torch.tensor(5.0))
-    remaining = scheduler.alphas_cumprod
+    alpha_prod_t = scheduler.alphas_cumprod
     for prediction_type, divisor in (("epsilon", snr), ("v_prediction", snr + 1), ("sample", 1.0)):
         torch.testing.assert_close(
-            snr_weights(remaining, prediction_type), clipped / divisor, rtol=1e-4, atol=1e-6
+            snr_weights(alpha_prod_t, prediction_type), clipped / divisor, rtol=1e-4, atol=1e-6
         )
 
 
 @pytest.mark.parametrize("prediction_type", PREDICTIONS)
 def test_its_own_weighting_is_the_plain_loss(prediction_type):
-    remaining = torch.linspace(0.001, 0.999, 50)
+    alpha_prod_t = torch.linspace(0.001, 0.999, 50)
     torch.testing.assert_close(
-        snr_weights(remaining, prediction_type, prediction_type), torch.ones(50)
+        snr_weights(alpha_prod_t, prediction_type, prediction_type), torch.ones(50)
     )
 
 

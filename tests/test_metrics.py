@@ -18,7 +18,7 @@ from minildm.evaluation import (
     score,
 )
 from minildm.models import ImageClassifier, extract, jitter, shift_and_mirror
-from minildm.training import ClassifierTask, Stage, classifier_batches
+from minildm.training import ClassifierLoss, Trainer, classifier_batches
 
 
 def features(count, dim=6, seed=0, shift=0.0, scale=1.0):
@@ -254,9 +254,9 @@ def test_a_classifier_learns_and_is_reproducible():
     for _ in range(2):
         torch.manual_seed(0)
         model = ImageClassifier(8, num_classes=2, block_out_channels=(4,), feature_dim=4)
-        batches = classifier_batches("halves", images, labels, batch_size=16, seed=1)
+        batches = classifier_batches(images, labels, stream="halves", batch_size=16, seed=1)
         results.append(
-            Stage("halves", ClassifierTask(model), batches, learning_rate=3e-3).run(
+            Trainer("halves", ClassifierLoss(model), batches, learning_rate=3e-3).train(
                 30, progress=False
             )
         )

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from minildm.data import load_corpus
+from minildm.data import load_text_image
 from minildm.training import PRESETS, train
 from scripts import FOLDER, load, run
 
@@ -20,8 +20,10 @@ def script():
 @pytest.fixture
 def tiny(script, monkeypatch):
     """The data of the preset `tiny`, and a step for everything."""
-    monkeypatch.setitem(script.SETTINGS["steps"], "tiny", {"critic": 1})
-    return SimpleNamespace(name="tiny", corpus=load_corpus("mnist", PRESETS["tiny"].num_images))
+    monkeypatch.setitem(script.SETTINGS["steps"], "tiny", {"perceptual_net": 1})
+    return SimpleNamespace(
+        name="tiny", dataset=load_text_image("mnist", PRESETS["tiny"].num_images)
+    )
 
 
 def test_the_chain_is_bit_for_bit_the_one_that_minildm_train_trains(script, tiny, tmp_path):

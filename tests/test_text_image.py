@@ -5,10 +5,10 @@ import torch
 
 from minildm.data import (
     LOADERS,
-    PHRASINGS,
+    NUM_PHRASINGS,
     captions_for,
     held_out,
-    load_corpus,
+    load_text_image,
     mnist,
     pad,
     paint_scenes,
@@ -22,20 +22,20 @@ def scenes():
     return paint_scenes(150, chunk=60)  # the last chunk is not full
 
 
-def test_the_corpus_of_digits_is_mnist_with_the_phrasings_of_each_class():
-    corpus, digits = load_corpus("mnist", 100), mnist("train")
-    torch.testing.assert_close(corpus.images, pad(digits.images[:100], 32))
-    assert torch.equal(corpus.labels, digits.labels[:100]) and torch.equal(
-        corpus.caption_of, corpus.labels
+def test_the_pictures_of_digits_is_mnist_with_the_phrasings_of_each_class():
+    data, digits = load_text_image("mnist", 100), mnist("train")
+    torch.testing.assert_close(data.images, pad(digits.images[:100], 32))
+    assert torch.equal(data.labels, digits.labels[:100]) and torch.equal(
+        data.caption_of, data.labels
     )
-    assert corpus.captions == [captions_for("mnist", label) for label in range(10)]
+    assert data.captions == [captions_for("mnist", label) for label in range(10)]
 
 
 def test_every_scene_has_its_own_captions_and_they_say_what_is_in_it(scenes):
     assert scenes.images.shape == (150, 3, 32, 32) and len(scenes.captions) == 150
     assert torch.equal(scenes.caption_of, torch.arange(150))
     first, *others = (
-        parse_captions([texts[i] for texts in scenes.captions]) for i in range(PHRASINGS)
+        parse_captions([texts[i] for texts in scenes.captions]) for i in range(NUM_PHRASINGS)
     )
     assert torch.equal(6 * first.digits[:, 0] + first.colours[:, 0], scenes.labels)
     for other in others:
@@ -52,7 +52,7 @@ def test_scenes_are_the_same_every_time_and_other_with_another_seed(scenes):
     again, other = paint_scenes(150, chunk=60), paint_scenes(150, seed=1, chunk=60)
     assert torch.equal(again.images, scenes.images) and again.captions == scenes.captions
     assert not torch.equal(other.images, scenes.images)
-    assert len(load_corpus("scenes", 10).images) == 10
+    assert len(load_text_image("scenes", 10).images) == 10
 
 
 def test_a_tokenizer_of_the_texts_knows_every_word_of_the_captions_as_one_token(scenes):
@@ -71,7 +71,7 @@ def test_all_of_cifar10_is_asked_for_by_name(monkeypatch):
 
     bundled = LOADERS["cifar10"]("train")
     monkeypatch.setitem(LOADERS, "cifar10", cifar10)
-    corpus = load_corpus("cifar10", 20)
-    load_corpus("cifar10", 20, full=True)
+    data = load_text_image("cifar10", 20)
+    load_text_image("cifar10", 20, full=True)
     assert asked == [("train", False), ("train", True)]
-    assert corpus.images.shape == (20, 3, 32, 32) and corpus.captions[3][0] == "a photo of a cat"
+    assert data.images.shape == (20, 3, 32, 32) and data.captions[3][0] == "a photo of a cat"

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from minildm.pipelines import StableDiffusionPipeline
 from minildm.schedulers import DDPMScheduler
 from minildm.text import CLIPTokenizer
-from minildm.variations import TextualInversionTask, load_word, save_word, with_word, word_vector
+from minildm.variations import TextualInversionLoss, load_word, save_word, with_word, word_vector
 from minildm.variations.textual_inversion import WEIGHTS_NAME
 
 pytest_plugins = ["tiny"]
@@ -120,23 +120,23 @@ def test_training_moves_nothing_but_the_vector(tiny, vector):
         name: copy.deepcopy(getattr(learnt, name).state_dict())
         for name in ("unet", "vae", "text_encoder")
     }
-    task = TextualInversionTask(learnt, WORD, DDPMScheduler(prediction_type="v_prediction"))
-    assert [name for name, parameter in task.named_parameters() if parameter.requires_grad] == [
+    loss = TextualInversionLoss(learnt, WORD, DDPMScheduler(prediction_type="v_prediction"))
+    assert [name for name, parameter in loss.named_parameters() if parameter.requires_grad] == [
         "vector"
     ]
-    optimiser = torch.optim.SGD([task.vector], 1.0)
+    optimizer = torch.optim.SGD([loss.vector], 1.0)
     losses = []
     for _ in range(5):
-        losses.append(task(*batch(learnt, PROMPTS)))
+        losses.append(loss(*batch(learnt, PROMPTS)))
         losses[-1].backward()
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
     assert losses[-1] < losses[0]
-    kept = task.keep()
+    kept = loss.keep()
     assert not torch.equal(kept, vector)
     assert_close(
-        task(*batch(learnt, PROMPTS)),
-        TextualInversionTask(learnt, WORD, task.scheduler)(*batch(learnt, PROMPTS)),
+        loss(*batch(learnt, PROMPTS)),
+        TextualInversionLoss(learnt, WORD, loss.scheduler)(*batch(learnt, PROMPTS)),
     )
     for name, state in before.items():
         for key, value in getattr(learnt, name).state_dict().items():
@@ -149,12 +149,12 @@ def test_training_moves_nothing_but_the_vector(tiny, vector):
 def test_the_gradient_is_that_of_the_tables_row(tiny, vector):
     learnt = with_word(tiny, WORD, vector)
     scheduler = DDPMScheduler(prediction_type="v_prediction")
-    task = TextualInversionTask(learnt, WORD, scheduler)
-    task(*batch(learnt, PROMPTS)).backward()
-    task.handle.remove()
+    loss = TextualInversionLoss(learnt, WORD, scheduler)
+    loss(*batch(learnt, PROMPTS)).backward()
+    loss.handle.remove()
     table = learnt.text_encoder.embeddings.token_embedding.weight.requires_grad_()
-    super(TextualInversionTask, task).forward(*batch(learnt, PROMPTS)).backward()
-    assert_close(task.vector.grad, table.grad[-1])
+    super(TextualInversionLoss, loss).forward(*batch(learnt, PROMPTS)).backward()
+    assert_close(loss.vector.grad, table.grad[-1])
 
 
 @pytest.mark.parametrize("word", ["seven", "<Bent>", "two words", ""])

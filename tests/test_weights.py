@@ -62,7 +62,7 @@ def test_guidance_makes_it_listen(pipeline):
 def test_its_card_tells_recipe_and_score(pipeline):
     card = json.loads((WEIGHTS / "mnist" / "minildm.json").read_text())
     assert card == pipeline.card
-    assert set(card["steps"]) == {"critic", "autoencoder", "denoiser"} and card["hardware"]
+    assert set(card["steps"]) == {"perceptual_net", "autoencoder", "denoiser"} and card["hardware"]
     assert card["evaluation"]["samples"] == 10_000
     examiner = json.loads((WEIGHTS / "mnist-examiner" / "minildm.json").read_text())
     assert examiner["accuracy"] > 0.995

@@ -40,7 +40,12 @@ from minildm.data.scenes import (
     palette,
     sample_attributes,
 )
-from minildm.data.text_image import PHRASINGS, Corpus, load_corpus, paint_scenes
+from minildm.data.text_image import (
+    NUM_PHRASINGS,
+    TextImageDataset,
+    load_text_image,
+    paint_scenes,
+)
 
 __all__ = [
     "cifar10",
@@ -50,7 +55,7 @@ __all__ = [
     "CIFAR_SUBSET",
     "CLASS_NAMES",
     "INKS",
-    "Corpus",
+    "TextImageDataset",
     "DIGITS",
     "DigitScenes",
     "GAP",
@@ -59,7 +64,7 @@ __all__ = [
     "ImageData",
     "LOADERS",
     "PAIRS",
-    "PHRASINGS",
+    "NUM_PHRASINGS",
     "PIXELS",
     "PLACES",
     "SHEET_FORMAT",
@@ -77,7 +82,7 @@ __all__ = [
     "extent",
     "from_pixels",
     "held_out",
-    "load_corpus",
+    "load_text_image",
     "mnist",
     "pad",
     "paint_scenes",

@@ -1,21 +1,13 @@
 """How good the pictures are, what they cost, and what is wrong when they are not good."""
 
 from minildm.evaluation.ablations import (
-    VelocityTask,
     cut_skips,
     error_by_timestep,
     forget_time,
-    pixel_batches,
     pool_instead,
     sample_trajectory,
 )
-from minildm.evaluation.baselines import (
-    BlockPCA,
-    Pixels,
-    label_batches,
-    sample_by_label,
-    sample_gaussians,
-)
+from minildm.evaluation.baselines import BlockPCA, Pixels, sample_by_label, sample_gaussians
 from minildm.evaluation.costs import Call, Cost, cost, peak_memory
 from minildm.evaluation.diagnostics import (
     Denoising,
@@ -109,7 +101,6 @@ __all__ = [
     "StartsTooQuietly",
     "StopsEarly",
     "TellsTheIndex",
-    "VelocityTask",
     "Verdict",
     "Walk",
     "balanced_prompts",
@@ -132,13 +123,11 @@ __all__ = [
     "frechet_distance",
     "judge",
     "kernel_distance",
-    "label_batches",
     "map_iou",
     "mode_coverage",
     "nearest_distances",
     "nearest_images",
     "peak_memory",
-    "pixel_batches",
     "pool_instead",
     "precision_recall",
     "read_scenes",

@@ -7,7 +7,7 @@ ten.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 import torch
 import torch.nn.functional as F
@@ -17,42 +17,8 @@ from minildm.diffusion.sampling import sample
 from minildm.models.resnet import Downsample2D
 from minildm.models.unet import UNet2DModel
 from minildm.schedulers import DDPMScheduler, Scheduler
-from minildm.training.trainer import Batch, batch_indices, spread_timesteps, step_generator
-
-# Training
-
-
-class VelocityTask(nn.Module):
-    """x0, noise (B, C, H, W), timesteps (B,), what else the U-Net is told -> mean squared error of
-    the predicted velocity, (). x0: pictures, or latents of any size."""
-
-    def __init__(self, unet: UNet2DModel, scheduler: DDPMScheduler):
-        super().__init__()
-        self.unet, self.scheduler = unet.to(memory_format=torch.channels_last), scheduler
-
-    def forward(self, x0: Tensor, noise: Tensor, timesteps: Tensor, *condition: Tensor) -> Tensor:
-        xt = self.scheduler.add_noise(x0, noise, timesteps).contiguous(
-            memory_format=torch.channels_last
-        )
-        return F.mse_loss(
-            self.unet(xt, timesteps, *condition), self.scheduler.get_velocity(x0, noise, timesteps)
-        )
-
-
-def pixel_batches(
-    images: Tensor, batch_size: int, seed: int, num_train_timesteps: int = 1000
-) -> Callable[[int], Batch]:
-    """step -> what VelocityTask takes: images (B, C, H, W), noise, and timesteps spread evenly over
-    the batch (B,)."""
-
-    def batch(step: int) -> Batch:
-        generator = step_generator(seed, "pixels", step)
-        chosen = images[batch_indices(len(images), batch_size, seed, "pixels", step)]
-        noise = torch.randn(chosen.shape, generator=generator)
-        return chosen, noise, spread_timesteps(batch_size, generator, num_train_timesteps)
-
-    return batch
-
+from minildm.training.batches import step_generator
+from minildm.training.objectives import DenoisingLoss
 
 # Drawing and measuring
 
@@ -86,12 +52,12 @@ def error_by_timestep(
     timesteps: Collection[int],
     seed: int = 0,
 ) -> Tensor:
-    """Mean squared error of the velocity, per pixel, at each timestep: (len(timesteps),). Two
+    """Mean squared error of the prediction, per pixel, at each timestep: (len(timesteps),). Two
     networks that are asked with one seed see the same noise."""
-    task, errors = VelocityTask(unet, scheduler), []
+    loss, errors = DenoisingLoss(unet, scheduler), []
     for t in timesteps:
         noise = torch.randn(images.shape, generator=step_generator(seed, "error", int(t)))
-        errors.append(task(images, noise, torch.full((len(images),), int(t))))
+        errors.append(loss(images, noise, torch.full((len(images),), int(t))))
     return torch.stack(errors)
 
 

@@ -1,13 +1,12 @@
 """Diffusion in a space of one's choice, pixels or latents of any size, told which class to draw
 (Rombach et al. 2022). Chapter 07.
 
-A picture is the latent of an autoencoder that does nothing, so one task (`VelocityTask`),
-one sampler and one set of batches serve both.
+A picture is the latent of an autoencoder that does nothing, so one loss, one sampler and one set of
+batches serve both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -17,7 +16,6 @@ from torch import Tensor, nn
 from minildm.diffusion.sampling import sample
 from minildm.models.autoencoder import DiagonalGaussianDistribution
 from minildm.schedulers import Scheduler
-from minildm.training.trainer import Batch, batch_indices, spread_timesteps, step_generator
 
 
 class Pixels(nn.Module):
@@ -73,35 +71,6 @@ class BlockPCA(nn.Module):
     def decode(self, z: Tensor) -> Tensor:
         """(B, channels, h, w) -> (B, C, f h, f w)."""
         return F.pixel_shuffle(F.conv2d(z, self.synthesis) + self.mean, self.factor)
-
-
-def label_batches(
-    mean: Tensor,
-    std: Tensor,
-    labels: Tensor,
-    batch_size: int,
-    seed: int,
-    num_train_timesteps: int = 1000,
-) -> Callable[[int], Batch]:
-    """step -> what VelocityTask takes: latents drawn from their bells, noise, timesteps spread
-    evenly, and labels.
-
-    mean, std: of every picture's scaled z, (N, C, h, w), as `encode_dataset` gives them; labels:
-        (N,).
-    """
-    if not len(mean) == len(std) == len(labels):
-        raise ValueError(
-            f"expected a mean, a std and a label each, got {len(mean)}, {len(std)} and {len(labels)}"
-        )
-
-    def batch(step: int) -> Batch:
-        generator = step_generator(seed, "labels", step)
-        index = batch_indices(len(mean), batch_size, seed, "labels", step)
-        noise, own = torch.randn(2, batch_size, *mean.shape[1:], generator=generator)
-        timesteps = spread_timesteps(batch_size, generator, num_train_timesteps)
-        return mean[index] + std[index] * own, noise, timesteps, labels[index]
-
-    return batch
 
 
 def sample_by_label(

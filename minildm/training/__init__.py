@@ -1,5 +1,19 @@
 """How the networks learn."""
 
+from minildm.training.batches import (
+    Augmentation,
+    Batch,
+    autoencoder_batches,
+    batch_indices,
+    check_range,
+    classifier_batches,
+    denoiser_batches,
+    encode_dataset,
+    label_batches,
+    pixel_batches,
+    spread_timesteps,
+    step_generator,
+)
 from minildm.training.losses import (
     PatchDiscriminator,
     contrastive_loss,
@@ -10,43 +24,31 @@ from minildm.training.losses import (
     snr_weights,
 )
 from minildm.training.objectives import (
-    Augmentation,
-    AutoencoderTask,
-    ClassifierTask,
-    DenoiserTask,
-    autoencoder_batches,
-    check_range,
-    classifier_batches,
-    denoiser_batches,
-    encode_dataset,
+    AutoencoderLoss,
+    ClassifierLoss,
+    DenoisingLoss,
+    TextConditionedUNet,
 )
-from minildm.training.recipes import PRESETS, Recipe
-from minildm.training.runs import Run, hardware, train, train_examiner
-from minildm.training.trainer import (
-    EMA,
-    STATE_FILE,
-    Batch,
-    Stage,
-    batch_indices,
-    learning_rate_at,
-    save_state,
-    spread_timesteps,
-    step_generator,
-)
+from minildm.training.recipes import PRESETS, Recipe, StageRecipe, new_denoiser, seeded
+from minildm.training.runs import PERCEPTUAL_STREAM, train, train_examiner
+from minildm.training.state import EMA, STATE_FILE, hardware, save_state
+from minildm.training.trainer import Trainer, learning_rate_at
 
 __all__ = [
     "Augmentation",
-    "AutoencoderTask",
+    "AutoencoderLoss",
     "Batch",
-    "ClassifierTask",
-    "DenoiserTask",
+    "ClassifierLoss",
+    "DenoisingLoss",
     "EMA",
+    "PERCEPTUAL_STREAM",
     "PRESETS",
     "PatchDiscriminator",
     "Recipe",
-    "Run",
     "STATE_FILE",
-    "Stage",
+    "StageRecipe",
+    "TextConditionedUNet",
+    "Trainer",
     "autoencoder_batches",
     "batch_indices",
     "check_range",
@@ -57,10 +59,14 @@ __all__ = [
     "encode_dataset",
     "generator_loss",
     "hardware",
+    "label_batches",
     "learning_rate_at",
+    "new_denoiser",
     "perceptual_loss",
+    "pixel_batches",
     "reconstruction_loss",
     "save_state",
+    "seeded",
     "snr_weights",
     "spread_timesteps",
     "step_generator",

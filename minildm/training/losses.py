@@ -1,8 +1,6 @@
 """What networks are trained to make small, as functions of what they say (Kingma & Welling 2013;
 Goodfellow et al. 2014; Johnson et al. 2016; Isola et al. 2017; Radford et al. 2021). Chapters 03,
 06, 08 and 13.
-
-The distillation loss comes with the chapter that needs it.
 """
 
 from __future__ import annotations
@@ -20,17 +18,19 @@ def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
     return (reconstruction - images).abs().mean()
 
 
-def perceptual_loss(critic: ImageClassifier, reconstruction: Tensor, images: Tensor) -> Tensor:
+def perceptual_loss(
+    perceptual_net: ImageClassifier, reconstruction: Tensor, images: Tensor
+) -> Tensor:
     """Distance of two pictures as a trained network sees them: mean squared difference of its
     feature maps, each divided by the mean square of the real picture's, so that all layers count
     alike; Johnson et al. 2016, eq. 2.
 
-    (B, C, H, W) twice -> (). The critic must be in eval mode, and is not the examiner that scores
-    the result.
+    (B, C, H, W) twice -> (). The net must be in eval mode, and is not the examiner that scores the
+    result.
     """
     with torch.no_grad():
-        targets = critic.feature_maps(images)
-    maps = critic.feature_maps(reconstruction)
+        targets = perceptual_net.feature_maps(images)
+    maps = perceptual_net.feature_maps(reconstruction)
     terms = [
         (a - b).square().mean((1, 2, 3)) / b.square().mean((1, 2, 3))
         for a, b in zip(maps, targets, strict=True)
@@ -70,7 +70,8 @@ def snr_weights(
     """
     if not ((alphas_cumprod >= 0) & (alphas_cumprod <= 1)).all():
         raise ValueError(
-            f"expected alphas_cumprod in [0, 1], got {alphas_cumprod.min()} to {alphas_cumprod.max()}"
+            "expected alphas_cumprod in [0, 1], "
+            f"got {alphas_cumprod.min()} to {alphas_cumprod.max()}"
         )
     # as multiples of ‖x₀ - x̂₀‖², all times 1 - ᾱ, which keeps them finite where nothing is noise
     counts = {
@@ -87,7 +88,8 @@ def snr_weights(
         )
     if (counts[prediction_type] == 0).any():
         raise ValueError(
-            f"expected some signal and some noise to predict {prediction_type}, got alphas_cumprod 0 or 1"
+            f"expected some signal and some noise to predict {prediction_type}, "
+            "got alphas_cumprod 0 or 1"
         )
     return counts[weighting] / counts[prediction_type]
 

@@ -3,34 +3,56 @@ and 17."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
 
 from minildm.models.classifier import jitter, shift_and_mirror
+from minildm.models.unet import UNet2DConditionModel
+from minildm.text.text_encoder import CLIPTextModel
+from minildm.text.tokenizer import CLIPTokenizer
+from minildm.training.batches import Augmentation
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class StageRecipe:
+    """How one network of the chain is trained."""
+
+    share: float  # of the time
+    learning_rate: float  # at its peak
+    batch_size: int
 
 
 @dataclass(frozen=True)
 class Recipe:
     """All that training needs to know but the seed and the number of steps. Its defaults come from
-    the sweeps in benchmarks/README.md; tuples have one entry a stage: critic, autoencoder,
-    denoiser."""
+    the sweeps in benchmarks/README.md.
+
+    First the data, then how each of the three stages is trained, then the networks' configurations.
+    """
 
     dataset: str = "mnist"
     image_size: int = 28  # the data's own; they are padded to the autoencoder's sample_size
     num_images: int | None = None  # only so many; None for all
     full: bool = False  # all of CIFAR-10, not its bundled tenth (`minildm data cifar10` brings it)
-    shares: tuple[float, float, float] = (0.04, 0.34, 0.62)  # of the time
-    learning_rates: tuple[float, float, float] = (5e-3, 3e-3, 2e-3)
-    batch_sizes: tuple[int, int, int] = (64, 32, 64)
+
+    perceptual_net: StageRecipe = StageRecipe(share=0.04, learning_rate=5e-3, batch_size=64)
+    autoencoder: StageRecipe = StageRecipe(share=0.34, learning_rate=3e-3, batch_size=32)
+    denoiser: StageRecipe = StageRecipe(share=0.62, learning_rate=2e-3, batch_size=64)
     perceptual_weight: float = 0.3
     kl_weight: float = 5e-3
-    prompt_dropout: float = (
-        0.1  # how often the U-Net trains without its prompt, which guidance needs
-    )
+    prompt_dropout: float = 0.1  # how often the U-Net sees no prompt, which guidance needs
     ema: float = 0.05  # the average of the U-Net's weights reaches over this part of the steps
+
     guidance_scale: float = 1.75  # this and the next are what drawings are scored at
     num_inference_steps: int = 10
-    critic: dict[str, Any] = field(
+
+    classifier: dict[str, Any] = field(  # the perceptual net's
         default_factory=lambda: {
             "sample_size": 32,
             "block_out_channels": (8, 16, 32),
@@ -44,12 +66,8 @@ class Recipe:
             "out_channels": 1,
             "down_block_types": ("DownEncoderBlock2D",) * 4,
             "up_block_types": ("UpDecoderBlock2D",) * 4,
-            "block_out_channels": (
-                8,
-                16,
-                32,
-                64,
-            ),  # few where the picture is large: that is where the time goes
+            # few where the picture is large: that is where the time goes
+            "block_out_channels": (8, 16, 32, 64),
             "latent_channels": 8,
             "norm_num_groups": 8,
             "mid_block_add_attention": False,
@@ -86,79 +104,131 @@ class Recipe:
     )
 
 
+MNIST = Recipe()
+
 # Places and words: latents twice as fine, so that attention can point at a digit, and captions of
 # twenty words.
 SCENES = Recipe(
     dataset="scenes",
     image_size=32,
-    learning_rates=(5e-3, 3e-3, 1.5e-3),
+    denoiser=replace(MNIST.denoiser, learning_rate=1.5e-3),
     kl_weight=1e-3,
     guidance_scale=4.0,
-    scheduler={**Recipe().scheduler, "timestep_spacing": "trailing"},
-    critic={
+    classifier={
         "sample_size": 32,
         "in_channels": 3,
         "num_classes": 60,
         "block_out_channels": (16, 32, 64),
     },
-    vae={**Recipe().vae, "in_channels": 3, "out_channels": 3, "block_out_channels": (16, 32, 64)}
-    | {"down_block_types": ("DownEncoderBlock2D",) * 3, "up_block_types": ("UpDecoderBlock2D",) * 3}
-    | {"latent_channels": 8},
-    text_encoder={**Recipe().text_encoder, "hidden_size": 96, "intermediate_size": 384}
-    | {"max_position_embeddings": 32},
-    unet={**Recipe().unet, "sample_size": 8}
-    | {
+    vae={
+        **MNIST.vae,
+        "in_channels": 3,
+        "out_channels": 3,
+        "down_block_types": ("DownEncoderBlock2D",) * 3,
+        "up_block_types": ("UpDecoderBlock2D",) * 3,
+        "block_out_channels": (16, 32, 64),
+    },
+    text_encoder={
+        **MNIST.text_encoder,
+        "hidden_size": 96,
+        "intermediate_size": 384,
+        "max_position_embeddings": 32,
+    },
+    unet={
+        **MNIST.unet,
+        "sample_size": 8,
         "down_block_types": ("CrossAttnDownBlock2D",) * 2,
         "up_block_types": ("CrossAttnUpBlock2D",) * 2,
     },
+    scheduler={**MNIST.scheduler, "timestep_spacing": "trailing"},
 )
 
-PRESETS = {
-    "mnist": Recipe(),
-    "scenes": SCENES,
-    # The latents and the U-Net of `scenes` on photographs, with captions that name the class.
-    "cifar10": Recipe(
-        dataset="cifar10",
-        full=True,
-        image_size=32,
-        learning_rates=(5e-3, 3e-3, 1.5e-3),
-        kl_weight=1e-3,
-        guidance_scale=7.0,
-        critic={"sample_size": 32, "in_channels": 3, "block_out_channels": (16, 32, 64)},
-        **{key: getattr(SCENES, key) for key in ("vae", "unet")},
-    ),
-    # The whole chain in seconds, to see that it works; what it draws is noise.
-    "tiny": Recipe(
-        num_images=500,
-        batch_sizes=(16, 16, 16),
-        critic={"sample_size": 32, "block_out_channels": (4, 4, 4), "feature_dim": 8},
-        vae={**Recipe().vae, "block_out_channels": (4, 8), "norm_num_groups": 4}
-        | {
-            "down_block_types": ("DownEncoderBlock2D",) * 2,
-            "up_block_types": ("UpDecoderBlock2D",) * 2,
-        },
-        text_encoder={
-            **Recipe().text_encoder,
-            "hidden_size": 16,
-            "intermediate_size": 32,
-            "num_hidden_layers": 1,
-        },
-        unet={
-            **Recipe().unet,
-            "sample_size": 16,
-            "block_out_channels": (8, 16),
-            "norm_num_groups": 4,
-        },
+# The latents and the U-Net of `scenes` on photographs, with captions that name the class.
+CIFAR10 = Recipe(
+    dataset="cifar10",
+    full=True,
+    image_size=32,
+    denoiser=SCENES.denoiser,
+    kl_weight=1e-3,
+    guidance_scale=7.0,
+    classifier={"sample_size": 32, "in_channels": 3, "block_out_channels": (16, 32, 64)},
+    vae=SCENES.vae,
+    unet=SCENES.unet,
+)
+
+# The whole chain in seconds, to see that it works; what it draws is noise.
+TINY = Recipe(
+    num_images=500,
+    perceptual_net=replace(MNIST.perceptual_net, batch_size=16),
+    autoencoder=replace(MNIST.autoencoder, batch_size=16),
+    denoiser=replace(MNIST.denoiser, batch_size=16),
+    classifier={"sample_size": 32, "block_out_channels": (4, 4, 4), "feature_dim": 8},
+    vae={
+        **MNIST.vae,
+        "down_block_types": ("DownEncoderBlock2D",) * 2,
+        "up_block_types": ("UpDecoderBlock2D",) * 2,
+        "block_out_channels": (4, 8),
+        "norm_num_groups": 4,
+    },
+    text_encoder={
+        **MNIST.text_encoder,
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+    },
+    unet={
+        **MNIST.unet,
+        "sample_size": 16,
+        "block_out_channels": (8, 16),
+        "norm_num_groups": 4,
+    },
+)
+
+PRESETS = {"mnist": MNIST, "scenes": SCENES, "cifar10": CIFAR10, "tiny": TINY}
+
+
+@dataclass(frozen=True)
+class ExaminerRecipe:
+    """How a classifier that scores is trained: for so many steps, on images that are changed a
+    little so that they seem more."""
+
+    steps: int
+    augment: Augmentation
+    block_out_channels: tuple[int, ...] = (16, 32, 64)
+
+
+EXAMINERS = {
+    "mnist": ExaminerRecipe(steps=4000, augment=jitter),
+    "cifar10": ExaminerRecipe(
+        steps=3900, augment=shift_and_mirror, block_out_channels=(32, 64, 128, 256)
     ),
 }
 
-# The classifiers that score: how each is made, and how its training images are changed so that they
-# seem more.
-EXAMINERS: dict[str, dict[str, Any]] = {
-    "mnist": {"steps": 4000, "augment": jitter},
-    "cifar10": {
-        "steps": 3900,
-        "augment": shift_and_mirror,
-        "block_out_channels": (32, 64, 128, 256),
-    },
-}
+
+def seeded(seed: int, model: Callable[..., Model], config: Mapping[str, Any]) -> Model:
+    """A model with random weights that the seed alone determines."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return model(**config)
+
+
+def new_denoiser(
+    recipe: Recipe, texts: Iterable[str], latent_channels: int, seed: int
+) -> tuple[CLIPTokenizer, CLIPTextModel, UNet2DConditionModel]:
+    """A tokenizer of the texts' words, and a text encoder and a U-Net that fit it and the
+    latents."""
+    length = recipe.text_encoder["max_position_embeddings"]
+    tokenizer = CLIPTokenizer.train(texts, model_max_length=length)
+    ids = {
+        "vocab_size": tokenizer.vocab_size,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    text_encoder = seeded(seed, CLIPTextModel, {**recipe.text_encoder, **ids})
+    sizes = {
+        "in_channels": latent_channels,
+        "out_channels": latent_channels,
+        "cross_attention_dim": text_encoder.config.hidden_size,
+    }
+    return tokenizer, text_encoder, seeded(seed, UNet2DConditionModel, {**recipe.unet, **sizes})

@@ -3,7 +3,6 @@
 from minildm.variations.concatenation import (
     MAP_CLASSES,
     AnyUNet,
-    BesideTask,
     ConcatenatedUNet,
     ImageContext,
     encode_maps,
@@ -25,10 +24,9 @@ from minildm.variations.controlnet import (
     ControlledUNet,
     ControlNetConditioningEmbedding,
     ControlNetModel,
-    ControlNetTask,
 )
 from minildm.variations.distillation import (
-    ConsistencyTask,
+    ConsistencyLoss,
     DDIMSolver,
     Model,
     Solver,
@@ -45,9 +43,9 @@ from minildm.variations.gan import (
     r1_penalty,
     sample_gan,
 )
-from minildm.variations.lora import LoRA, LowRank
+from minildm.variations.lora import LoRA, LoRALayer
 from minildm.variations.textual_inversion import (
-    TextualInversionTask,
+    TextualInversionLoss,
     load_word,
     save_word,
     with_word,
@@ -56,14 +54,13 @@ from minildm.variations.textual_inversion import (
 
 __all__ = [
     "AnyUNet",
-    "BesideTask",
+    "ConcatenatedUNet",
     "MAP_CLASSES",
     "ClassContext",
     "ConcatenatedUNet",
-    "ConsistencyTask",
+    "ConsistencyLoss",
     "ControlNetConditioningEmbedding",
     "ControlNetModel",
-    "ControlNetTask",
     "ControlledUNet",
     "DDIMSolver",
     "DiscriminatorBlock",
@@ -72,13 +69,13 @@ __all__ = [
     "GANTraining",
     "ImageContext",
     "LoRA",
-    "LowRank",
+    "LoRALayer",
     "Model",
     "NOTHING",
     "PooledContext",
     "Solver",
     "THINGS",
-    "TextualInversionTask",
+    "TextualInversionLoss",
     "class_rows",
     "consistency_batches",
     "consistency_function",

@@ -101,24 +101,6 @@ class ConcatenatedUNet(nn.Module):
         return self.unet(both, timesteps, *context)
 
 
-class BesideTask(nn.Module):
-    """x0, noise (B, C, h, w), timesteps (B,), condition (B, K, h, w), perhaps context (B, L, D) ->
-    mean squared error of what the scheduler's prediction_type says, (). The U-Net has C + K
-    channels of input."""
-
-    def __init__(self, unet: UNet2DModel | UNet2DConditionModel, scheduler: Scheduler):
-        super().__init__()
-        self.unet, self.scheduler = unet.to(memory_format=torch.channels_last), scheduler
-
-    def forward(
-        self, x0: Tensor, noise: Tensor, timesteps: Tensor, condition: Tensor, *context: Tensor
-    ) -> Tensor:
-        xt = self.scheduler.add_noise(x0, noise, timesteps)
-        both = torch.cat([xt, condition], 1).contiguous(memory_format=torch.channels_last)
-        target = self.scheduler.training_target(x0, noise, timesteps)
-        return F.mse_loss(self.unet(both, timesteps, *context), target)
-
-
 def sample_concatenated(
     unet: nn.Module,
     scheduler: Scheduler,

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from minildm.configuration import Config, register_to_config
 from minildm.models.unet import UNet2DConditionModel
 from minildm.models.unet_encoder import UNetEncoder, check_context, layer_options
-from minildm.schedulers import Scheduler
 
 
 def zero_convolution(
@@ -140,24 +139,27 @@ class ControlNetModel(UNetEncoder):
 
 
 class ControlledUNet(nn.Module):
-    """A U-Net and the ControlNet that speaks to it about one batch of pictures, to stand where the
-    U-Net stood.
+    """A U-Net and the ControlNet that speaks to it about pictures, to stand where the U-Net stood.
 
-    >>> pipeline.unet = ControlledUNet(pipeline.unet, controlnet, maps)
+    >>> pipeline.unet = ControlledUNet(pipeline.unet, controlnet, maps)  # to draw
+    >>> loss = DenoisingLoss(ControlledUNet(unet.requires_grad_(False), controlnet), scheduler)
 
-    controlnet_cond: (N, C, H, W); a batch of 2·N samples, as guidance makes it, sees it twice.
+    controlnet_cond: (N, C, H, W), the pictures of every call that brings none of its own; a batch
+        of 2·N samples, as guidance makes it, sees them twice.
     """
 
     def __init__(
         self,
         unet: UNet2DConditionModel,
         controlnet: ControlNetModel,
-        controlnet_cond: Tensor,
+        controlnet_cond: Tensor | None = None,
         conditioning_scale: float = 1.0,
     ):
         super().__init__()
-        self.unet, self.controlnet = unet, controlnet
-        self.controlnet_cond, self.conditioning_scale = controlnet_cond, conditioning_scale
+        self.unet = unet
+        self.controlnet = controlnet
+        self.controlnet_cond = controlnet_cond
+        self.conditioning_scale = conditioning_scale
 
     @property
     def config(self) -> Config:
@@ -172,35 +174,22 @@ class ControlledUNet(nn.Module):
         return self.unet.device
 
     def forward(
-        self, sample: Tensor, timestep: Tensor | float, encoder_hidden_states: Tensor
+        self,
+        sample: Tensor,
+        timestep: Tensor | float,
+        encoder_hidden_states: Tensor,
+        controlnet_cond: Tensor | None = None,
     ) -> Tensor:
-        times, rest = divmod(len(sample), len(self.controlnet_cond))
+        """sample: (B, C, h, w); timestep: a number or (B,); encoder_hidden_states: (B, L, D);
+        controlnet_cond: (N, K, H, W), B a multiple of N; the constructor's if not given."""
+        pictures = self.controlnet_cond if controlnet_cond is None else controlnet_cond
+        if pictures is None:
+            raise ValueError("expected a controlnet_cond, here or in the constructor, got none")
+        times, rest = divmod(len(sample), len(pictures))
         if rest:
-            raise ValueError(
-                f"expected a multiple of {len(self.controlnet_cond)} samples, got {len(sample)}"
-            )
-        condition = self.controlnet_cond.repeat(times, 1, 1, 1).to(sample)
-        inputs = (sample, timestep, encoder_hidden_states)
-        return self.unet(*inputs, *self.controlnet(*inputs, condition, self.conditioning_scale))
-
-
-class ControlNetTask(nn.Module):
-    """x0, noise (B, C, h, w), timesteps (B,), pictures (B, K, H, W), context (B, L, D) -> mean
-    squared error of what the scheduler's prediction_type says, (). The U-Net is frozen."""
-
-    def __init__(
-        self, controlnet: ControlNetModel, unet: UNet2DConditionModel, scheduler: Scheduler
-    ):
-        super().__init__()
-        self.controlnet = controlnet.to(memory_format=torch.channels_last)
-        self.unet, self.scheduler = unet.requires_grad_(False), scheduler
-
-    def forward(
-        self, x0: Tensor, noise: Tensor, timesteps: Tensor, pictures: Tensor, context: Tensor
-    ) -> Tensor:
-        xt = self.scheduler.add_noise(x0, noise, timesteps).contiguous(
-            memory_format=torch.channels_last
+            raise ValueError(f"expected a multiple of {len(pictures)} samples, got {len(sample)}")
+        pictures = pictures.repeat(times, 1, 1, 1).to(sample)
+        down, mid = self.controlnet(
+            sample, timestep, encoder_hidden_states, pictures, self.conditioning_scale
         )
-        residuals = self.controlnet(xt, timesteps, context, pictures)
-        target = self.scheduler.training_target(x0, noise, timesteps)
-        return F.mse_loss(self.unet(xt, timesteps, context, *residuals), target)
+        return self.unet(sample, timestep, encoder_hidden_states, down, mid)

@@ -8,25 +8,24 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from minildm.diffusion.guidance import predict_guided
 from minildm.schedulers import LCMScheduler
 from minildm.schedulers.ddim import ddim_step
 from minildm.schedulers.lcm import boundary_scalings
 from minildm.text.text_encoder import CLIPTextModel
-from minildm.training.trainer import Batch
+from minildm.training.batches import Batch
 
-Model = Callable[
-    ..., Tensor
-]  # sample (B, …), timesteps (B,), conditions -> what the scheduler's prediction_type says
-Solver = Callable[
-    ..., Tensor
-]  # sample (B, …), its timesteps (B,), those to go to (B,), conditions -> sample (B, …)
+Model = Callable[..., Tensor]
+"""sample (B, …), timesteps (B,), conditions -> what the scheduler's prediction_type says."""
+Solver = Callable[..., Tensor]
+"""sample (B, …), its timesteps (B,), those to go to (B,), conditions -> sample (B, …)."""
 
 
 def consistency_function(
     model: Model, scheduler: LCMScheduler, x: Tensor, timesteps: Tensor, *condition: Tensor
-):
+) -> Tensor:
     """f(x_t, t) = c_skip·x_t + c_out·x̂₀, the end of the path that x_t lies on; Luo et al. 2023,
     eq. 9.
 
@@ -70,13 +69,12 @@ class DDIMSolver(nn.Module):
         super().__init__()
         if nothing is None and guidance_scale != 1:
             raise ValueError(
-                f"expected the context of the empty prompt with guidance {guidance_scale:g}, got none"
+                f"expected the context of the empty prompt with guidance {guidance_scale:g}, "
+                "got none"
             )
-        self.model, self.scheduler, self.guidance_scale = (
-            model.eval().requires_grad_(False),
-            scheduler,
-            guidance_scale,
-        )
+        self.model = model.eval().requires_grad_(False)
+        self.scheduler = scheduler
+        self.guidance_scale = guidance_scale
         self.register_buffer("nothing", nothing)
 
     def train(self, mode: bool = True) -> DDIMSolver:
@@ -102,7 +100,7 @@ def huber(difference: Tensor, c: float) -> Tensor:
     return ((difference.square() + c**2).sqrt() - c).mean()
 
 
-class ConsistencyTask(nn.Module):
+class ConsistencyLoss(nn.Module):
     """x0, noise (B, …), timesteps (B,) of those distilled on, conditions -> how far the student's
     end of the path is from the one that its slow average gives a solver's step later; Luo et al.
     2023, algorithm 1; ().
@@ -122,13 +120,11 @@ class ConsistencyTask(nn.Module):
         super().__init__()
         if not 0 <= decay < 1 or not c > 0:
             raise ValueError(f"expected a decay in [0, 1) and c > 0, got {decay:g} and {c:g}")
-        self.student, self.solver, self.scheduler, self.decay, self.c = (
-            student,
-            solver,
-            scheduler,
-            decay,
-            c,
-        )
+        self.student = student
+        self.solver = solver
+        self.scheduler = scheduler
+        self.decay = decay
+        self.c = c
         self.target = copy.deepcopy(student).requires_grad_(False)
 
     @property
@@ -139,29 +135,21 @@ class ConsistencyTask(nn.Module):
             // self.scheduler.config.original_inference_steps
         )
 
-    @torch.no_grad()
     def update_target(self) -> None:
-        torch._foreach_lerp_(
-            [*self.target.parameters()], [*self.student.parameters()], 1 - self.decay
-        )
+        """Let the slow average follow what the optimizer made of the student since."""
+        lerp = get_ema_multi_avg_fn(self.decay)
+        lerp([*self.target.parameters()], [*self.student.parameters()], None)
 
     def forward(self, x0: Tensor, noise: Tensor, timesteps: Tensor, *condition: Tensor) -> Tensor:
         if self.training:
-            self.update_target()  # to what the optimiser made of the student since
+            self.update_target()
         earlier = (timesteps - self.skipped).clamp(min=0)
         xt = self.scheduler.add_noise(x0, noise, timesteps)
         with torch.no_grad():
-            goal = consistency_function(
-                self.target,
-                self.scheduler,
-                self.solver(xt, timesteps, earlier, *condition),
-                earlier,
-                *condition,
-            )
-        return huber(
-            consistency_function(self.student, self.scheduler, xt, timesteps, *condition) - goal,
-            self.c,
-        )
+            nearer = self.solver(xt, timesteps, earlier, *condition)
+            goal = consistency_function(self.target, self.scheduler, nearer, earlier, *condition)
+        end = consistency_function(self.student, self.scheduler, xt, timesteps, *condition)
+        return huber(end - goal, self.c)
 
 
 def consistency_batches(
@@ -169,7 +157,7 @@ def consistency_batches(
     scheduler: LCMScheduler,
     text_encoder: CLIPTextModel | None = None,
 ) -> Callable[[int], Batch]:
-    """step -> what ConsistencyTask takes, of batches (x0, noise, index, conditions) that count the
+    """step -> what ConsistencyLoss takes, of batches (x0, noise, index, conditions) that count the
     timesteps distilled on from 0. With a text encoder, which stays as it is, the condition's
     input_ids (B, L) become a context."""
     steps = scheduler.config.original_inference_steps
@@ -180,7 +168,7 @@ def consistency_batches(
         x0, noise, index, *condition = batch(step)
         if text_encoder is not None:
             prompts, which = condition[0].unique(dim=0, return_inverse=True)
-            condition = [text_encoder(prompts)[which]]
+            condition = [text_encoder(prompts)[which]]  # the same text is encoded once
         return x0, noise, timesteps[index], *condition
 
     return made

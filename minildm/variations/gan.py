@@ -21,9 +21,9 @@ from tqdm.auto import tqdm
 
 from minildm.configuration import ModelMixin, register_to_config
 from minildm.models.resnet import ResnetBlock2D
+from minildm.training.batches import batch_indices, check_range, step_generator
 from minildm.training.losses import discriminator_loss, generator_loss
-from minildm.training.objectives import check_range
-from minildm.training.trainer import EMA, batch_indices, step_generator
+from minildm.training.state import EMA
 
 
 class GANGenerator(ModelMixin, nn.Module):
@@ -206,7 +206,7 @@ class GANTraining:
         for network, rate in zip(networks, self.learning_rates, strict=True):
             parameters = network.to(memory_format=torch.channels_last).parameters()
             self.optimizers.append(torch.optim.Adam(parameters, rate, self.betas, fused=True))
-        self.average = EMA(list(self.generator.parameters()), self.ema)
+        self.average = EMA(self.generator.parameters(), self.ema)
 
     def run(
         self, steps: int | None = None, seconds: float | None = None, progress: bool = True
@@ -264,8 +264,7 @@ class GANTraining:
             memory_format=torch.channels_last
         )
         model.load_state_dict(self.generator.state_dict())
-        for parameter, average in zip(model.parameters(), self.average.average, strict=True):
-            parameter.data.copy_(average)
+        self.average.copy_to(model.parameters())
         return model.eval()
 
 

@@ -39,7 +39,7 @@ FOREIGN = (
 )  # settings that would change what is added
 
 
-class LowRank(nn.Module):
+class LoRALayer(nn.Module):
     """scale·B·(A·x) beside one linear layer: x (…, in) -> (…, out). Hu et al. 2021, eq. 3."""
 
     def __init__(self, layer: nn.Linear, rank: int, generator: torch.Generator | None = None):
@@ -97,7 +97,7 @@ class LoRA(nn.Module):
         if not self.layers:
             raise ValueError("expected the names of some layers as targets, got none")
         self.terms = nn.ModuleList(
-            LowRank(layer, rank, generator) for layer in self.layers.values()
+            LoRALayer(layer, rank, generator) for layer in self.layers.values()
         )
         self.merged: list[
             tuple[Tensor, Tensor]
@@ -108,7 +108,7 @@ class LoRA(nn.Module):
         self.handles = [layer.register_forward_hook(term.add) for _, layer, term in self.rows()]
         self.set_strength(1.0)
 
-    def rows(self) -> list[tuple[str, nn.Linear, LowRank]]:
+    def rows(self) -> list[tuple[str, nn.Linear, LoRALayer]]:
         """Every layer with its name and its term."""
         return list(zip(self.layers, self.layers.values(), self.terms, strict=True))
 

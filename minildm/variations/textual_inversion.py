@@ -16,7 +16,7 @@ from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
 from minildm.schedulers import DDPMScheduler
 from minildm.text.text_encoder import CLIPTextModel
 from minildm.text.tokenizer import CLIPTokenizer
-from minildm.training.objectives import DenoiserTask
+from minildm.training.objectives import DenoisingLoss, TextConditionedUNet
 
 WEIGHTS_NAME = "learned_embeds.safetensors"  # diffusers' name for it
 
@@ -68,20 +68,18 @@ def with_word(
     return type(pipeline).from_pipe(pipeline, tokenizer=tokenizer, text_encoder=longer)
 
 
-class TextualInversionTask(DenoiserTask):
+class TextualInversionLoss(DenoisingLoss):
     """latents z, noise (B, C, h, w), timesteps (B,), input_ids (B, L) -> mean squared error of the
-    prediction, (), in which nothing can be trained but the vector of `word`. Gal et al. 2022, eq.
+    prediction, (), in which nothing can be trained but the vector of `word`; Gal et al. 2022, eq.
     2.
 
     While it exists, the text encoder reads `vector` in the word's place; `keep` writes it there.
     """
 
     def __init__(self, pipeline: StableDiffusionPipeline, word: str, scheduler: DDPMScheduler):
-        super().__init__(
-            pipeline.unet.requires_grad_(False),
-            pipeline.text_encoder.requires_grad_(False),
-            scheduler,
-        )
+        unet = pipeline.unet.requires_grad_(False)
+        text_encoder = pipeline.text_encoder.requires_grad_(False)
+        super().__init__(TextConditionedUNet(unet, text_encoder), scheduler)
         self.vector = nn.Parameter(word_vector(pipeline, word))
         self.token = pipeline.tokenizer.vocab[word]
         self.table = pipeline.text_encoder.embeddings.token_embedding
@@ -122,8 +120,7 @@ def load_word(folder: str | os.PathLike) -> tuple[str, Tensor]:
         or len(shapes[0]) not in (1, 2)
         or (len(shapes[0]) == 2 and shapes[0][0] != 1)
     ):
-        raise ValueError(
-            f"{file}: expected one word with one vector, got {dict(zip(content, shapes, strict=True))}"
-        )
+        got = dict(zip(content, shapes, strict=True))
+        raise ValueError(f"{file}: expected one word with one vector, got {got}")
     [(word, vector)] = content.items()
     return word, vector.flatten()

@@ -1,0 +1,174 @@
+"""What a training carries from step to step: an average of the weights, a file from which it goes
+on bit for bit, and a record of what it did (Polyak & Juditsky 1992; Ho et al. 2020). Chapters 03
+and 20.
+
+The state is safetensors, not what `torch.save` or accelerate's `save_state` write: those are
+pickles, and opening a stranger's pickle runs the stranger's code. A safetensors file holds named
+tensors and nothing else, so the optimizer's state is taken from it, and put back into it, tensor by
+tensor.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from minildm.files import read_json, write_tensors
+
+STATE_FILE = "training_state.safetensors"
+
+
+class EMA:
+    """An exponential moving average of weights, which draws better than the weights themselves (Ho
+    et al. 2020, §4).
+
+    Its memory reaches over the last `horizon` steps; at the start over fewer, so random weights are
+    soon forgotten.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], horizon: float):
+        self.parameters = list(parameters)
+        self.horizon = max(1.0, horizon)
+        self.shadow_params = [p.detach().clone() for p in self.parameters]
+
+    def get_decay(self, step: int) -> float:
+        """How much of the average stays at this step."""
+        return min(1 - 1 / self.horizon, (1 + step) / (10 + step))
+
+    def update(self, step: int) -> None:
+        """Let the average follow what this step made of the weights."""
+        lerp = get_ema_multi_avg_fn(self.get_decay(step))  # all tensors in one call
+        lerp(self.shadow_params, self.parameters, step)
+
+    @torch.no_grad()
+    def copy_to(self, parameters: Iterable[Tensor]) -> None:
+        """Give these parameters, in the order of those averaged, the average."""
+        for parameter, average in zip(parameters, self.shadow_params, strict=True):
+            parameter.copy_(average)
+
+
+def state_tensors(
+    loss: nn.Module, optimizer: torch.optim.Optimizer, ema: EMA | None
+) -> dict[str, Tensor]:
+    """Every tensor that training changes, by name; none is copied, so that filling them restores
+    the state."""
+    tensors = {f"loss.{name}": tensor for name, tensor in loss.state_dict().items()}
+    inner = getattr(optimizer, "optimizer", optimizer)  # accelerate's wrapper holds the real one
+    for i, parameter in enumerate(inner.param_groups[0]["params"]):
+        state = inner.state[parameter]
+        if not state:  # before the first step: what AdamW would make
+            state["step"] = torch.zeros((), device=parameter.device)
+            state["exp_avg"] = torch.zeros_like(parameter)
+            state["exp_avg_sq"] = torch.zeros_like(parameter)
+        tensors |= {f"optimizer.{i}.{name}": tensor for name, tensor in state.items()}
+    averages = ema.shadow_params if ema else []
+    return tensors | {f"ema.{i}": average for i, average in enumerate(averages)}
+
+
+def save_state(
+    file: Path,
+    stage: str,
+    loss: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    ema: EMA | None,
+    losses: list[float],
+    seconds: float,
+) -> None:
+    """Write all that `load_state` needs to go on from here."""
+    past = {
+        "losses": torch.tensor(losses, dtype=torch.float64),
+        "seconds": torch.tensor(seconds, dtype=torch.float64),
+    }
+    write_tensors(file, state_tensors(loss, optimizer, ema) | past, {"stage": stage})
+
+
+@torch.no_grad()
+def load_state(
+    file: Path, stage: str, loss: nn.Module, optimizer: torch.optim.Optimizer, ema: EMA | None
+) -> tuple[list[float], float]:
+    """Fill network, optimizer and average from the file; returns the losses so far and the seconds
+    that they took: none if it is of another stage."""
+    try:
+        with safe_open(file, "pt") as stored:
+            if (stored.metadata() or {}).get("stage") != stage:
+                return [], 0.0
+            tensors = state_tensors(loss, optimizer, ema)
+            if set(stored.keys()) != {*tensors, "losses", "seconds"}:
+                raise ValueError(
+                    f"{file}: expected the training state of this recipe's {stage}, got another's"
+                )
+            for name, tensor in tensors.items():
+                tensor.copy_(stored.get_tensor(name))
+            return stored.get_tensor("losses").tolist(), stored.get_tensor("seconds").item()
+    except SafetensorError as error:
+        raise ValueError(
+            f"{file}: expected a whole training state, got: {error}; delete it to start again"
+        ) from None
+
+
+def open_log(
+    file: Path, asked: dict[str, Any], device: torch.device, processes: int, resume: bool
+) -> dict[str, Any]:
+    """The record of a training: the one in the file if it is to be resumed, else a new one.
+
+    asked: the recipe, the seed, the minutes, and the steps of each stage ({} if time decides).
+        To go on they must be those of the record, minutes apart, on as many threads: a ValueError
+        says what differs.
+    """
+    threads = torch.get_num_threads()
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        surroundings = {
+            "hardware": hardware(device),
+            "threads": threads,
+            "processes": processes,
+            "torch": torch.__version__,
+        }
+        return {**asked, "seconds": {}, "losses": {}, **surroundings, "finished": False}
+    if not resume:
+        raise ValueError(
+            f"{file.parent} holds a training already: --resume goes on with it, "
+            "another --out begins one"
+        )
+    log = read_json(file, "the record of a training")
+    if missing := {*asked, "seconds", "losses", "threads", "finished"} - log.keys():
+        raise ValueError(
+            f"{file}: expected the record of a training, "
+            f"got one without {', '.join(sorted(missing))}"
+        )
+    if log["seed"] != asked["seed"]:
+        raise ValueError(f"{file}: expected to go on with seed {log['seed']}, got {asked['seed']}")
+    theirs, ours = log["recipe"], asked["recipe"]
+    if other := sorted(key for key in theirs | ours if theirs.get(key) != ours.get(key)):
+        raise ValueError(
+            f"{file}: expected a training of this recipe, got one with another {', '.join(other)}"
+        )
+    if asked["steps"] not in ({}, log["steps"]):
+        recorded = ",".join(map(str, log["steps"].values())) or "none yet"
+        raise ValueError(
+            f"{file}: expected the recorded steps ({recorded}) or none, to go on; got other steps"
+        )
+    if log["threads"] != threads:
+        raise ValueError(
+            f"{file}: expected {log['threads']} threads as before, got {threads}, "
+            f"whose sums round differently (set OMP_NUM_THREADS={log['threads']})"
+        )
+    return log
+
+
+def hardware(device: torch.device) -> str:
+    """The processor or the accelerator, in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

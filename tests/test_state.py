@@ -1,0 +1,107 @@
+"""minildm.training.state: an average in closed form, a file that is whole or says so, a record that
+names what differs."""
+
+import pytest
+import torch
+from diffusers.training_utils import EMAModel
+from torch import nn
+
+from minildm.training import EMA, STATE_FILE, hardware, save_state
+from minildm.training.state import load_state
+
+
+def toy():
+    torch.manual_seed(0)
+    loss = nn.Linear(3, 2)
+    return loss, torch.optim.AdamW(loss.parameters())
+
+
+def test_ema_is_the_weighted_sum_it_says():
+    weight = nn.Parameter(torch.tensor([0.0]))
+    ema = EMA([weight], horizon=4)
+    expected = 0.0
+    for step, value in enumerate([1.0, 5.0, -2.0, 3.0, 3.0, 3.0, 7.0]):
+        weight.data.fill_(value)
+        ema.update(step)
+        decay = min(0.75, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * value
+    ema.copy_to([weight])
+    assert weight.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_truncated_state_says_so(tmp_path):
+    loss, optimizer = toy()
+    file = tmp_path / STATE_FILE
+    save_state(file, "toy", loss, optimizer, None, [1.0], 0.5)
+    file.write_bytes(file.read_bytes()[:-7])
+    with pytest.raises(ValueError, match=f"{STATE_FILE}: expected a whole training state"):
+        load_state(file, "toy", loss, optimizer, None)
+
+
+def test_a_full_disk_leaves_the_state_before_it_whole(tmp_path, monkeypatch):
+    loss, optimizer = toy()
+    save_state(tmp_path / STATE_FILE, "toy", loss, optimizer, None, [1.0], 0.5)
+    before = (tmp_path / STATE_FILE).read_bytes()
+
+    def full(tensors, file, metadata):
+        file.write_bytes(b"half of i")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(OSError, match="could not be written.*No space left.*is whole"):
+        save_state(tmp_path / STATE_FILE, "toy", loss, optimizer, None, [1.0, 2.0], 1.0)
+    assert (tmp_path / STATE_FILE).read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == [STATE_FILE]
+
+
+def test_the_average_is_that_of_diffusers_beside_its_first_step_which_copies():
+    torch.manual_seed(0)
+    layer = nn.Linear(3, 2)
+    ours = EMA(layer.parameters(), horizon=100)
+    theirs = EMAModel(layer.parameters(), decay=0.99)
+    for step in range(1, 30):
+        with torch.no_grad():
+            for parameter in layer.parameters():
+                parameter += torch.randn_like(parameter)
+        theirs.optimization_step = step
+        theirs.step(layer.parameters())
+        assert theirs.get_decay(step + 1) == pytest.approx(ours.get_decay(step), rel=1e-12)
+        ours.update(step)
+        for a, b in zip(ours.shadow_params, theirs.shadow_params, strict=True):
+            torch.testing.assert_close(a, b)
+
+
+def test_a_state_comes_back_whole_before_and_after_the_first_step(tmp_path):
+    for steps in (0, 3):
+        loss, optimizer = toy()
+        ema = EMA(loss.parameters(), horizon=10)
+        for step in range(steps):
+            loss(torch.ones(1, 3)).sum().backward()
+            optimizer.step()
+            ema.update(step)
+        save_state(tmp_path / STATE_FILE, "toy", loss, optimizer, ema, [2.0] * steps, 7.5)
+        other, its_optimizer = toy()
+        its_ema = EMA(other.parameters(), horizon=10)
+        with torch.no_grad():
+            for parameter in (*other.parameters(), *its_ema.shadow_params):
+                parameter.fill_(9)
+        losses, seconds = load_state(tmp_path / STATE_FILE, "toy", other, its_optimizer, its_ema)
+        assert (losses, seconds) == ([2.0] * steps, 7.5)
+        for a, b in zip(loss.parameters(), other.parameters(), strict=True):
+            assert torch.equal(a, b)
+            for key, value in optimizer.state[a].items():
+                assert torch.equal(value, its_optimizer.state[b][key])
+        for a, b in zip(ema.shadow_params, its_ema.shadow_params, strict=True):
+            assert torch.equal(a, b)
+
+
+def test_the_state_of_another_network_is_refused_and_of_another_stage_passed_over(tmp_path):
+    file = tmp_path / STATE_FILE
+    save_state(file, "toy", *toy(), None, [1.0], 0.5)
+    assert load_state(file, "other", *toy(), None) == ([], 0.0)
+    with pytest.raises(ValueError, match="expected the training state of this recipe's toy"):
+        load_state(file, "toy", *toy(), EMA([torch.zeros(1)], 10))
+
+
+def test_the_hardware_has_a_name():
+    assert hardware(torch.device("cpu"))

@@ -134,8 +134,12 @@ def test_pool_instead_takes_the_maximum_and_then_convolves_at_stride_1():
     expected = F.conv2d(F.max_pool2d(x, 2), layer.conv.weight, layer.conv.bias, padding=1)
     torch.testing.assert_close(layer(x), expected)
     unpadded = UNet2DModel(
-        block_out_channels=(4, 8), down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2,
-        norm_num_groups=2, attention_head_dim=4, downsample_padding=0,
-    )  # fmt: skip
+        block_out_channels=(4, 8),
+        down_block_types=("DownBlock2D",) * 2,
+        up_block_types=("UpBlock2D",) * 2,
+        norm_num_groups=2,
+        attention_head_dim=4,
+        downsample_padding=0,
+    )
     with pytest.raises(ValueError, match="padding 1"):
         pool_instead(unpadded)

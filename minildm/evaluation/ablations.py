@@ -83,17 +83,25 @@ def cut_skips(unet: UNet2DModel, sizes: Collection[int]) -> UNet2DModel:
 def forget_time(unet: UNet2DModel) -> UNet2DModel:
     """Let the time embedding see zeros whatever the timestep, all parameters kept; returns the
     U-Net."""
-    unet.time_proj.register_forward_hook(lambda layer, inputs, output: torch.zeros_like(output))
+
+    def forget(layer: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+        return torch.zeros_like(output)
+
+    unet.time_proj.register_forward_hook(forget)
     return unet
 
 
 def pool_instead(unet: UNet2DModel) -> UNet2DModel:
     """Halve by max-pooling, then convolve with the same 3 x 3 weights at stride 1; returns the
     U-Net."""
-    for block in unet.down_blocks:
-        for downsampler in block.downsamplers:
-            if not isinstance(downsampler, Downsample2D) or downsampler.padding != 1:
-                raise ValueError(f"expected a Downsample2D with padding 1, got {downsampler}")
-            downsampler.conv.stride = (1, 1)
-            downsampler.register_forward_pre_hook(lambda layer, inputs: F.max_pool2d(inputs[0], 2))
+
+    def pool(layer: nn.Module, inputs: tuple) -> Tensor:
+        return F.max_pool2d(inputs[0], 2)
+
+    for layer in unet.modules():
+        if isinstance(layer, Downsample2D):
+            if layer.padding != 1:
+                raise ValueError(f"expected a Downsample2D with padding 1, got {layer}")
+            layer.conv.stride = (1, 1)
+            layer.register_forward_pre_hook(pool)
     return unet

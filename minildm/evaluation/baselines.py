@@ -49,8 +49,8 @@ class BlockPCA(nn.Module):
         most = images.shape[1] * factor**2
         if not 1 <= channels <= most or images.shape[-1] % factor or images.shape[-2] % factor:
             raise ValueError(
-                f"expected sides that are multiples of {factor} and 1 to {most} channels, got {tuple(images.shape)} "
-                f"and {channels}"
+                f"expected sides that are multiples of {factor} and 1 to {most} channels, "
+                f"got {tuple(images.shape)} and {channels}"
             )
         self.factor = factor
         blocks = F.pixel_unshuffle(images, factor).permute(0, 2, 3, 1).flatten(0, 2).double()
@@ -113,8 +113,7 @@ def sample_gaussians(
         own, places = latents[labels == label], asked == label
         if len(own) < 2:
             raise ValueError(f"expected at least two latents of label {int(label)}, got {len(own)}")
-        multiples = (
-            torch.randn(int(places.sum()), len(own), generator=generator) / (len(own) - 1) ** 0.5
-        )
+        noise = torch.randn(int(places.sum()), len(own), generator=generator)
+        multiples = noise / (len(own) - 1) ** 0.5
         z[places] = own.mean(0) + torch.tensordot(multiples, own - own.mean(0), 1)
     return z

@@ -1,5 +1,5 @@
 """Pictures as tensors in [-1, 1], the scale of Ho et al. 2020, or as bytes; padded, cropped, made
-smaller and larger. Chapter 01."""
+smaller and larger. Chapters 00 and 01."""
 
 from __future__ import annotations
 

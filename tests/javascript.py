@@ -17,6 +17,5 @@ class JavaScript:
         self.engine.eval(without_exports(script(name)))
 
     def __call__(self, function: str, *arguments: Any) -> Any:
-        return json.loads(
-            self.engine.eval(f"JSON.stringify({function}(...{json.dumps(arguments)}))")
-        )
+        answer = self.engine.eval(f"JSON.stringify({function}(...{json.dumps(arguments)}))")
+        return json.loads(str(answer))

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from figures import inside
+from figures import every, inside, x_of
+from matplotlib.patches import Rectangle, StepPatch
 
 from minildm.plots import plot_costs, plot_groups, plot_histograms, plot_repeats, plot_scores
 
@@ -16,7 +17,8 @@ SCORES = {
 
 
 def outlines(figure) -> list:
-    return [patch.get_data() for patch in figure.axes[0].patches if not patch.get_fill()]
+    steps = every(StepPatch, figure.axes[0].patches)
+    return [step.get_data() for step in steps if not step.get_fill()]
 
 
 def test_histograms_share_their_bins_and_add_up_to_one_even_for_many_equal_values():
@@ -34,11 +36,16 @@ def test_histograms_share_their_bins_and_add_up_to_one_even_for_many_equal_value
 
 def test_groups_have_a_bar_to_each_mean_and_a_dot_for_each_seed():
     (ax,) = plot_groups(SCORES, "right", {"seen": 0.97}).axes[:1]
-    assert sorted(round(bar.get_width(), 6) for bar in ax.patches) == [0.0, 0.3, 0.6, 0.9]
-    dots = [list(line.get_xdata()) for line in ax.lines if line.get_marker() == "o"]
+    assert sorted(round(bar.get_width(), 6) for bar in every(Rectangle, ax.patches)) == [
+        0.0,
+        0.3,
+        0.6,
+        0.9,
+    ]
+    dots = [list(x_of(line)) for line in ax.lines if line.get_marker() == "o"]
     assert sorted(dots) == [[0.0], [0.2, 0.4], [0.5, 0.7], [0.9]]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["seen", "held out"]
-    assert [0.97, 0.97] in [list(line.get_xdata()) for line in ax.lines]
+    assert [0.97, 0.97] in [list(x_of(line)) for line in ax.lines]
 
 
 def test_groups_of_different_ways_are_refused():
@@ -49,8 +56,8 @@ def test_groups_of_different_ways_are_refused():
 def test_scores_have_a_bar_to_the_mean_and_a_dot_for_each():
     figure = plot_scores({"a": [1.0, 3.0], "b": [4.0]}, "score", floor=0.5)
     ax = figure.axes[0]
-    assert [bar.get_width() for bar in ax.patches] == [2.0, 4.0]
-    assert [list(line.get_xdata()) for line in ax.lines] == [[1.0, 3.0], [4.0], [0.5, 0.5]]
+    assert [bar.get_width() for bar in every(Rectangle, ax.patches)] == [2.0, 4.0]
+    assert [list(x_of(line)) for line in ax.lines] == [[1.0, 3.0], [4.0], [0.5, 0.5]]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
     with pytest.raises(ValueError, match="expected scores"):
         plot_scores({"a": []}, "score")
@@ -58,7 +65,7 @@ def test_scores_have_a_bar_to_the_mean_and_a_dot_for_each():
 
 def test_the_stroke_is_at_the_mean_of_the_dots():
     ax = plot_repeats({"a": [1.0, 3.0], "b": [5.0]}, "score").axes[0]
-    assert [list(line.get_xdata()) for line in ax.lines[:2]] == [[1.0, 3.0], [2.0, 2.0]]
+    assert [list(x_of(line)) for line in ax.lines[:2]] == [[1.0, 3.0], [2.0, 2.0]]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
 
 
@@ -66,7 +73,8 @@ def test_every_bar_ends_at_its_cost_on_a_logarithmic_axis():
     figure = plot_costs({"TFLOP": {"a": 2.0, "b": 3000.0}, "GB": {"a": 0.5, "b": 0.25}})
     expected = (([2.0, 3000.0], "TFLOP"), ([0.5, 0.25], "GB"))
     for ax, (ends, label) in zip(figure.axes, expected, strict=True):
-        assert [bar.get_x() + bar.get_width() for bar in ax.patches] == pytest.approx(ends)
+        bars = every(Rectangle, ax.patches)
+        assert [bar.get_x() + bar.get_width() for bar in bars] == pytest.approx(ends)
         assert (ax.get_xscale(), ax.get_xlabel()) == ("log", label)
     assert [text.get_text() for text in figure.axes[0].texts] == [" 2", " 3,000"]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a", "b"]

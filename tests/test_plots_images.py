@@ -122,7 +122,7 @@ def test_image_grid_draws_into_given_axes():
 
 def test_image_grid_draws_into_a_part_of_a_figure_and_returns_the_whole():
     figure = plt.figure()
-    ax = figure.subfigures(1, 2)[1].subplots()
+    ax = figure.subfigures(1, 2, squeeze=False)[0, 1].subplots()
     assert plots.image_grid(flat_images(-1, 1), ax=ax) is figure
     plt.close(figure)
 

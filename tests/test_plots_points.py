@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from matplotlib.offsetbox import AnnotationBbox
+from figures import every, x_of, y_of
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from matplotlib.patches import Circle
+from matplotlib.quiver import Quiver
 
 from minildm.plots import mosaic, plot_balls, plot_fields, plot_games, plot_map, plot_points
 
@@ -14,7 +17,7 @@ def test_a_panel_for_each_set_of_points_shows_all_of_them():
     points, beneath = torch.randn(50, 2), torch.randn(20, 2)
     figure = plot_points({"alone": points, "on others": (beneath, points)}, extent=2.0)
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["alone", "on others"]
-    assert [len(dots.get_offsets()) for dots in figure.axes[1].collections] == [20, 50]
+    assert [len(np.asarray(dots.get_offsets())) for dots in figure.axes[1].collections] == [20, 50]
     assert all(ax.get_xlim() == (-2, 2) and ax.get_ylim() == (-2, 2) for ax in figure.axes)
 
 
@@ -27,10 +30,9 @@ def test_arrows_stand_where_the_field_says_and_point_where_it_points():
     places = torch.linspace(-1, 1, 5)
     field = torch.stack(torch.meshgrid(places, places, indexing="xy"), dim=-1) + 3  # (x + 3, y + 3)
     (ax,) = plot_fields([field], ["away"], extent=1.0).axes
-    (arrows,) = ax.collections
-    torch.testing.assert_close(
-        torch.tensor(arrows.U * (arrows.Y + 3)), torch.tensor(arrows.V * (arrows.X + 3))
-    )
+    (arrows,) = every(Quiver, ax.collections)
+    x, y, u, v = (torch.tensor(part) for part in (arrows.X, arrows.Y, arrows.U, arrows.V))
+    torch.testing.assert_close(u * (y + 3), v * (x + 3))
     torch.testing.assert_close(
         torch.tensor(arrows.get_array()), field.norm(dim=-1).flatten(), check_dtype=False
     )
@@ -41,20 +43,20 @@ def test_a_game_is_its_path_and_begins_at_the_dot():
     figure = plot_games({"a": path, "b": -path}, "x", "y")
     for ax, sign in zip(figure.axes, (1, -1), strict=True):
         *_, line, dot = ax.lines
-        assert list(line.get_xdata()) == [sign * 1.0, sign * 0.5, 0.0]
-        assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (sign * 1.0, 0.0)
+        assert list(x_of(line)) == [sign * 1.0, sign * 0.5, 0.0]
+        assert (x_of(dot)[0], y_of(dot)[0]) == (sign * 1.0, 0.0)
     assert figure.axes[0].get_ylabel() == "y"
 
 
 def test_balls_have_their_radii_and_points_inside_are_filled():
     real, made = torch.tensor([[0.0, 0.0], [2.0, 0.0]]), torch.tensor([[0.1, 0.0], [9.0, 9.0]])
     ax = plot_balls(real, torch.tensor([0.5, 1.0]), made, torch.tensor([True, False])).axes[0]
-    assert [(*ball.center, ball.radius) for ball in ax.patches] == [
+    assert [(*ball.center, ball.radius) for ball in every(Circle, ax.patches)] == [
         (0.0, 0.0, 0.5),
         (2.0, 0.0, 1.0),
     ]
     points = {line.get_label(): line for line in ax.lines}
-    np.testing.assert_allclose(points["generated, inside"].get_xydata(), made[:1])
+    np.testing.assert_allclose(np.asarray(points["generated, inside"].get_xydata()), made[:1])
     assert points["generated, outside"].get_markerfacecolor() == "none"
 
 
@@ -67,7 +69,8 @@ def test_pictures_lie_at_their_places_and_black_hides_no_neighbour(channels):
     assert [box.xy for box in boxes] == [tuple(place) for place in places.tolist()]
     for box, image in zip(boxes, images, strict=True):
         pixels = mosaic(image[None])
-        drawn = box.offsetbox.image
+        (held,) = every(OffsetImage, [box.offsetbox])
+        drawn = held.image
         np.testing.assert_array_equal(np.asarray(drawn.get_array()), pixels)
         if channels == 1:
             np.testing.assert_array_equal(drawn.get_alpha(), pixels / 255)

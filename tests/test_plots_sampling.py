@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from figures import x_of, y_of
 
 from minildm.plots import (
     plot_convergence,
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("no_figure_stays_open")
 
 
 def lines(ax):
-    return [line for line in ax.get_lines() if len(line.get_xdata()) > 2]
+    return [line for line in ax.get_lines() if len(x_of(line)) > 2]
 
 
 def test_paths_run_from_noise_on_the_left_to_data_on_the_right():
@@ -25,7 +26,7 @@ def test_paths_run_from_noise_on_the_left_to_data_on_the_right():
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["one", "two"]
     for ax, sign in zip(figure.axes, (1, -1), strict=True):
         assert ax.xaxis_inverted() and ax.get_xlabel() == "sigma"
-        drawn = np.stack([line.get_ydata() for line in lines(ax)], 1)
+        drawn = np.stack([y_of(line) for line in lines(ax)], 1)
         np.testing.assert_allclose(drawn, sign * x)
 
 
@@ -34,7 +35,7 @@ def test_every_path_and_every_end_is_a_line():
     figure = plot_ends(timesteps, {"a": (paths, said), "b": (paths, said)})
     assert [ax.get_title("left") for ax in figure.axes] == ["a", "b"]
     for ax in figure.axes:
-        drawn = torch.stack([torch.as_tensor(line.get_ydata()) for line in ax.lines], 1)
+        drawn = torch.stack([torch.as_tensor(y_of(line)) for line in ax.lines], 1)
         torch.testing.assert_close(drawn, torch.cat([paths, said], 1))
         assert ax.xaxis_inverted()
 
@@ -45,14 +46,11 @@ def test_convergence_is_drawn_on_log_log_axes_with_the_slopes_in_the_legend():
     (ax,) = figure.axes
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
     for line, (name, (steps, error)) in zip(lines(ax), errors.items(), strict=True):
-        np.testing.assert_allclose(line.get_xdata(), steps)
-        np.testing.assert_allclose(line.get_ydata(), error)
-        assert line.get_label().startswith(name)
-    guides = [line for line in ax.get_lines() if len(line.get_xdata()) == 2]
-    slopes = [
-        np.diff(np.log(line.get_ydata()))[0] / np.diff(np.log(line.get_xdata()))[0]
-        for line in guides
-    ]
+        np.testing.assert_allclose(x_of(line), steps)
+        np.testing.assert_allclose(y_of(line), error)
+        assert str(line.get_label()).startswith(name)
+    guides = [line for line in ax.get_lines() if len(x_of(line)) == 2]
+    slopes = [np.diff(np.log(y_of(line)))[0] / np.diff(np.log(x_of(line)))[0] for line in guides]
     np.testing.assert_allclose(slopes, [-1, -2])
 
 
@@ -62,9 +60,9 @@ def test_quality_has_a_panel_for_each_cost_and_the_floor_in_each():
     assert [ax.get_xlabel() for ax in figure.axes] == ["questions", "ms"]
     for ax in figure.axes:
         np.testing.assert_allclose(
-            [line.get_ydata() for line in lines(ax)], [row for _, row in curves.values()]
+            [y_of(line) for line in lines(ax)], [row for _, row in curves.values()]
         )
-        assert any(list(line.get_ydata()) == [1.7, 1.7] for line in ax.get_lines())
+        assert any(list(y_of(line)) == [1.7, 1.7] for line in ax.get_lines())
 
 
 def test_every_point_says_its_steps():
@@ -73,5 +71,5 @@ def test_every_point_says_its_steps():
     )
     ax = figure.axes[0]
     assert [text.get_text() for text in ax.texts] == ["1", "10", "1"]
-    assert ax.lines[0].get_xydata().tolist() == [[2.0, 30.0], [20.0, 1.0]]
+    assert list(x_of(ax.lines[0])) == [2.0, 20.0] and list(y_of(ax.lines[0])) == [30.0, 1.0]
     assert [line.get_label() for line in ax.lines] == ["base", "student", "real pictures"]

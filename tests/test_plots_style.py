@@ -14,7 +14,8 @@ from minildm.plots.style import COLOURS, DASHES, MARKERS, STYLE
 def test_axes_come_row_after_row_in_the_style_and_size_asked_for():
     with styled(2, 3, width=4.0, height=2.0, sharex=True) as (figure, axes):
         assert all(plt.rcParams[key] == value for key, value in STYLE.items())
-        assert [ax.get_subplotspec().num1 for ax in axes] == [0, 1, 2, 3, 4, 5]
+        corners = [(ax.get_position().y0, ax.get_position().x0) for ax in axes]
+    assert sorted(corners, key=lambda corner: (-corner[0], corner[1])) == corners
     assert figure.axes == axes and figure.get_size_inches().tolist() == [4.0, 2.0]
     axes[0].set_xlim(3, 4)
     assert axes[5].get_xlim() == (3, 4) and axes[5].get_ylim() == (0, 1)

@@ -88,6 +88,6 @@ def test_a_table_has_its_numbers_where_they_belong_and_marks_the_alarms():
         (0, 1): "2,916",
         (1, 1): "0.5",
     }
-    assert ax.images[0].get_array().tolist() == [[1, 0], [0, 1]]
+    assert np.asarray(ax.images[0].get_array()).tolist() == [[1, 0], [0, 1]]
     with pytest.raises(ValueError, match="expected 2 numbers"):
         plot_table({"x": (1.0,)}, ("p", "q"), {"x": (True,)})

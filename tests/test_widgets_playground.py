@@ -4,7 +4,7 @@ typed."""
 import pytest
 import torch
 from javascript import JavaScript
-from pages import decoded
+from pages import decoded, heard
 
 from minildm.widgets import prompt_playground
 
@@ -51,16 +51,21 @@ def test_it_holds_every_combination(widget):
     assert sum(decoded(sheet).size for sheet in widget.sheets) == 2 * 2 * 3 * 2 * 4
 
 
-def test_a_kernel_draws_the_readers_prompt_with_the_settings_on_show(widget):
-    asked, sent = [], []
-    widget.send = sent.append
-    keep = prompt_playground(lambda *settings: asked.append(settings) or draw(*settings), **OPTIONS)
-    keep.send, asked[:] = sent.append, []
-    keep.place, keep.away = [0, 1, 2, 1, 3], "dogs"
-    keep._on_message(keep, {"kind": "ask", "prompt": "mine"}, [])
-    assert asked == [(["mine"], "dogs", 4.0, 5, 3)] and keep.own[:5] == ["mine", "dogs", 4.0, 5, 3]
-    keep._on_message(keep, {"kind": "ask", "prompt": "  "}, [])
-    assert "expected a prompt" in sent[-1]["text"]
+def test_a_kernel_draws_the_readers_prompt_with_the_settings_on_show(monkeypatch):
+    asked = []
+
+    def remembering(*settings):
+        asked.append(settings)
+        return draw(*settings)
+
+    widget = prompt_playground(remembering, **OPTIONS)
+    asked.clear()
+    widget.place, widget.away = [0, 1, 2, 1, 3], "dogs"
+    heard(widget, monkeypatch, {"kind": "ask", "prompt": "mine"})
+    assert asked == [(["mine"], "dogs", 4.0, 5, 3)]
+    assert widget.own[:5] == ["mine", "dogs", 4.0, 5, 3]
+    [answer] = heard(widget, monkeypatch, {"kind": "ask", "prompt": "  "})
+    assert "expected a prompt" in answer["text"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-// minildm/text/tokenizer.py once more, for the page: from a prompt to the numbers of its pieces. Chapter 08 builds it.
+// minildm/text/bpe.py and tokenizer.py once more, for the page: from a prompt to the numbers of its pieces. Chapter 08 builds it.
 // The vocabulary and the merges come from the model (model.json); tests/test_browser.py compares the two.
 
 // English contractions, runs of letters, single digits, runs of anything else that is not white space.

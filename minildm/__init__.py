@@ -10,7 +10,7 @@ The package is read in this order, and a file uses only what stands above it:
     lcm samplers
     models/       embeddings resnet attention blocks unet_encoder unet dit autoencoder vq classifier
                   mlp
-    text/         tokenizer text_encoder
+    text/         bpe tokenizer text_encoder
     pipelines/    checkpoints compatibility stable_diffusion attention_maps
     training/     losses objectives batches state trainer recipes runs
     evaluation/   metrics scene_metrics evaluation baselines ablations costs diagnostics faults

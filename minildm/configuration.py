@@ -28,7 +28,7 @@ from typing import (
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from minildm.files import read_json, write_json, write_tensors
 
@@ -63,7 +63,7 @@ class Config(dict):
                 f"the configuration has no key {name!r}; it has: {', '.join(self)}"
             ) from None
 
-    def _read_only(self, *args: Any, **kwargs: Any) -> NoReturn:
+    def _read_only(*args: Any, **kwargs: Any) -> NoReturn:  # of self, too: dict's have many forms
         raise TypeError(
             "a configuration is read-only: make a new object with from_config(config, key=value)"
         )
@@ -71,9 +71,8 @@ class Config(dict):
     __setattr__ = __setitem__ = __delattr__ = __delitem__ = _read_only
     update = pop = popitem = clear = setdefault = __ior__ = _read_only
 
-    def __reduce__(
-        self,
-    ) -> tuple:  # copy and pickle rebuild it whole, since they may not fill it key by key
+    def __reduce__(self) -> tuple:
+        # copy and pickle rebuild it whole, since they may not fill it key by key
         return Config, (dict(self),)
 
 
@@ -101,9 +100,9 @@ class ConfigMixin:
     """Keeps the constructor's keyword arguments, `self.config`, in `<folder>/<config_name>`.
 
     A subclass writes `@register_to_config` above its `__init__`, whose arguments have diffusers'
-    names and defaults. `unsupported` names the keys that diffusers' configuration has and ours does not implement ->
-    the value we accept, or a tuple of such values, or `...` for a key that may be anything since it
-    changes nothing here.
+    names and defaults. `unsupported` names the keys that diffusers' configuration has and ours does
+    not implement -> the value we accept, or a tuple of such values, or `...` for a key that may be
+    anything since it changes nothing here.
     """
 
     config: Config
@@ -136,9 +135,8 @@ class ConfigMixin:
                     raise ValueError(
                         f"{cls.__name__} supports only {key} = {expected}, got {value!r}"
                     )
-            elif (
-                value is not None and value is not False
-            ):  # both mean "without it", which is how we are
+            # None and False both mean "without it", which is how we are
+            elif value is not None and value is not False:
                 raise ValueError(
                     f"{cls.__name__} does not support the configuration key {key!r} (got {value!r})"
                 )
@@ -163,7 +161,8 @@ class ConfigMixin:
         for key, expected in cls.identity().items():
             if config.get(key, expected) != expected:
                 raise ValueError(
-                    f"{file}: expected {_a(cls.__name__)} ({key} = {expected!r}), got {config[key]!r}"
+                    f"{file}: expected {_a(cls.__name__)} ({key} = {expected!r}), "
+                    f"got {config[key]!r}"
                 )
         return config
 
@@ -184,12 +183,8 @@ class ConfigMixin:
             return cls.from_config(config)
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from None
-        except (
-            RuntimeError,
-            TypeError,
-            ArithmeticError,
-            LookupError,
-        ) as error:  # numbers that do not go together
+        # numbers that do not go together
+        except (RuntimeError, TypeError, ArithmeticError, LookupError) as error:
             made, reason = _a(cls.__name__), " ".join(str(error).split())
             raise ValueError(
                 f"{file}: expected numbers that make {made}, got some that fail: {reason}"
@@ -205,7 +200,7 @@ class ConfigMixin:
         self.save_config(folder)
 
 
-class ModelMixin(ConfigMixin):
+class ModelMixin(ConfigMixin, nn.Module):
     """A ConfigMixin for an nn.Module: its weights lie beside the configuration, as safetensors,
     never as a pickle."""
 
@@ -239,7 +234,8 @@ class ModelMixin(ConfigMixin):
             raise ValueError(f"{file}: expected a whole safetensors file, got: {error}") from None
         if mismatch := describe_mismatch(model.state_dict(), state_dict):
             raise ValueError(
-                f"{file}: expected the weights of the {cls.__name__} in {cls.config_name}, got {mismatch}"
+                f"{file}: expected the weights of the {cls.__name__} in {cls.config_name}, "
+                f"got {mismatch}"
             )
         model.load_state_dict(state_dict)
         return model.eval()
@@ -249,9 +245,8 @@ class ModelMixin(ConfigMixin):
         model."""
         self.save_config(folder)
         file = Path(folder) / self.weights_name
-        write_tensors(
-            file, self.state_dict(), {"format": "pt"}, dtype
-        )  # transformers asks for this entry
+        metadata = {"format": "pt"}  # transformers asks for this entry
+        write_tensors(file, self.state_dict(), metadata, dtype)
 
 
 def rename_legacy(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

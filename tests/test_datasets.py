@@ -435,7 +435,10 @@ def test_without_a_source_tree_mnist_and_the_cifar10_subset_come_from_the_publis
 
 
 def test_import_costs_neither_torchvision_nor_pillow():
-    code = "import sys, minildm.data; print([m for m in ('torchvision', 'PIL', 'transformers') if m in sys.modules])"
+    code = (
+        "import sys, minildm.data\n"
+        "print([m for m in ('torchvision', 'PIL', 'transformers') if m in sys.modules])"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True

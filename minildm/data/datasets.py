@@ -30,10 +30,8 @@ from minildm.data.images import pad
 from minildm.files import checked, read_checksums
 
 SOURCE_TREE = Path(__file__).resolve().parents[2]
-SHEET_FORMAT = {
-    "mnist": "png",
-    "cifar10": "webp",
-}  # the smaller lossless format of each that decodes quickly
+# the smaller lossless format of each that decodes quickly
+SHEET_FORMAT = {"mnist": "png", "cifar10": "webp"}
 CIFAR_SUBSET = {"train": 500, "test": 100}  # images of each class
 
 # data set -> (its class in torchvision.datasets, its folder there, {file: MD5 of the unpacked
@@ -93,11 +91,8 @@ def cifar10(split: str = "train", full: bool = False) -> ImageData:
     return _image_data("cifar10", pixels, labels)
 
 
-LOADERS = {
-    "mnist": mnist,
-    "fashion_mnist": fashion_mnist,
-    "cifar10": cifar10,
-}  # by name, as recipes and cards have it
+# by name, as recipes and cards have it
+LOADERS = {"mnist": mnist, "fashion_mnist": fashion_mnist, "cifar10": cifar10}
 
 
 def balanced(
@@ -159,8 +154,9 @@ def download(dataset: str) -> Path:
     except (OSError, RuntimeError, EOFError, http.client.HTTPException) as error:
         cause = " ".join(str(error).split()) or type(error).__name__
         raise ConnectionError(
-            f"{dataset} could not be downloaded ({cause}). Try again with: {mend}. Without a network, copy "
-            f"torchvision's {folder} from another machine into a folder and name that folder in MINILDM_DATA"
+            f"{dataset} could not be downloaded ({cause}). Try again with: {mend}. Without a "
+            f"network, copy torchvision's {folder} from another machine into a folder and name "
+            "that folder in MINILDM_DATA"
         ) from error
     return target
 

@@ -16,7 +16,8 @@ def pad(images: Tensor, size: int = 32) -> Tensor:
     missing = size - images.shape[-1]
     if missing < 0 or missing % 2 or images.shape[-2] != images.shape[-1]:
         raise ValueError(
-            f"expected square images, {size} wide or less by an even number, got {tuple(images.shape)}"
+            f"expected square images, {size} wide or less by an even number, "
+            f"got {tuple(images.shape)}"
         )
     return F.pad(images, (missing // 2,) * 4, value=-1.0)
 
@@ -26,7 +27,8 @@ def crop(images: Tensor, size: int = 28) -> Tensor:
     border = images.shape[-1] - size
     if border < 0 or border % 2 or images.shape[-2] != images.shape[-1]:
         raise ValueError(
-            f"expected square images, {size} wide or more by an even number, got {tuple(images.shape)}"
+            f"expected square images, {size} wide or more by an even number, "
+            f"got {tuple(images.shape)}"
         )
     return images[..., border // 2 : border // 2 + size, border // 2 : border // 2 + size]
 
@@ -36,16 +38,11 @@ def to_pixels(images: Tensor, size: int | None = None) -> np.ndarray:
     if given."""
     if images.ndim != 4 or images.shape[1] not in (1, 3) or not images.isfinite().all():
         raise ValueError(
-            f"expected finite images (N, 1 or 3, H, W), got {tuple(images.shape)}, or NaN among them"
+            f"expected finite images (N, 1 or 3, H, W), got {tuple(images.shape)}, or NaN in them"
         )
     images = images if size is None else crop(images, size)
-    pixels = (
-        ((images.clamp(-1, 1) + 1) * 127.5)
-        .round()
-        .to("cpu", torch.uint8)
-        .permute(0, 2, 3, 1)
-        .numpy()
-    )
+    rounded = ((images.clamp(-1, 1) + 1) * 127.5).round().to("cpu", torch.uint8)
+    pixels = rounded.permute(0, 2, 3, 1).numpy()
     return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
 
 

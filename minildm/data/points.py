@@ -49,7 +49,8 @@ def energy_distance(a: Tensor, b: Tensor) -> float:
     """
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
         raise ValueError(
-            f"expected points (N, D) and (M, D), two or more, got {tuple(a.shape)} and {tuple(b.shape)}"
+            "expected points (N, D) and (M, D), two or more, "
+            f"got {tuple(a.shape)} and {tuple(b.shape)}"
         )
 
     def mean_of_others(x: Tensor) -> float:

@@ -101,7 +101,8 @@ def check_attributes(attributes: Attributes) -> None:
             least[:, 1] = torch.where(digits[:, 1] == ABSENT, ABSENT, 0)
             if not (values[:, 1] == ABSENT).equal(digits[:, 1] == ABSENT):
                 raise ValueError(
-                    f"expected {name} to be {ABSENT} where, and only where, the second digit is absent"
+                    f"expected {name} to be {ABSENT} where the second digit is absent, "
+                    "and only there"
                 )
         if ((values < least) | (values >= most)).any():
             raise ValueError(f"expected {name} from 0 to {most - 1}, got {values.tolist()}")
@@ -163,9 +164,9 @@ def parse_captions(captions: list[str]) -> Attributes:
             ([list(column) + [ABSENT] * (2 - len(column)) for column in columns], said["ground"])
         )
     numbers = torch.tensor([row for row, _ in rows], dtype=torch.int64).reshape(-1, 4, 2)
-    return Attributes(
-        *numbers.unbind(1), torch.tensor([list(GROUNDS).index(ground) for _, ground in rows])
-    )
+    digits, colours, sizes, places = numbers.unbind(1)
+    grounds = torch.tensor([list(GROUNDS).index(ground) for _, ground in rows])
+    return Attributes(digits, colours, sizes, places, grounds)
 
 
 def caption_words() -> list[str]:

@@ -69,7 +69,8 @@ class DigitScenes:
     def __init__(self, digits: ImageData):
         if digits.images.shape[1:] != (1, 28, 28) or len(digits.labels.unique()) != 10:
             raise ValueError(
-                f"expected MNIST's digits, (N, 1, 28, 28), of ten classes, got {tuple(digits.images.shape)}"
+                "expected MNIST's digits, (N, 1, 28, 28), of ten classes, "
+                f"got {tuple(digits.images.shape)}"
             )
         self.images = digits.images
         self.order = digits.labels.argsort(stable=True)  # the zeros, then the ones, …

@@ -81,7 +81,8 @@ class Attention(nn.Module):
             isinstance(slice_size, int) and 1 <= slice_size <= self.heads
         ):
             raise ValueError(
-                f'expected a slice_size of "auto", "max", None or 1 to {self.heads}, got {slice_size!r}'
+                f'expected a slice_size of "auto", "max", None or 1 to {self.heads}, '
+                f"got {slice_size!r}"
             )
         self.slice_size = named.get(slice_size, slice_size)
 
@@ -113,7 +114,8 @@ class ImageAttention(Attention):
         dim_head = attention_head_dim or channels
         if dim_head > channels:
             raise ValueError(
-                f"expected an attention_head_dim of at most {channels}, the channels, got {dim_head}"
+                f"expected an attention_head_dim of at most {channels}, the channels, "
+                f"got {dim_head}"
             )
         super().__init__(
             query_dim=channels,

@@ -127,7 +127,7 @@ def shared_options(norm_num_groups: int, add_attention: bool) -> tuple[dict, dic
     return {"groups": norm_num_groups, "eps": 1e-6}, attention if add_attention else None
 
 
-def check_block_types(model: nn.Module) -> None:
+def check_block_types(model: ModelMixin) -> None:
     """There is one type of block for the way down and one for the way up; a configuration names it
     for every size."""
     for key, kind in (

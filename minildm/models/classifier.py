@@ -118,8 +118,8 @@ def shift_and_mirror(images: Tensor, generator: torch.Generator, most: int = 4) 
 def extract(
     examiner: ImageClassifier, images: Tensor, batch_size: int = 100
 ) -> tuple[Tensor, Tensor]:
-    """Features (N, D) and predicted classes (N,) of images (N, C, H, W) in [-1, 1], where the images
-    are. The examiner: in eval mode."""
+    """Features (N, D) and predicted classes (N,) of images (N, C, H, W) in [-1, 1], where the
+    images are. The examiner: in eval mode."""
     if examiner.training:
         raise ValueError(
             "expected the examiner in evaluation mode (examiner.eval()), got training mode"

@@ -137,9 +137,8 @@ class DiTBlock(nn.Module):
         super().__init__()
         self.norm1 = AdaLayerNormZero(dim, num_classes)
         self.attn1 = Attention(dim, heads, dim_head, bias=bias)
-        self.norm3 = nn.LayerNorm(
-            dim, eps, elementwise_affine=affine
-        )  # a norm2 would stand before cross-attention
+        # a norm2 would stand before cross-attention
+        self.norm3 = nn.LayerNorm(dim, eps, elementwise_affine=affine)
         self.ff = GELUFeedForward(dim)
 
     def forward(self, x: Tensor, timestep: Tensor, class_labels: Tensor) -> Tensor:
@@ -182,14 +181,22 @@ class DiTTransformer2DModel(ModelMixin, nn.Module):
         dim = num_attention_heads * attention_head_dim
         if dim % 4 or sample_size % patch_size or num_layers < 1:
             raise ValueError(
-                "expected num_attention_heads x attention_head_dim a multiple of 4, sample_size one of patch_size, and "
-                f"a layer at least, got {dim}, {sample_size} and {patch_size}, {num_layers}"
+                "expected num_attention_heads x attention_head_dim a multiple of 4, sample_size "
+                "one of patch_size, and a layer at least, "
+                f"got {dim}, {sample_size} and {patch_size}, {num_layers}"
             )
-        sizes = (dim, num_attention_heads, attention_head_dim, num_embeds_ada_norm)
-        options = (attention_bias, norm_elementwise_affine, norm_eps)
         self.pos_embed = PatchEmbed(sample_size, patch_size, in_channels, dim)
         self.transformer_blocks = nn.ModuleList(
-            DiTBlock(*sizes, *options) for _ in range(num_layers)
+            DiTBlock(
+                dim=dim,
+                heads=num_attention_heads,
+                dim_head=attention_head_dim,
+                num_classes=num_embeds_ada_norm,
+                bias=attention_bias,
+                affine=norm_elementwise_affine,
+                eps=norm_eps,
+            )
+            for _ in range(num_layers)
         )
         self.norm_out = nn.LayerNorm(dim, eps=1e-6, elementwise_affine=False)
         self.proj_out_1 = nn.Linear(dim, 2 * dim)
@@ -200,19 +207,17 @@ class DiTTransformer2DModel(ModelMixin, nn.Module):
         """The paper's first weights: every branch and the output begin at zero."""
         for layer in self.modules():
             if isinstance(layer, (nn.Linear, nn.Conv2d)):
-                nn.init.xavier_uniform_(
-                    layer.weight.flatten(1)
-                )  # a view: a convolution of patches is a linear layer
+                # a view: a convolution of patches is a linear layer
+                nn.init.xavier_uniform_(layer.weight.flatten(1))
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
             elif isinstance(layer, CombinedTimestepLabelEmbeddings):
                 nn.init.normal_(layer.class_embedder.embedding_table.weight, std=0.02)
-        for layer in [
-            *(block.norm1.linear for block in self.transformer_blocks),
-            self.proj_out_1,
-            self.proj_out_2,
-        ]:
-            nn.init.zeros_(layer.weight)
+        for layer in self.modules():
+            if isinstance(layer, AdaLayerNormZero):
+                nn.init.zeros_(layer.linear.weight)
+        nn.init.zeros_(self.proj_out_1.weight)
+        nn.init.zeros_(self.proj_out_2.weight)
 
     def forward(
         self, hidden_states: Tensor, timestep: Tensor | float, class_labels: Tensor
@@ -224,7 +229,8 @@ class DiTTransformer2DModel(ModelMixin, nn.Module):
         expected = (config.in_channels, config.sample_size, config.sample_size)
         if hidden_states.shape[1:] != expected:
             raise ValueError(
-                f"expected hidden_states (B, {', '.join(map(str, expected))}), got {(*hidden_states.shape,)}"
+                f"expected hidden_states (B, {', '.join(map(str, expected))}), "
+                f"got {tuple(hidden_states.shape)}"
             )
         timestep = torch.as_tensor(timestep, device=self.device)
         if timestep.numel() not in (1, batch) or class_labels.shape != (batch,):
@@ -237,7 +243,7 @@ class DiTTransformer2DModel(ModelMixin, nn.Module):
         x = self.pos_embed(hidden_states)
         for block in self.transformer_blocks:
             x = block(x, *told)
-        conditioning = self.transformer_blocks[0].norm1.emb(*told)
+        conditioning = self.get_submodule("transformer_blocks.0.norm1.emb")(*told)
         shift, scale = self.proj_out_1(F.silu(conditioning))[:, None].chunk(2, dim=-1)
         x = self.proj_out_2(modulate(self.norm_out(x), shift, scale))
         return self.unpatchify(x)

@@ -42,9 +42,8 @@ class VectorQuantizer(nn.Module):
 
     def forward(self, z: Tensor) -> Quantized:
         last = z.permute(0, 2, 3, 1)
-        indices = (
-            torch.cdist(last.flatten(0, 2), self.embedding.weight).argmin(1).view(last.shape[:3])
-        )
+        distances = torch.cdist(last.flatten(0, 2), self.embedding.weight)
+        indices = distances.argmin(1).view(last.shape[:3])
         words = self.embedding(indices).permute(0, 3, 1, 2)
         loss = F.mse_loss(z, words.detach()) + self.beta * F.mse_loss(words, z.detach())
         latents = z + (words - z).detach()  # straight through
@@ -113,7 +112,8 @@ class VQModel(ModelMixin, nn.Module):
         factor, channels = 2 ** (len(self.config.block_out_channels) - 1), self.config.in_channels
         if x.ndim != 4 or x.shape[1] != channels or x.shape[2] % factor or x.shape[3] % factor:
             raise ValueError(
-                f"expected images (B, {channels}, H, W), sides multiples of {factor}, got {tuple(x.shape)}"
+                f"expected images (B, {channels}, H, W), sides multiples of {factor}, "
+                f"got {tuple(x.shape)}"
             )
         return self.quant_conv(self.encoder(x))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from minildm.configuration import DIFFUSERS_VERSION
+from minildm.configuration import DIFFUSERS_VERSION, ConfigMixin, ModelMixin
 from minildm.files import CHECKSUMS, checked, read_checksums, read_json, write_json
 from minildm.models.autoencoder import AutoencoderKL
 from minildm.models.unet import UNet2DConditionModel
@@ -19,13 +19,12 @@ from minildm.schedulers import SAMPLERS
 from minildm.text.text_encoder import CLIPTextModel
 from minildm.text.tokenizer import CLIPTokenizer
 
-INDEX, CARD = (
-    "model_index.json",
-    "minildm.json",
-)  # diffusers' list of the parts, and what else we know of the model
+INDEX = "model_index.json"  # diffusers' list of the parts
+CARD = "minildm.json"  # what else we know of the model
+Part = ConfigMixin | CLIPTokenizer
 # The folders of a model: the library that the index names for each, and the classes that may lie in
 # it.
-COMPONENTS: dict[str, tuple[str, dict[str, type]]] = {
+COMPONENTS: dict[str, tuple[str, dict[str, type[Part]]]] = {
     "vae": ("diffusers", {"AutoencoderKL": AutoencoderKL}),
     "text_encoder": ("transformers", {"CLIPTextModel": CLIPTextModel}),
     "tokenizer": (
@@ -35,16 +34,12 @@ COMPONENTS: dict[str, tuple[str, dict[str, type]]] = {
     "unet": ("diffusers", {"UNet2DConditionModel": UNet2DConditionModel}),
     "scheduler": ("diffusers", {scheduler.__name__: scheduler for scheduler in SAMPLERS.values()}),
 }
-PASSED_OVER = (
-    "safety_checker",
-    "feature_extractor",
-    "image_encoder",
-)  # a picture needs none of them
+# a picture needs none of them
+PASSED_OVER = ("safety_checker", "feature_extractor", "image_encoder")
 
 PIPELINE = "StableDiffusionPipeline"
-WEIGHTS = (
-    Path(__file__).resolve().parents[1] / "weights"
-)  # a folder for each checkpoint, and SHA256SUMS
+# a folder for each checkpoint, and SHA256SUMS
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 
 
 def load_parts(folder: Path, dtype: torch.dtype | None = None) -> dict[str, Any]:
@@ -52,8 +47,10 @@ def load_parts(folder: Path, dtype: torch.dtype | None = None) -> dict[str, Any]
     card (None without)."""
     parts: dict[str, Any] = {}
     for part, class_ in read_index(folder / INDEX).items():
-        options = {"dtype": dtype} if issubclass(class_, torch.nn.Module) else {}
-        parts[part] = class_.from_pretrained(folder / part, **options)
+        if issubclass(class_, ModelMixin):
+            parts[part] = class_.from_pretrained(folder / part, dtype)
+        else:
+            parts[part] = class_.from_pretrained(folder / part)
     for part in ("vae", "unet"):
         parts[part].to(memory_format=torch.channels_last)  # faster convolutions on a CPU
     return parts | {
@@ -67,8 +64,10 @@ def save_parts(
     """The inverse; the index comes last, so that an unfinished folder is not taken for a model."""
     index: dict[str, Any] = {"_class_name": PIPELINE, "_diffusers_version": DIFFUSERS_VERSION}
     for name, part in parts.items():
-        options = {"dtype": dtype} if isinstance(part, torch.nn.Module) else {}
-        part.save_pretrained(folder / name, **options)
+        if isinstance(part, ModelMixin):
+            part.save_pretrained(folder / name, dtype)
+        else:
+            part.save_pretrained(folder / name)
         index[name] = [COMPONENTS[name][0], type(part).__name__]
     write_json(folder / CARD, card)
     write_json(
@@ -77,7 +76,7 @@ def save_parts(
     )
 
 
-def read_index(file: Path) -> dict[str, type]:
+def read_index(file: Path) -> dict[str, type[Part]]:
     """The class of each part that a model_index.json names, if they are those of a
     StableDiffusionPipeline."""
     index = read_json(file, "the list of a Stable Diffusion model's parts")
@@ -94,7 +93,8 @@ def read_index(file: Path) -> dict[str, type]:
         expected = COMPONENTS[part][1] if part in COMPONENTS else {}
         if part not in PASSED_OVER and given.get(part) not in expected:
             raise ValueError(
-                f"{file}: expected {part} to be {' or '.join(expected) or 'absent'}, got {given.get(part)!r}"
+                f"{file}: expected {part} to be {' or '.join(expected) or 'absent'}, "
+                f"got {given.get(part)!r}"
             )
     if ignored := [part for part in PASSED_OVER if part in given]:
         warnings.warn(f"{file.parent}: minildm passes over {' and '.join(ignored)}", stacklevel=4)

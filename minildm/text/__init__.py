@@ -1,5 +1,6 @@
 """What reads the prompt."""
 
+from minildm.text.bpe import ALPHABET, BOS, EOS, learn_merges, normalize, split_words
 from minildm.text.text_encoder import (
     CLIPAttention,
     CLIPEncoder,
@@ -7,15 +8,7 @@ from minildm.text.text_encoder import (
     CLIPTextEmbeddings,
     CLIPTextModel,
 )
-from minildm.text.tokenizer import (
-    ALPHABET,
-    BOS,
-    EOS,
-    CLIPTokenizer,
-    learn_merges,
-    normalize,
-    split_words,
-)
+from minildm.text.tokenizer import CLIPTokenizer
 
 __all__ = [
     "ALPHABET",

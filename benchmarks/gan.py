@@ -281,8 +281,9 @@ def table(result: dict) -> str:
         elif cell["curve"]:
             last, best = cell["curve"][-1], cell["curve"][cell["best"]]
             lines.append(
-                f"{name:44}{cell['seconds']:9.0f}{last['accuracy']:8.1%}{last['frechet'] / real:9.2f}"
-                f"{last['recall']:8.2f}{best['frechet'] / real:14.2f}"
+                f"{name:44}{cell['seconds']:9.0f}{last['accuracy']:8.1%}"
+                f"{last['frechet'] / real:9.2f}{last['recall']:8.2f}"
+                f"{best['frechet'] / real:14.2f}"
             )
         else:
             lines.append(f"{name:44}{cell['seconds']:9.0f}   the loss was not finite")

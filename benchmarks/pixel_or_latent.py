@@ -189,7 +189,8 @@ def measure(
 def table(cells: list[dict]) -> str:
     """A line for each cell."""
     lines = [
-        f"{'space':15}{'U-Net':>16}{'steps':>7}{'CPU s':>8}{'accuracy':>10}{'Fréchet':>9}{'of rebuilt':>12}"
+        f"{'space':15}{'U-Net':>16}{'steps':>7}{'CPU s':>8}{'accuracy':>10}{'Fréchet':>9}"
+        f"{'of rebuilt':>12}"
     ]
     for cell in cells:
         widths = ".".join(map(str, cell["widths"]))

@@ -386,7 +386,8 @@ def table(cells: list[dict], floors: dict[str, dict]) -> str:
     """A line for each data set, arm and way to draw: the mean over the seeds, and half the
     range."""
     lines = [
-        f"{'data':9}{'arm':39}{'guid.':>6}{'steps':>6}{'CPU s':>7}{'ms':>8}{'right':>16}{'Fréchet / floor':>20}"
+        f"{'data':9}{'arm':39}{'guid.':>6}{'steps':>6}{'CPU s':>7}{'ms':>8}{'right':>16}"
+        f"{'Fréchet / floor':>20}"
     ]
     arms = dict.fromkeys((cell["dataset"], cell["arm"]) for cell in cells)
     for dataset, arm in arms:
@@ -395,7 +396,8 @@ def table(cells: list[dict], floors: dict[str, dict]) -> str:
             right = [row["accuracy"] for row in rows]
             far = [row["frechet"] / floors[dataset]["frechet"] for row in rows]
             lines.append(
-                f"{dataset:9}{arm:39}{rows[0].get('guidance', ''):>6}{rows[0].get('num_inference_steps', ''):>6}"
+                f"{dataset:9}{arm:39}{rows[0].get('guidance', ''):>6}"
+                f"{rows[0].get('num_inference_steps', ''):>6}"
                 f"{sum(cell['seconds'] for cell in same) / len(same):7.0f}"
                 f"{sum(row['milliseconds'] for row in rows) / len(rows):8.2f}"
                 f"{sum(right) / len(right):9.1%} ± {(max(right) - min(right)) / 2:4.1%}"

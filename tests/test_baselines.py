@@ -110,8 +110,14 @@ def test_the_loss_is_the_squared_error_of_the_velocity():
     scheduler = DDPMScheduler(**SCHEDULE)
     z, noise = torch.randn(2, 4, 1, 8, 8)
     t = torch.tensor([0, 300, 600, 999])
-    loss = DenoisingLoss(Zero(block_out_channels=(32,), down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",),
-                          in_channels=1, out_channels=1), scheduler)  # fmt: skip
+    unet = Zero(
+        block_out_channels=(32,),
+        down_block_types=("DownBlock2D",),
+        up_block_types=("UpBlock2D",),
+        in_channels=1,
+        out_channels=1,
+    )
+    loss = DenoisingLoss(unet, scheduler)
     remaining = scheduler.alphas_cumprod[t].reshape(-1, 1, 1, 1)
     v = remaining.sqrt() * noise - (1 - remaining).sqrt() * z
     torch.testing.assert_close(loss(z, noise, t, torch.zeros(4)), v.square().mean())

@@ -65,7 +65,7 @@ def test_a_step_at_another_timestep_than_the_next_names_both():
 @pytest.mark.parametrize(
     "wrong", [IMAGES / 2 + 0.5, (IMAGES + 1) * 127.5], ids=["0 to 1", "0 to 255"]
 )
-def test_a_data_set_in_another_range_is_refused_by_everything_that_trains_an_autoencoder_or_asks_one(
+def test_a_data_set_in_another_range_is_refused_by_whatever_trains_an_autoencoder_or_asks_one(
     unsaved, wrong
 ):
     with pytest.raises(ValueError, match=r"expected images in \[-1, 1\], got them from 0 to"):

@@ -8,7 +8,7 @@ import torch
 from tiny import tiny_pipeline
 from torch import nn
 
-from minildm.diffusion import GaussianDenoiser
+from minildm.diffusion import GaussianDenoiser, predict_guided
 from minildm.models import ToyDenoiser
 from minildm.schedulers import DDIMScheduler, LCMScheduler
 from minildm.training import Trainer, denoiser_batches, spread_timesteps, step_generator
@@ -17,7 +17,6 @@ from minildm.variations import (
     DDIMSolver,
     consistency_batches,
     consistency_function,
-    guided,
     huber,
 )
 
@@ -188,7 +187,7 @@ def test_guidance_is_the_pipelines_for_every_sample_at_its_own_time():
     pipeline = tiny_pipeline()
     x, context = torch.randn(2, 4, 8, 8), pipeline.encode_prompt(["a seven", "three"]).detach()
     with torch.no_grad():
-        got = guided(pipeline.unet, x, torch.tensor([10, 700]), context[1], context[0, :1], 2.5)
+        got = predict_guided(pipeline.unet, x, torch.tensor([10, 700]), context, scales=[2.5])
         for i, t in enumerate((10, 700)):
             expected = pipeline.predict(x[i : i + 1], torch.tensor(t), context[:, i : i + 1], 2.5)
             torch.testing.assert_close(got[i : i + 1], expected, rtol=1e-5, atol=1e-5)

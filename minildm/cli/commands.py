@@ -49,7 +49,8 @@ def train(
     steps: Annotated[
         str | None,
         Option(
-            help="Steps of each stage, instead of --minutes.", metavar="CRITIC,AUTOENCODER,DENOISER"
+            help="Steps of each stage, instead of --minutes.",
+            metavar="PERCEPTUAL_NET,AUTOENCODER,DENOISER",
         ),
     ] = None,
     seed: Seed = 0,

@@ -2,9 +2,9 @@
 loss. Chapters 12 and 17.
 
 Two are trained for every data set, never the same one for both tasks: the *examiner* scores what a
-model draws and is in no loss; the *critic*, smaller and from another seed, gives the features of
-the perceptual loss. Judging with the network that one has trained against would be marking one's
-own homework.
+model draws and is in no loss; the *perceptual net*, smaller and from another seed, gives the
+features of the perceptual loss. Judging with the network that one has trained against would be
+marking one's own homework.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class CLIPTokenizer:
                 f"expected a vocabulary whose {len(vocab)} tokens are numbered from 0 without gaps"
             )
         self.vocab = dict(sorted(vocab.items(), key=lambda item: item[1]))
-        self.merges = [tuple(merge) for merge in merges]
+        self.merges = [(left, right) for left, right in merges]
         self.model_max_length = _checked_length(model_max_length)
         self.bos_token, self.eos_token = bos_token, eos_token
         self.unk_token, self.pad_token = unk_token, pad_token

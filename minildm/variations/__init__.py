@@ -32,7 +32,6 @@ from minildm.variations.distillation import (
     Solver,
     consistency_batches,
     consistency_function,
-    guided,
     huber,
 )
 from minildm.variations.gan import (
@@ -80,7 +79,6 @@ __all__ = [
     "consistency_batches",
     "consistency_function",
     "encode_maps",
-    "guided",
     "huber",
     "image_features",
     "load_word",

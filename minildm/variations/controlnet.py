@@ -20,8 +20,8 @@ def zero_convolution(
     """A convolution whose weights and bias are zero: it says nothing yet, and its gradient is not
     zero."""
     layer = nn.Conv2d(channels, out_channels or channels, kernel_size, padding=kernel_size // 2)
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
     return layer
 
 

@@ -39,19 +39,6 @@ def consistency_function(
     return c_skip * x + c_out * scheduler.predict_x0(model(x, timesteps, *condition), timesteps, x)
 
 
-def guided(
-    model: Model, x: Tensor, timesteps: Tensor, context: Tensor, nothing: Tensor, scale: float
-) -> Tensor:
-    """The prediction with guidance, uncond + w·(cond - uncond), each sample at a timestep of its
-    own.
-
-    x: (B, C, h, w); timesteps: (B,); context: (B, L, D); nothing: (1, L, D), the context of the
-        empty prompt.
-    """
-    contexts = torch.stack([nothing.expand_as(context), context])
-    return predict_guided(model, x, timesteps, contexts, scales=[scale])
-
-
 class DDIMSolver(nn.Module):
     """From x_t to x_s along the ODE of a frozen network by one step of DDIM, over many timesteps at
     once; Luo et al. 2023, section 4.3. With `nothing`, the context of the empty prompt, along the
@@ -86,9 +73,10 @@ class DDIMSolver(nn.Module):
         if self.nothing is None:
             prediction = self.model(x, timesteps, *condition)
         else:
-            prediction = guided(
-                self.model, x, timesteps, *condition, self.nothing, self.guidance_scale
-            )
+            (context,) = condition
+            contexts = torch.stack([self.nothing.expand_as(context), context])
+            scales = [self.guidance_scale]
+            prediction = predict_guided(self.model, x, timesteps, contexts, scales=scales)
         x0 = self.scheduler.predict_x0(prediction, timesteps, x)
         epsilon = self.scheduler.predict_epsilon(prediction, timesteps, x)
         return ddim_step(x0, epsilon, self.scheduler.alpha_sigma(earlier, x)[0] ** 2)

@@ -12,7 +12,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,8 @@ PREFIXES = ("unet.", "text_encoder.")
 KEY = re.compile(r"(unet|text_encoder)\.[\w.]+\.lora_[AB]\.weight")
 UNET_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 TEXT_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
-FOREIGN = (
-    "use_rslora",
-    "use_dora",
-    "rank_pattern",
-    "alpha_pattern",
-)  # settings that would change what is added
+# settings that would change what is added
+FOREIGN = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
 
 
 class LoRALayer(nn.Module):
@@ -88,10 +84,11 @@ class LoRA(nn.Module):
         super().__init__()
         if rank < 1:
             raise ValueError(f"expected a rank of 1 or more, got {rank}")
-        self.rank, self.alpha, self.strength = rank, float(rank if alpha is None else alpha), 1.0
-        self.layers: dict[str, nn.Linear] = find_layers(
-            "unet", unet, targets
-        )  # by name, not as parts of this module
+        self.rank = rank
+        self.alpha = float(rank if alpha is None else alpha)
+        self.strength = 1.0
+        # by name, not as parts of this module
+        self.layers: dict[str, nn.Linear] = find_layers("unet", unet, targets)
         if text_encoder is not None:
             self.layers |= find_layers("text_encoder", text_encoder, text_targets)
         if not self.layers:
@@ -99,18 +96,21 @@ class LoRA(nn.Module):
         self.terms = nn.ModuleList(
             LoRALayer(layer, rank, generator) for layer in self.layers.values()
         )
-        self.merged: list[
-            tuple[Tensor, Tensor]
-        ] = []  # each layer's weight before and after, while merged
+        # each layer's weight before and after, while merged
+        self.merged: list[tuple[Tensor, Tensor]] = []
         for network in (unet, text_encoder):
             if network is not None:
                 network.requires_grad_(False)
-        self.handles = [layer.register_forward_hook(term.add) for _, layer, term in self.rows()]
+        self.handles = [
+            layer.register_forward_hook(term.add) for _, layer, term in self.named_layers()
+        ]
         self.set_strength(1.0)
 
-    def rows(self) -> list[tuple[str, nn.Linear, LoRALayer]]:
+    def named_layers(self) -> Iterator[tuple[str, nn.Linear, LoRALayer]]:
         """Every layer with its name and its term."""
-        return list(zip(self.layers, self.layers.values(), self.terms, strict=True))
+        for (name, layer), term in zip(self.layers.items(), self.terms, strict=True):
+            assert isinstance(term, LoRALayer)
+            yield name, layer, term
 
     def set_strength(self, strength: float) -> None:
         """How much of what was learnt is added: 1 all of it, 0 nothing; between, or beyond, as far
@@ -118,7 +118,7 @@ class LoRA(nn.Module):
         if self.merged:
             raise ValueError("expected terms beside the layers, got merged ones: unmerge() first")
         self.strength = strength
-        for term in self.terms:
+        for _, _, term in self.named_layers():
             term.scale = strength * self.alpha / self.rank
 
     @torch.no_grad()
@@ -126,7 +126,7 @@ class LoRA(nn.Module):
         """Add the terms to the layers' weights: the same function, as fast as it was without
         them."""
         self.set_strength(self.strength)
-        for _, layer, term in self.rows():
+        for _, layer, term in self.named_layers():
             before = layer.weight.clone()
             layer.weight += term.delta()
             self.merged.append((before, layer.weight.clone()))
@@ -143,7 +143,8 @@ class LoRA(nn.Module):
             for weight, (_, after) in zip(weights, self.merged, strict=True)
         ):
             raise ValueError(
-                "expected the weights that merge() left, got others: the last merged is unmerged first"
+                "expected the weights that merge() left, got others: "
+                "the last merged is unmerged first"
             )
         for weight, (before, _) in zip(weights, self.merged, strict=True):
             weight.copy_(before)
@@ -161,7 +162,7 @@ class LoRA(nn.Module):
         """A and B of every layer under the names that diffusers gives them."""
         return {
             f"{name}.{key}": tensor
-            for name, _, term in self.rows()
+            for name, _, term in self.named_layers()
             for key, tensor in term.state_dict().items()
         }
 
@@ -196,7 +197,7 @@ class LoRA(nn.Module):
         """The terms that ours or diffusers wrote, beside these networks. A file that is broken or
         of other networks: a ValueError of one line."""
         file = Path(folder) if Path(folder).is_file() else Path(folder) / WEIGHTS_NAME
-        tensors, settings = read(file)
+        tensors, settings = read_lora(file)
         names = sorted({key.partition(".lora_")[0] for key in tensors})
         layers = [
             [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
@@ -215,7 +216,14 @@ class LoRA(nn.Module):
         try:
             if len(alphas) > 1:
                 raise ValueError(f"expected one alpha, got {sorted(alphas)}")
-            lora = cls(unet, text_encoder if layers[1] else None, rank, alphas.pop(), *layers)
+            lora = cls(
+                unet,
+                text_encoder if layers[1] else None,
+                rank=rank,
+                alpha=alphas.pop(),
+                targets=layers[0],
+                text_targets=layers[1],
+            )
             if mismatch := describe_mismatch(lora.tensors(), tensors):
                 lora.remove()
                 raise ValueError(f"expected terms of one rank for these networks, got {mismatch}")
@@ -236,13 +244,14 @@ def find_layers(prefix: str, network: nn.Module, targets: Sequence[str]) -> dict
         }
         if not matches or not all(isinstance(layer, nn.Linear) for layer in matches.values()):
             raise ValueError(
-                f"expected linear layers called {target!r} in the {prefix}, got {list(matches) or 'none'}"
+                f"expected linear layers called {target!r} in the {prefix}, "
+                f"got {list(matches) or 'none'}"
             )
         found |= {f"{prefix}.{name}": layer for name, layer in matches.items()}
     return found
 
 
-def modern(key: str) -> str:
+def modern_key(key: str) -> str:
     """Today's name of a tensor: diffusers writes `lora.down` and `lora.up`; transformers 5 dropped
     a prefix."""
     for old, new in ((".lora.down.", ".lora_A."), (".lora.up.", ".lora_B."), (".text_model.", ".")):
@@ -250,14 +259,14 @@ def modern(key: str) -> str:
     return key
 
 
-def read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_lora(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors of a LoRA file and the settings stored beside them, if any; both checked."""
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such file; expected LoRA weights as safetensors")
     try:
         with safe_open(file, "pt") as stored:
             settings = json.loads((stored.metadata() or {}).get(METADATA, "{}"))
-            tensors = {modern(key): stored.get_tensor(key) for key in stored.keys()}
+            tensors = {modern_key(key): stored.get_tensor(key) for key in stored.keys()}
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{file}: expected a whole LoRA file, got: {error}") from None
     if foreign := [key for key in tensors or ["none"] if not KEY.fullmatch(key)]:

@@ -52,6 +52,7 @@ _MODULE_OF = {
     "mnist": "data",
 }
 
+# What a table says, a checker does not follow; below it reads the same names once more.
 __all__ = ["__version__", *_MODULE_OF]  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:  # the same names, for type checkers and editors

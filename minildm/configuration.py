@@ -120,12 +120,8 @@ class ConfigMixin:
         is a ValueError."""
         given = {**config, **overrides}
         parameters = inspect.signature(cls.__init__).parameters
-        foreign = [
-            key
-            for key in given
-            if key not in parameters and key not in cls.identity() and key[:1] != "_"
-        ]
-        for key in foreign:
+        own = {*parameters, *cls.identity()}
+        for key in [key for key in given if key not in own and key[:1] != "_"]:
             value = _frozen(given[key])
             if key in cls.unsupported:
                 accepted = cls.unsupported[key]
@@ -297,9 +293,8 @@ def _is_a(value: Any, kind: Any) -> bool:
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool) and value >= 0
     if kind is float:
-        return (
-            isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        )
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return number and math.isfinite(value)
     return isinstance(value, kind)
 
 
@@ -309,11 +304,8 @@ def _in_words(kind: Any) -> str:
         return " or ".join(map(_in_words, get_args(kind)))
     if get_origin(kind) is tuple:
         each, rest = get_args(kind)
-        return (
-            f"a list, each entry {_in_words(each)}"
-            if rest is ...
-            else f"two entries, each {_in_words(each)}"
-        )
+        form = "a list, each entry" if rest is ... else "two entries, each"
+        return f"{form} {_in_words(each)}"
     words = {
         int: "a whole number of 0 or more",
         float: "a number",

@@ -234,9 +234,8 @@ def per_sample(alphas_cumprod: Tensor | float, xt: Tensor, most: float | None = 
     alpha_prod_t = torch.as_tensor(alphas_cumprod, dtype=xt.dtype, device=xt.device)
     allowed = alpha_prod_t <= 1 if most == 1 else alpha_prod_t < 1
     if not ((alpha_prod_t >= 0) & allowed).all():
-        raise ValueError(
-            f"expected alphas_cumprod in [0, 1{']' if most == 1 else ')'}, got {alpha_prod_t.tolist()}"
-        )
+        end = "]" if most == 1 else ")"
+        raise ValueError(f"expected alphas_cumprod in [0, 1{end}, got {alpha_prod_t.tolist()}")
     return alpha_prod_t.reshape(-1, *[1] * (xt.ndim - 1)) if alpha_prod_t.ndim else alpha_prod_t
 
 

@@ -2,11 +2,8 @@
 
 from minildm.pipelines.attention_maps import AttentionMaps, word_positions
 from minildm.pipelines.checkpoints import WEIGHTS, shipped, shipped_models
-from minildm.pipelines.stable_diffusion import (
-    GuidedPredict,
-    StableDiffusionPipeline,
-    StartingImage,
-)
+from minildm.pipelines.stable_diffusion import GuidedPredict, StableDiffusionPipeline
+from minildm.pipelines.start import StartingImage
 
 __all__ = [
     "AttentionMaps",

@@ -29,24 +29,16 @@ def check_fit(
         ("unet.in_channels", channels, unet.config.in_channels),
         ("unet.out_channels", channels, unet.config.out_channels),
         ("unet.cross_attention_dim", text.hidden_size, unet.config.cross_attention_dim),
-        (
-            "vae.shift_factor",
-            0,
-            vae.config.shift_factor or 0,
-        ),  # Stable Diffusion's pipeline has only a scale
+        # Stable Diffusion's pipeline has only a scale
+        ("vae.shift_factor", 0, vae.config.shift_factor or 0),
     ):
         if got != expected:
             raise ValueError(f"expected parts of one model, with {what} = {expected}, got {got}")
-    if (
-        tokenizer.model_max_length > text.max_position_embeddings
-        or len(tokenizer) > text.vocab_size
-    ):
-        expected, got = (
-            (text.max_position_embeddings, text.vocab_size),
-            (tokenizer.model_max_length, len(tokenizer)),
-        )
+    most = (text.max_position_embeddings, text.vocab_size)
+    has = (tokenizer.model_max_length, len(tokenizer))
+    if has[0] > most[0] or has[1] > most[1]:
         raise ValueError(
-            f"expected at most (tokens per prompt, vocabulary) = {expected} of the tokenizer, got {got}"
+            f"expected at most (tokens per prompt, vocabulary) = {most} of the tokenizer, got {has}"
         )
 
 
@@ -64,8 +56,9 @@ def check_card(card: Mapping[str, Any]) -> None:
     """ValueError if what the card says to draw with is not of its kind."""
     for key in ("image_size", "num_inference_steps"):
         if not (card.get(key) is None or (isinstance(card[key], Integral) and card[key] >= 1)):
+            expected = f"a whole {key} of 1 or more"
             raise ValueError(
-                f"expected the card (minildm.json) to have a whole {key} of 1 or more, got {card[key]!r}"
+                f"expected the card (minildm.json) to have {expected}, got {card[key]!r}"
             )
     try:
         check_guidance(card.get("guidance_scale", 1.0), card.get("guidance_start", 0.0))
@@ -76,13 +69,13 @@ def check_card(card: Mapping[str, Any]) -> None:
 def check_guidance(scale: Any, start: Any = 0.0) -> None:
     """ValueError unless the scale is a number that can weigh the prompt, and the start a part of
     the steps."""
-    number = isinstance(scale, (Real, Tensor))
-    if not (number and 0 <= scale < math.inf):
-        got = f"{scale:g}" if number else repr(scale)
+    number = float(scale) if isinstance(scale, (Real, Tensor)) else None
+    if number is None or not 0 <= number < math.inf:
+        got = repr(scale) if number is None else f"{number:g}"
         raise ValueError(
             f"expected a guidance_scale of 0 or more, got {got}; negative_prompt steers away"
         )
-    if not (isinstance(start, Real) and 0 <= start < 1):
+    if not (isinstance(start, Real) and 0 <= float(start) < 1):
         raise ValueError(f"expected a guidance_start in [0, 1), a part of the steps, got {start!r}")
 
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 
 import itertools
 import os
-import warnings
 from collections.abc import Callable, Mapping
 from numbers import Integral
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from minildm.diffusion.guidance import predict_guided
-from minildm.diffusion.sampling import Callback, Constrain, sample
+from minildm.diffusion.sampling import Callback, sample
 from minildm.models.autoencoder import AutoencoderKL
 from minildm.models.unet import UNet2DConditionModel
 from minildm.pipelines.checkpoints import COMPONENTS, find_model, load_parts, save_parts
@@ -28,7 +27,9 @@ from minildm.pipelines.compatibility import (
     sampler_like,
     with_latent_conventions,
 )
-from minildm.schedulers import Scheduler
+from minildm.pipelines.prompts import encode_texts, pair_prompts
+from minildm.pipelines.start import StartingImage, encode_image, starting_noise
+from minildm.schedulers.base import Scheduler
 from minildm.text.text_encoder import CLIPTextModel
 from minildm.text.tokenizer import CLIPTokenizer
 
@@ -36,33 +37,6 @@ DEFAULTS = {"num_inference_steps": 50, "guidance_scale": 7.5, "guidance_start": 
 
 GuidedPredict = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 """x (N, C, h, w), t, context, guidance_scale -> a prediction; see the pipeline's `predict`."""
-
-
-class StartingImage(NamedTuple):
-    """An image to begin from: its latents (N, C, h, w), how far from it to go, and where, bool (N,
-    1, h, w), or None for everywhere."""
-
-    latents: Tensor
-    strength: float
-    mask: Tensor | None
-
-    def rows(self, which: slice) -> StartingImage:
-        return StartingImage(
-            self.latents[which], self.strength, None if self.mask is None else self.mask[which]
-        )
-
-    def keep(self, scheduler: Scheduler, noise: Tensor) -> Constrain | None:
-        """Outside the mask the image, as noisy as the rest is after a step; None without a mask."""
-        latents, mask = self.latents, self.mask
-        if mask is None:
-            return None
-
-        def constrain(x: Tensor, timestep: Tensor | None) -> Tensor:
-            last = timestep is None
-            kept = latents if last else scheduler.add_noise_at(latents, noise, timestep)
-            return torch.where(mask, x, kept)
-
-        return constrain
 
 
 class StableDiffusionPipeline:
@@ -83,7 +57,10 @@ class StableDiffusionPipeline:
         card: Mapping[str, Any] | None = None,
     ):
         check_fit(vae, text_encoder, tokenizer, unet)
-        self.vae, self.text_encoder, self.tokenizer, self.unet = vae, text_encoder, tokenizer, unet
+        self.vae = vae
+        self.text_encoder = text_encoder
+        self.tokenizer = tokenizer
+        self.unet = unet
         self.scheduler = with_latent_conventions(scheduler)
         self.card = dict(card or {})
         check_card(self.card)
@@ -140,7 +117,7 @@ class StableDiffusionPipeline:
         scale, guidance_start = self.guidance(guidance_scale, guidance_start)
         counts = {"num_inference_steps": steps, "num_images_per_prompt": num_images_per_prompt}
         for name, count in {**counts, "batch_size": batch_size}.items():
-            if not (isinstance(count, Integral) and count >= 1):
+            if not (isinstance(count, Integral) and int(count) >= 1):
                 raise ValueError(f"expected a whole {name} of 1 or more, got {count!r}")
         check_guidance(scale, guidance_start)
 
@@ -152,7 +129,7 @@ class StableDiffusionPipeline:
             raise ValueError(
                 f"expected a strength of at least one of the {steps} steps, got {start.strength:g}"
             )
-        if start is not None:
+        if image is not None:
             height, width = image.shape[-2:]
         noise = self.starting_noise(context.shape[1], height, width, generator, latents)
         self.scheduler.set_timesteps(steps)
@@ -198,8 +175,8 @@ class StableDiffusionPipeline:
         x0, begin, constrain = None, 0, None
         if start is not None:
             if start.strength < 1 or start.mask is None:  # a mask keeps the image by itself
-                left_out = num_inference_steps - int(num_inference_steps * start.strength)
-                x0, begin = start.latents, left_out * self.scheduler.order
+                begin = start.begin_index(self.scheduler, num_inference_steps)
+                x0 = start.latents
             constrain = start.keep(self.scheduler, noise)
         ask, asked = predict or self.predict, itertools.count(begin)
 
@@ -241,36 +218,8 @@ class StableDiffusionPipeline:
     ) -> Tensor:
         """(2, N, L, D): the negative prompts, then the prompts, each repeated; without guidance
         only these, (1, …)."""
-        for given in (prompt, negative_prompt or ""):
-            if not isinstance(given, (str, list, tuple)):
-                raise ValueError(f"expected a text or a list of texts, got {type(given).__name__}")
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        texts = [prompts]
-        if guidance:
-            several = not (negative_prompt is None or isinstance(negative_prompt, str))
-            texts.insert(
-                0, list(negative_prompt) if several else [negative_prompt or ""] * len(prompts)
-            )
-        if not prompts or len(texts[0]) != len(prompts):
-            raise ValueError(
-                f"expected prompts, and as many negative ones, got {len(prompts)} and {len(texts[0])}"
-            )
-
-        distinct = list(dict.fromkeys(sum(texts, [])))  # each is encoded once
-        unknown = dict.fromkeys(
-            word for text in distinct for word in self.tokenizer.unknown_words(text)
-        )
-        if unknown:
-            words = ", ".join(map(repr, unknown))
-            warnings.warn(
-                f"training never saw {words}: the picture may show anything", stacklevel=4
-            )
-        vectors = self.text_encoder(self.tokenizer(distinct).to(self.device))
-        row = {text: i for i, text in enumerate(distinct)}
-        rows = torch.tensor(
-            [[row[text] for text in line for _ in range(num_images_per_prompt)] for line in texts]
-        )
-        return vectors[rows.to(self.device)]
+        texts = pair_prompts(prompt, negative_prompt, guidance)
+        return encode_texts(self.tokenizer, self.text_encoder, texts, num_images_per_prompt)
 
     def starting_image(
         self,
@@ -286,37 +235,8 @@ class StableDiffusionPipeline:
             if mask is not None or strength is not None:
                 raise ValueError("expected an image with mask or strength, got none")
             return None
-        strength = (0.8 if mask is None else 1.0) if strength is None else strength
-        if not 0 < strength <= 1:
-            raise ValueError(f"expected a strength in (0, 1], got {strength:g}")
-        if not isinstance(image, Tensor) or image.ndim != 4:
-            got = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
-            raise ValueError(f"expected an image as a tensor (N, C, height, width), got {got}")
-        if len(image) not in (1, count):
-            raise ValueError(
-                f"expected 1 or {count} images, as many as are drawn, got {len(image)}"
-            )
-        if not image.abs().max() <= 1.01:  # NaN neither
-            raise ValueError(
-                f"expected an image in [-1, 1], got one from {image.min():g} to {image.max():g}"
-            )
-        image = image.to(self.device, self.unet.dtype, memory_format=torch.channels_last)
-        latents = self.vae.encode(image).sample(generator) * self.vae.config.scaling_factor
-        if mask is not None:
-            if mask.shape not in ((1, 1, *image.shape[2:]), (count, 1, *image.shape[2:])):
-                expected = f"(1 or {count}, 1, {image.shape[2]}, {image.shape[3]})"
-                raise ValueError(f"expected a mask of shape {expected}, got {tuple(mask.shape)}")
-            if not (mask.min() >= 0 and mask.max() <= 1):
-                low, high = mask.min().item(), mask.max().item()
-                raise ValueError(
-                    f"expected a mask of 1 (paint anew) and 0 (keep), got one from {low:g} to {high:g}"
-                )
-            mask = (
-                torch.nn.functional.interpolate(mask.float(), latents.shape[2:]).to(self.device)
-                >= 0.5
-            )
-            mask = mask.expand(count, -1, -1, -1)
-        return StartingImage(latents.expand(count, -1, -1, -1), strength, mask)
+        dtype = self.unet.dtype
+        return encode_image(self.vae, count, image, mask, strength, generator, dtype)
 
     def starting_noise(
         self,
@@ -328,35 +248,15 @@ class StableDiffusionPipeline:
     ) -> Tensor:
         """Standard normal (count, C, h, w) for images of height x width; `latents`, if given, after
         a check."""
-        factor, size = self.vae.downscale_factor, self.unet.config.sample_size or 0
-        if latents is not None:
-            size = tuple(latents.shape[-2:])
-        h, w = (size, size) if isinstance(size, int) else size
-        height, width = (
-            (h * factor if height is None else height),
-            (w * factor if width is None else width),
-        )
-        if min(height, width) < 1 or height % factor or width % factor:
-            raise ValueError(
-                f"expected a height and a width that are multiples of {factor}, got {height} x {width}"
-            )
-        shape = (count, self.unet.config.in_channels, height // factor, width // factor)
-        if (
-            latents is None
-        ):  # drawn where the generator is: the same noise whatever the model runs on
-            latents = torch.randn(
-                shape, generator=generator, device=generator.device if generator else "cpu"
-            )
-        if latents.shape != shape:
-            raise ValueError(f"expected latents of shape {shape}, got {tuple(latents.shape)}")
-        return latents.to(self.device, self.unet.dtype, memory_format=torch.channels_last)
+        return starting_noise(self.vae, self.unet, count, height, width, generator, latents)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents of the diffusion's unit scale (N, C, h, w) -> images (N, C', f·h, f·w) in [-1,
         1]."""
         if not latents.isfinite().all():
             raise ValueError(
-                "expected finite latents, got NaN or infinity: did half precision overflow? try float32"
+                "expected finite latents, got NaN or infinity: did half precision overflow? "
+                "try float32"
             )
         return self.vae.decode(latents / self.vae.config.scaling_factor).clamp(-1, 1)
 
@@ -369,10 +269,9 @@ class StableDiffusionPipeline:
     ) -> tuple[float, float]:
         """guidance_scale and guidance_start of a call that was given these: a scale alone is for
         all steps."""
-        start = (
-            0.0 if start is None and scale is not None else self.default("guidance_start", start)
-        )
-        return self.default("guidance_scale", scale), start
+        if start is None and scale is not None:
+            start = 0.0
+        return self.default("guidance_scale", scale), self.default("guidance_start", start)
 
     @property
     def device(self) -> torch.device:

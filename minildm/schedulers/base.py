@@ -11,7 +11,7 @@ import inspect
 import math
 from collections.abc import Mapping
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -69,7 +69,7 @@ class Scheduler(ConfigMixin):
         self.timesteps = torch.arange(config.num_train_timesteps).flip(0)
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], **overrides: Any):
+    def from_config(cls, config: Mapping[str, Any], **overrides: Any) -> Self:
         """A scheduler from its own configuration or from another's
         (`DDIMScheduler.from_config(other.config)`): keys that only other schedulers know are passed
         over."""

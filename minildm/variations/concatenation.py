@@ -30,9 +30,8 @@ def psnr(images: Tensor, originals: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in decibels of each picture (N, C, H, W) in [-1, 1]: 10 log10(2² /
     squared error)."""
     if images.shape != originals.shape:
-        raise ValueError(
-            f"expected images of the originals' shape {tuple(originals.shape)}, got {tuple(images.shape)}"
-        )
+        expected, got = tuple(originals.shape), tuple(images.shape)
+        raise ValueError(f"expected images of the originals' shape {expected}, got {got}")
     return 10 * torch.log10(4 / (images - originals).square().flatten(1).mean(1))
 
 
@@ -55,7 +54,8 @@ def widen_conv_in(unet: AnyUNet, extra_channels: int) -> AnyUNet:
     state = unet.state_dict()
     state["conv_in.weight"] = F.pad(state["conv_in.weight"], (0, 0, 0, 0, 0, extra_channels))
     wider.load_state_dict(state)
-    return wider.to(unet.device, unet.dtype, memory_format=torch.channels_last).train(unet.training)
+    wider = wider.to(unet.device, unet.dtype).to(memory_format=torch.channels_last)
+    return wider.train(unet.training)
 
 
 def encode_maps(maps: Tensor, size: int, how: str = "area", classes: int = MAP_CLASSES) -> Tensor:
@@ -72,13 +72,11 @@ def encode_maps(maps: Tensor, size: int, how: str = "area", classes: int = MAP_C
         or maps.shape[1] % size
         or maps.is_floating_point()
     ):
-        raise ValueError(
-            f"expected integer maps (N, H, H), H a multiple of {size}, got {tuple(maps.shape)} {maps.dtype}"
-        )
+        got = f"{tuple(maps.shape)} {maps.dtype}"
+        raise ValueError(f"expected integer maps (N, H, H), H a multiple of {size}, got {got}")
     if maps.numel() and not 0 <= int(maps.min()) <= int(maps.max()) < classes:
-        raise ValueError(
-            f"expected classes from 0 to {classes - 1}, got {int(maps.min())} to {int(maps.max())}"
-        )
+        got = f"{int(maps.min())} to {int(maps.max())}"
+        raise ValueError(f"expected classes from 0 to {classes - 1}, got {got}")
     factor = maps.shape[1] // size
     planes = F.one_hot(maps.long(), classes).movedim(3, 1).float()
     if how == "area":
@@ -169,6 +167,9 @@ class ImageContext(nn.Module):
 
     An image that is not `keep` (B,) bool is left out: its tokens are zero.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, features: Tensor, dim: int):
         super().__init__()

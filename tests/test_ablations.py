@@ -69,9 +69,9 @@ def test_drawing_with_the_true_velocity_arrives_at_the_picture():
 def test_a_network_that_says_zero_has_the_error_of_the_mean_square_velocity():
     scheduler, x0 = DDPMScheduler(**COSINE), torch.full((400, 1, 8, 8), 0.5)
     errors = error_by_timestep(lambda_network(), scheduler, x0, [50, 500, 950])
-    remaining = scheduler.alphas_cumprod[[50, 500, 950]]
+    alpha_prod_t = scheduler.alphas_cumprod[[50, 500, 950]]
     torch.testing.assert_close(
-        errors, remaining + (1 - remaining) * 0.25, rtol=0.05, atol=0
+        errors, alpha_prod_t + (1 - alpha_prod_t) * 0.25, rtol=0.05, atol=0
     )  # E[v²] = ᾱ + (1-ᾱ)·x0²
 
 

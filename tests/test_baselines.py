@@ -118,8 +118,8 @@ def test_the_loss_is_the_squared_error_of_the_velocity():
         out_channels=1,
     )
     loss = DenoisingLoss(unet, scheduler)
-    remaining = scheduler.alphas_cumprod[t].reshape(-1, 1, 1, 1)
-    v = remaining.sqrt() * noise - (1 - remaining).sqrt() * z
+    alpha_prod_t = scheduler.alphas_cumprod[t].reshape(-1, 1, 1, 1)
+    v = alpha_prod_t.sqrt() * noise - (1 - alpha_prod_t).sqrt() * z
     torch.testing.assert_close(loss(z, noise, t, torch.zeros(4)), v.square().mean())
 
 

@@ -33,28 +33,28 @@ def denoisers():
 every_denoiser = pytest.mark.parametrize("denoiser", denoisers().values(), ids=denoisers())
 
 
-@pytest.mark.parametrize("remaining", LEVELS)
-def test_gaussian_posterior_is_bayes_on_a_grid(remaining):
+@pytest.mark.parametrize("alpha_prod_t", LEVELS)
+def test_gaussian_posterior_is_bayes_on_a_grid(alpha_prod_t):
     mean, variance, xt = 0.7, 0.4, -0.9
     x0 = torch.linspace(-12, 12, 200_001, dtype=torch.float64)
     prior = -((x0 - mean) ** 2) / (2 * variance)
-    likelihood = -((xt - remaining**0.5 * x0) ** 2) / (2 * (1 - remaining))
+    likelihood = -((xt - alpha_prod_t**0.5 * x0) ** 2) / (2 * (1 - alpha_prod_t))
     weights = (prior + likelihood).softmax(0)
     expected_mean = (weights * x0).sum()
     expected_variance = (weights * (x0 - expected_mean) ** 2).sum()
     got = GaussianDenoiser(mean, variance).posterior(
-        torch.tensor([xt], dtype=torch.float64), remaining
+        torch.tensor([xt], dtype=torch.float64), alpha_prod_t
     )
     torch.testing.assert_close(got[0][0], expected_mean, rtol=1e-8, atol=1e-8)
     torch.testing.assert_close(got[1], expected_variance, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("remaining", LEVELS)
-def test_gaussian_marginal_is_that_of_noised_samples(remaining):
+@pytest.mark.parametrize("alpha_prod_t", LEVELS)
+def test_gaussian_marginal_is_that_of_noised_samples(alpha_prod_t):
     denoiser = denoisers()["variance"]
     clean = denoiser.mean + denoiser.variance.sqrt() * normal(400_000, 2, seed=1)
-    noisy = remaining**0.5 * clean + (1 - remaining) ** 0.5 * normal(400_000, 2, seed=2)
-    mean, variance = denoiser.marginal(remaining)
+    noisy = alpha_prod_t**0.5 * clean + (1 - alpha_prod_t) ** 0.5 * normal(400_000, 2, seed=2)
+    mean, variance = denoiser.marginal(alpha_prod_t)
     assert ((noisy.mean(0) - mean).abs() < 4 * (variance / 400_000).sqrt()).all()
     assert ((noisy.var(0) - variance).abs() < 4 * variance * (2 / 400_000) ** 0.5).all()
 
@@ -68,16 +68,16 @@ def test_gaussian_log_density_is_pytorchs():
     torch.testing.assert_close(got, noisy.log_prob(xt), rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("remaining", LEVELS)
-def test_a_diagonal_covariance_is_a_variance(remaining):
+@pytest.mark.parametrize("alpha_prod_t", LEVELS)
+def test_a_diagonal_covariance_is_a_variance(alpha_prod_t):
     variance, xt = torch.tensor([2.0, 0.3], dtype=torch.float64), normal(6, 2)
     one, other = (
         GaussianDenoiser(normal(2), variance),
         GaussianDenoiser(normal(2), covariance=variance.diag()),
     )
-    torch.testing.assert_close(one.predict_x0(xt, remaining), other.predict_x0(xt, remaining))
+    torch.testing.assert_close(one.predict_x0(xt, alpha_prod_t), other.predict_x0(xt, alpha_prod_t))
     torch.testing.assert_close(
-        one.ode_solution(xt, remaining, 1.0), other.ode_solution(xt, remaining, 1.0)
+        one.ode_solution(xt, alpha_prod_t, 1.0), other.ode_solution(xt, alpha_prod_t, 1.0)
     )
 
 
@@ -92,11 +92,11 @@ def test_mixture_density_is_pytorchs():
 
 
 @every_denoiser
-@pytest.mark.parametrize("remaining", LEVELS)
-def test_score_is_the_gradient_of_the_log_density(denoiser, remaining):
+@pytest.mark.parametrize("alpha_prod_t", LEVELS)
+def test_score_is_the_gradient_of_the_log_density(denoiser, alpha_prod_t):
     xt = normal(8, 2, seed=4).requires_grad_()
-    (gradient,) = torch.autograd.grad(denoiser.log_density(xt, remaining).sum(), xt)
-    torch.testing.assert_close(denoiser.score(xt.detach(), remaining), gradient)
+    (gradient,) = torch.autograd.grad(denoiser.log_density(xt, alpha_prod_t).sum(), xt)
+    torch.testing.assert_close(denoiser.score(xt.detach(), alpha_prod_t), gradient)
 
 
 @every_denoiser
@@ -104,12 +104,12 @@ def test_score_is_the_gradient_of_the_log_density(denoiser, remaining):
 def test_under_each_name_the_scheduler_finds_the_same_x0_and_noise(denoiser, prediction_type):
     scheduler = DDPMScheduler(prediction_type=prediction_type, clip_sample=False)
     xt, t = normal(6, 2), torch.tensor([5, 100, 300, 600, 900, 999])
-    said, remaining = denoiser.as_model(scheduler)(xt, t), scheduler.alphas_cumprod[t]
+    said, alpha_prod_t = denoiser.as_model(scheduler)(xt, t), scheduler.alphas_cumprod[t]
     torch.testing.assert_close(
-        scheduler.predict_x0(said, t, xt), denoiser.predict_x0(xt, remaining)
+        scheduler.predict_x0(said, t, xt), denoiser.predict_x0(xt, alpha_prod_t)
     )
     torch.testing.assert_close(
-        scheduler.predict_epsilon(said, t, xt), denoiser.predict_epsilon(xt, remaining)
+        scheduler.predict_epsilon(said, t, xt), denoiser.predict_epsilon(xt, alpha_prod_t)
     )
 
 
@@ -120,9 +120,9 @@ def test_ode_solution_is_what_a_solver_finds(kind):
     def slope(
         log_snr, x
     ):  # dx/dλ of the probability-flow ODE, with α² = sigmoid(λ) and its derivative α²·σ²
-        remaining = 1 / (1 + math.exp(-log_snr))
+        alpha_prod_t = 1 / (1 + math.exp(-log_snr))
         x = torch.from_numpy(x).reshape(1, 2)
-        drift = 0.5 * (1 - remaining) * (x + denoiser.score(x, remaining))
+        drift = 0.5 * (1 - alpha_prod_t) * (x + denoiser.score(x, alpha_prod_t))
         return drift.flatten().numpy()
 
     ends = [math.log(a / (1 - a)) for a in (0.001, 0.98)]
@@ -139,12 +139,12 @@ def test_ode_solution_takes_the_noisy_gaussian_to_the_clean_one():
     torch.testing.assert_close(data, denoiser.mean + denoiser.variance.sqrt() * noise)
 
 
-@pytest.mark.parametrize("remaining", LEVELS)
-def test_ideal_denoiser_is_bayes_summed_point_by_point(remaining):
+@pytest.mark.parametrize("alpha_prod_t", LEVELS)
+def test_ideal_denoiser_is_bayes_summed_point_by_point(alpha_prod_t):
     points, xt = normal(12, 1, 2, 2), normal(3, 1, 2, 2, seed=6)
-    for sample, got in zip(xt, IdealDenoiser(points).predict_x0(xt, remaining), strict=True):
-        squares = [float(((sample - remaining**0.5 * point) ** 2).sum()) for point in points]
-        likelihoods = [math.exp(-square / (2 * (1 - remaining))) for square in squares]
+    for sample, got in zip(xt, IdealDenoiser(points).predict_x0(xt, alpha_prod_t), strict=True):
+        squares = [float(((sample - alpha_prod_t**0.5 * point) ** 2).sum()) for point in points]
+        likelihoods = [math.exp(-square / (2 * (1 - alpha_prod_t))) for square in squares]
         expected = sum(p * point for p, point in zip(likelihoods, points, strict=True)) / sum(
             likelihoods
         )
@@ -158,9 +158,9 @@ def test_ideal_denoiser_of_pure_noise_says_the_mean_and_of_almost_none_the_neare
         IdealDenoiser(points).predict_x0(noise, 0.0),
         points.mean(0, keepdim=True).expand(4, -1, -1, -1),
     )
-    remaining = 1 - 1e-6
-    xt = remaining**0.5 * points[:4] + (1 - remaining) ** 0.5 * noise
-    torch.testing.assert_close(IdealDenoiser(points).predict_x0(xt, remaining), points[:4])
+    alpha_prod_t = 1 - 1e-6
+    xt = alpha_prod_t**0.5 * points[:4] + (1 - alpha_prod_t) ** 0.5 * noise
+    torch.testing.assert_close(IdealDenoiser(points).predict_x0(xt, alpha_prod_t), points[:4])
 
 
 def test_no_denoiser_beats_the_ideal_one():
@@ -176,15 +176,15 @@ def test_no_denoiser_beats_the_ideal_one():
 
 
 def test_many_samples_in_pieces_are_the_samples_at_once(monkeypatch):
-    denoiser, xt, remaining = denoisers()["mixture"], normal(17, 2), torch.linspace(0, 0.99, 17)
+    denoiser, xt, alpha_prod_t = denoisers()["mixture"], normal(17, 2), torch.linspace(0, 0.99, 17)
     whole = [
-        f(xt, remaining) for f in (denoiser.predict_x0, denoiser.log_density, denoiser.weights)
+        f(xt, alpha_prod_t) for f in (denoiser.predict_x0, denoiser.log_density, denoiser.weights)
     ]
     monkeypatch.setattr(ideal, "CHUNK", 45)
     for f, expected in zip(
         (denoiser.predict_x0, denoiser.log_density, denoiser.weights), whole, strict=True
     ):
-        torch.testing.assert_close(f(xt, remaining), expected)
+        torch.testing.assert_close(f(xt, alpha_prod_t), expected)
 
 
 def test_ddim_with_an_ideal_denoiser_ends_on_the_points_of_its_set():

@@ -352,27 +352,27 @@ def gaussian_error(name, steps):
     }
     scheduler = getattr(minildm, name).from_config(config)
     scheduler.set_timesteps(steps)
-    remaining = scheduler.alphas_cumprod.double()
+    alpha_prod_t = scheduler.alphas_cumprod.double()
     noise = torch.randn(64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     x = noise * scheduler.init_noise_sigma
     for t in scheduler.timesteps:
-        left = remaining[int(t)]
+        left = alpha_prod_t[int(t)]
         shown = scheduler.scale_model_input(x, t)
         epsilon = (1 - left).sqrt() * shown / (left * S**2 + 1 - left)  # E[noise | x_t]
         x = scheduler.step(epsilon, t, x)
-    start = remaining[int(scheduler.timesteps[0])]
+    start = alpha_prod_t[int(scheduler.timesteps[0])]
     deviation = (
         start * S**2 + 1 - start
     ).sqrt()  # of x_t there; the ODE keeps every x at its quantile
     if "Euler" in name:
-        x0_scale = (S**2 + (1 - remaining[0]) / remaining[0]).sqrt()
+        x0_scale = (S**2 + (1 - alpha_prod_t[0]) / alpha_prod_t[0]).sqrt()
         return (
             (x / x0_scale - noise * scheduler.init_noise_sigma * start.sqrt() / deviation)
             .abs()
             .max()
             .item()
         )
-    end = remaining[0] if "DPM" in name else torch.tensor(1.0)
+    end = alpha_prod_t[0] if "DPM" in name else torch.tensor(1.0)
     return (x / (end * S**2 + 1 - end).sqrt() - noise / deviation).abs().max().item()
 
 
@@ -389,16 +389,16 @@ def test_ddpm_posterior_is_that_of_gaussians():
     """Bayes on a grid: q(x_{t-1} | x_t, x_0) ∝ q(x_t | x_{t-1}) q(x_{t-1} | x_0)."""
     from minildm.schedulers import ddpm_posterior
 
-    remaining = minildm.DDPMScheduler().alphas_cumprod.double()
+    alpha_prod_t = minildm.DDPMScheduler().alphas_cumprod.double()
     x0, xt, t = 0.7, -0.4, 300
-    alpha = remaining[t] / remaining[t - 1]
+    alpha = alpha_prod_t[t] / alpha_prod_t[t - 1]
     x = torch.linspace(-6, 6, 200001, dtype=torch.float64)
     log = -((xt - alpha.sqrt() * x) ** 2) / (2 * (1 - alpha))
-    log = log - (x - remaining[t - 1].sqrt() * x0) ** 2 / (2 * (1 - remaining[t - 1]))
+    log = log - (x - alpha_prod_t[t - 1].sqrt() * x0) ** 2 / (2 * (1 - alpha_prod_t[t - 1]))
     weights = log.softmax(0)
     mean = (weights * x).sum()
     variance = (weights * (x - mean) ** 2).sum()
-    got = ddpm_posterior(x0, xt, remaining[t], remaining[t - 1])
+    got = ddpm_posterior(x0, xt, alpha_prod_t[t], alpha_prod_t[t - 1])
     torch.testing.assert_close(torch.stack(got), torch.stack([mean, variance]), rtol=1e-6, atol=0)
 
 

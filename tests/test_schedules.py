@@ -37,8 +37,8 @@ def test_cosine_is_that_of_the_paper():
 
 
 def test_log_snr_is_the_logarithm_of_snr():
-    remaining = alphas_cumprod(make_betas("linear").double())
-    torch.testing.assert_close(log_snr(remaining), snr(remaining).log())
+    alpha_prod_t = alphas_cumprod(make_betas("linear").double())
+    torch.testing.assert_close(log_snr(alpha_prod_t), snr(alpha_prod_t).log())
 
 
 @pytest.mark.parametrize("name", BETA_SCHEDULES)
@@ -52,9 +52,9 @@ def test_rescaled_nothing_is_left_at_the_end_and_the_beginning_stays(name):
 
 
 def test_twice_as_wide_lowers_log_snr_by_the_logarithm_of_four():
-    remaining = alphas_cumprod(make_betas("linear").double())
+    alpha_prod_t = alphas_cumprod(make_betas("linear").double())
     torch.testing.assert_close(
-        log_snr(shift_resolution(remaining, 64, 32)), log_snr(remaining) - math.log(4)
+        log_snr(shift_resolution(alpha_prod_t, 64, 32)), log_snr(alpha_prod_t) - math.log(4)
     )
 
 

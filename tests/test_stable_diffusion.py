@@ -80,16 +80,24 @@ def test_diffusers_draws_the_same_several_images_of_a_prompt(tiny, tiny_folder):
 def test_we_draw_the_same_from_diffusers_folder(tiny_folder, tmp_path, sampler):
     tokenizer = transformers.CLIPTokenizer.from_pretrained(tiny_folder / "tokenizer")
     text_config = transformers.CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=12, intermediate_size=20, num_hidden_layers=1, num_attention_heads=3,
-        max_position_embeddings=tokenizer.model_max_length, bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=12,
+        intermediate_size=20,
+        num_hidden_layers=1,
+        num_attention_heads=3,
+        max_position_embeddings=tokenizer.model_max_length,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
     generator = torch.Generator().manual_seed(3)
     theirs = diffusers.StableDiffusionPipeline(
         vae=randomise_(
             diffusers.AutoencoderKL(
-                down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
-                block_out_channels=(4, 8), norm_num_groups=4,
+                down_block_types=("DownEncoderBlock2D",) * 2,
+                up_block_types=("UpDecoderBlock2D",) * 2,
+                block_out_channels=(4, 8),
+                norm_num_groups=4,
             ),
             generator,
         ),
@@ -97,9 +105,14 @@ def test_we_draw_the_same_from_diffusers_folder(tiny_folder, tmp_path, sampler):
         tokenizer=tokenizer,
         unet=randomise_(
             diffusers.UNet2DConditionModel(
-                sample_size=16, block_out_channels=(4, 8), layers_per_block=2, norm_num_groups=2,
+                sample_size=16,
+                block_out_channels=(4, 8),
+                layers_per_block=2,
+                norm_num_groups=2,
                 down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-                up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=12, attention_head_dim=4,
+                up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+                cross_attention_dim=12,
+                attention_head_dim=4,
             ),
             generator,
         ),
@@ -107,7 +120,7 @@ def test_we_draw_the_same_from_diffusers_folder(tiny_folder, tmp_path, sampler):
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
-    )  # fmt: skip
+    )
     theirs.save_pretrained(tmp_path)
     theirs.set_progress_bar_config(disable=True)
     latents = torch.randn(2, 4, 16, 16, generator=generator)
@@ -126,14 +139,19 @@ def test_we_draw_the_same_from_diffusers_folder(tiny_folder, tmp_path, sampler):
 
 def test_every_default_scheduler_of_diffusers_follows_its_pipelines_conventions(tiny, tiny_folder):
     """Its pipeline overrules clip_sample and steps_offset; so must ours."""
-    models = {name: getattr(diffusers.StableDiffusionPipeline.from_pretrained(tiny_folder), name)
-              for name in ("vae", "text_encoder", "tokenizer", "unet")}  # fmt: skip
+    models = {
+        name: getattr(diffusers.StableDiffusionPipeline.from_pretrained(tiny_folder), name)
+        for name in ("vae", "text_encoder", "tokenizer", "unet")
+    }
     for sampler in ("ddim", "pndm"):
         class_ = SAMPLERS[sampler]
         theirs = diffusers.StableDiffusionPipeline(
-            **models, scheduler=getattr(diffusers, class_.__name__)(), safety_checker=None, feature_extractor=None,
+            **models,
+            scheduler=getattr(diffusers, class_.__name__)(),
+            safety_checker=None,
+            feature_extractor=None,
             requires_safety_checker=False,
-        )  # fmt: skip
+        )
         theirs.set_progress_bar_config(disable=True)
         ours = StableDiffusionPipeline(
             tiny.vae, tiny.text_encoder, tiny.tokenizer, tiny.unet, class_()
@@ -143,7 +161,8 @@ def test_every_default_scheduler_of_diffusers_follows_its_pipelines_conventions(
         assert difference(ours(PROMPTS[0], progress=False, **options), expected) < 1e-4
 
 
-# ------------------------------------------------------------------------------------------------------ what it draws
+# ----------------------------------------------------------------------------------------------
+# what it draws
 
 
 def test_save_and_open_is_the_same_model(unsaved, tmp_path):
@@ -383,7 +402,8 @@ def test_a_samplers_name_says_how_its_sigmas_are_spaced(tiny):
         assert sampler_name(tiny.use_sampler(plain).scheduler) == plain
 
 
-# ----------------------------------------------------------------------------------------------------- what it refuses
+# ----------------------------------------------------------------------------------------------
+# what it refuses
 
 
 @pytest.mark.parametrize(
@@ -730,9 +750,15 @@ def test_diffusers_paints_the_same_into_an_image(tiny, tmp_path, sampler, streng
     mask[..., :16] = 1
     options = {"num_inference_steps": 8, "guidance_scale": 2.0, "strength": strength}
     expected = theirs(
-        PROMPTS[0], image=picture(), mask_image=mask, generator=torch.Generator().manual_seed(0), output_type="np",
-        height=32, width=32, **options,
-    ).images  # fmt: skip
+        PROMPTS[0],
+        image=picture(),
+        mask_image=mask,
+        generator=torch.Generator().manual_seed(0),
+        output_type="np",
+        height=32,
+        width=32,
+        **options,
+    ).images
     assert (
         difference(draw(tiny, PROMPTS[0], image=picture(), mask=mask, **options), expected) < 1e-4
     )

@@ -44,12 +44,15 @@ def test_the_page_has_the_schedules_that_python_has(page):
 @pytest.mark.parametrize("name", schedules.BETA_SCHEDULES)
 def test_the_page_computes_what_python_computes(page, double, name, steps, ends):
     betas = schedules.make_betas(name, steps, *ends)
-    remaining = schedules.alphas_cumprod(betas)
+    alpha_prod_t = schedules.alphas_cumprod(betas)
     theirs = page("makeBetas", name, steps, *ends)
     np.testing.assert_allclose(theirs, betas, rtol=1e-9)
-    np.testing.assert_allclose(page("alphasCumprod", theirs), remaining, rtol=1e-9)
+    np.testing.assert_allclose(page("alphasCumprod", theirs), alpha_prod_t, rtol=1e-9)
     np.testing.assert_allclose(
-        page("logSnr", remaining.tolist()), schedules.log_snr(remaining), rtol=1e-9, atol=1e-12
+        page("logSnr", alpha_prod_t.tolist()),
+        schedules.log_snr(alpha_prod_t),
+        rtol=1e-9,
+        atol=1e-12,
     )
 
 
@@ -73,8 +76,8 @@ def test_rescaled_too(page, double, name):
 def test_the_page_noises_as_the_scheduler_does(page):
     scheduler, t = DDPMScheduler(), torch.tensor([300])
     noise = torch.randn(IMAGE.shape, generator=torch.Generator().manual_seed(0))
-    remaining = float(scheduler.alphas_cumprod[300])
-    xt = page("addNoise", IMAGE.flatten().tolist(), noise.flatten().tolist(), remaining)
+    alpha_prod_t = float(scheduler.alphas_cumprod[300])
+    xt = page("addNoise", IMAGE.flatten().tolist(), noise.flatten().tolist(), alpha_prod_t)
     np.testing.assert_allclose(xt, scheduler.add_noise(IMAGE, noise, t).flatten(), atol=1e-6)
 
 

@@ -97,9 +97,8 @@ def measure(
     noise = torch.randn(
         SETTINGS["samples"], 1, 16, 16, generator=torch.Generator().manual_seed(seed)
     )
-    pictures = sample_trajectory(unet, sampler, noise, SETTINGS["num_inference_steps"])[0][
-        -1
-    ].clamp(-1, 1)
+    xts, _ = sample_trajectory(unet, sampler, noise, SETTINGS["num_inference_steps"])
+    pictures = xts[-1].clamp(-1, 1)
     features, classes = extract(examiner, enlarge(pictures))
     confidence = examiner.classify(features.relu()).softmax(1).amax(1)
     shown = ((pictures[: SETTINGS["shown"]] + 1) * 127.5).round().byte()

@@ -66,6 +66,12 @@ def check_card(card: Mapping[str, Any]) -> None:
         raise ValueError(f"the card (minildm.json): {error}") from None
 
 
+def check_count(name: str, count: Any) -> None:
+    """ValueError unless it is a whole number of 1 or more."""
+    if not (isinstance(count, Integral) and int(count) >= 1):
+        raise ValueError(f"expected a whole {name} of 1 or more, got {count!r}")
+
+
 def check_guidance(scale: Any, start: Any = 0.0) -> None:
     """ValueError unless the scale is a number that can weigh the prompt, and the start a part of
     the steps."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Mapping
-from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +20,7 @@ from minildm.models.unet import UNet2DConditionModel
 from minildm.pipelines.checkpoints import COMPONENTS, find_model, load_parts, save_parts
 from minildm.pipelines.compatibility import (
     check_card,
+    check_count,
     check_fit,
     check_guidance,
     check_prediction_type,
@@ -115,38 +115,32 @@ class StableDiffusionPipeline:
         """
         steps = self.default("num_inference_steps", num_inference_steps)
         scale, guidance_start = self.guidance(guidance_scale, guidance_start)
-        counts = {"num_inference_steps": steps, "num_images_per_prompt": num_images_per_prompt}
-        for name, count in {**counts, "batch_size": batch_size}.items():
-            if not (isinstance(count, Integral) and int(count) >= 1):
-                raise ValueError(f"expected a whole {name} of 1 or more, got {count!r}")
+        check_count("num_inference_steps", steps)
+        check_count("num_images_per_prompt", num_images_per_prompt)
+        check_count("batch_size", batch_size)
         check_guidance(scale, guidance_start)
 
         context = self.encode_prompt(
             prompt, negative_prompt if scale > 1 else None, num_images_per_prompt, scale > 1
         )
         start = self.starting_image(context.shape[1], image, mask, strength, generator)
-        if start is not None and int(steps * start.strength) < 1:
-            raise ValueError(
-                f"expected a strength of at least one of the {steps} steps, got {start.strength:g}"
-            )
         if image is not None:
             height, width = image.shape[-2:]
         noise = self.starting_noise(context.shape[1], height, width, generator, latents)
         self.scheduler.set_timesteps(steps)
         batches = list(zip(noise.split(batch_size), context.split(batch_size, dim=1), strict=True))
         images = []
-        with tqdm(
-            total=len(batches) * len(self.scheduler.timesteps), unit="step", disable=not progress
-        ) as bar:
+        total = len(batches) * len(self.scheduler.timesteps)
+        with tqdm(total=total, unit="step", disable=not progress) as bar:
             for i, (batch, its_context) in enumerate(batches):
-                its_start = start and start.rows(slice(i * batch_size, (i + 1) * batch_size))
+                rows = slice(i * batch_size, (i + 1) * batch_size)
                 x0 = self.denoise(
                     batch,
                     its_context,
                     steps,
                     scale,
                     generator=generator,
-                    start=its_start,
+                    start=start and start.rows(rows),
                     callback=callback,
                     bar=bar,
                     guidance_start=guidance_start,
@@ -254,10 +248,8 @@ class StableDiffusionPipeline:
         """Latents of the diffusion's unit scale (N, C, h, w) -> images (N, C', f·h, f·w) in [-1,
         1]."""
         if not latents.isfinite().all():
-            raise ValueError(
-                "expected finite latents, got NaN or infinity: did half precision overflow? "
-                "try float32"
-            )
+            got = "NaN or infinity: did half precision overflow? try float32"
+            raise ValueError(f"expected finite latents, got {got}")
         return self.vae.decode(latents / self.vae.config.scaling_factor).clamp(-1, 1)
 
     def default(self, name: str, given: Any = None) -> Any:
@@ -302,9 +294,8 @@ class StableDiffusionPipeline:
         mends others: a U-Net may be any network that is called like one.
         """
         if unknown := parts.keys() - COMPONENTS.keys():
-            raise ValueError(
-                f"expected parts of {', '.join(COMPONENTS)}, got {', '.join(sorted(unknown))}"
-            )
+            got = ", ".join(sorted(unknown))
+            raise ValueError(f"expected parts of {', '.join(COMPONENTS)}, got {got}")
         made = cls.__new__(cls)
         vars(made).update(vars(pipeline), card=dict(pipeline.card))
         vars(made).update(parts)

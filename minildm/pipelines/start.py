@@ -30,6 +30,9 @@ class StartingImage(NamedTuple):
     def begin_index(self, scheduler: Scheduler, num_inference_steps: int) -> int:
         """The place of the timesteps where the image comes in, noised."""
         steps = int(num_inference_steps * self.strength)
+        if steps < 1:
+            expected = f"at least one of the {num_inference_steps} steps"
+            raise ValueError(f"expected a strength of {expected}, got {self.strength:g}")
         return (num_inference_steps - steps) * scheduler.order
 
     def keep(self, scheduler: Scheduler, noise: Tensor) -> Constrain | None:

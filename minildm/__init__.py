@@ -50,6 +50,7 @@ _MODULE_OF = {
     "cifar10": "data",
     "fashion_mnist": "data",
     "mnist": "data",
+    "set_default_device": "device",
 }
 
 # What a table says, a checker does not follow; below it reads the same names once more.
@@ -59,6 +60,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from .data import cifar10 as cifar10
     from .data import fashion_mnist as fashion_mnist
     from .data import mnist as mnist
+    from .device import set_default_device as set_default_device
     from .models import AutoencoderKL as AutoencoderKL
     from .models import DiTTransformer2DModel as DiTTransformer2DModel
     from .models import UNet2DConditionModel as UNet2DConditionModel

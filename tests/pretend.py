@@ -7,6 +7,7 @@ and where a generator of the CPU fills one, it raises RuntimeError or TypeError,
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -119,12 +120,16 @@ def _wrap(part):
 @contextmanager
 def pretended_device() -> Iterator[torch.device]:
     """Everything new is made on the device that is not there, as on a machine that has it."""
-    supported = optimizer._get_fused_kernels_supported_devices
-    optimizer._get_fused_kernels_supported_devices = lambda: [*supported(), DEVICE.type]
-    try:
-        with Watch(), Construct():
-            set_default_device(DEVICE)
-            yield DEVICE
-    finally:
-        set_default_device("cpu")
-        optimizer._get_fused_kernels_supported_devices = supported
+    fused = optimizer._get_fused_kernels_supported_devices
+    with (
+        mock.patch.object(
+            optimizer, "_get_fused_kernels_supported_devices", lambda: [*fused(), DEVICE.type]
+        ),
+        mock.patch("minildm.device.default_device", lambda name="auto": DEVICE),
+        Watch(),
+        Construct(),
+    ):
+        try:
+            yield set_default_device()
+        finally:
+            set_default_device("cpu")

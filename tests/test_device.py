@@ -1,11 +1,18 @@
 """device: the one choice, and nothing is made on another device than the chosen one."""
 
+import ast
+import re
+from pathlib import Path
+
+import nbformat
 import pytest
 import torch
 from pretend import pretended_device
 from torch import nn
 
 from minildm.device import default_device, set_default_device
+
+CHAPTERS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 
 @pytest.fixture
@@ -112,3 +119,29 @@ def test_the_pretended_device_lets_pass_what_a_gpu_lets_pass(device):
     assert x.cpu().numpy().sum() == 3 and x.tolist() == [1, 1, 1] and f"{x.sum():g}" == "3"
     with pytest.raises(RuntimeError, match="generator"):
         torch.ops.aten.normal_(x, generator=torch.Generator())
+
+
+# Chapters
+
+
+def cells(path):
+    """The sources of a notebook's code cells."""
+    return [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_follows_the_choice_before_it_makes_anything(path):
+    first, *others = cells(path)
+    body = ast.parse(first).body
+    made = [node for node in body if not isinstance(node, ast.Import | ast.ImportFrom)]
+    assert ast.unparse(made[0]) == "set_default_device()"
+    assert not any("set_default_device" in source for source in others)
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_handles_no_device(path):
+    """`torch.as_tensor` goes where everything goes, `torch.from_numpy` and `.numpy()` know the CPU
+    alone."""
+    for source in cells(path):
+        assert not re.search(r"from_numpy|cuda|[\"']cpu[\"']", source)
+        assert source.count(".numpy()") == source.count(".cpu().numpy()")

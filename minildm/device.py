@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 VARIABLE = "MINILDM_DEVICE"
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def default_device(name: str = "auto") -> torch.device:
@@ -46,6 +49,19 @@ def set_default_device(device: torch.device | str | None = None) -> torch.device
     else:
         _DrawOnCPU.end()
     return chosen
+
+
+def on_cpu(function: Callable[P, R]) -> Callable[P, R]:
+    """A function of tensors, wherever they are, that works on the CPU: matplotlib and NumPy know
+    nothing else."""
+
+    @functools.wraps(function)
+    def moved(*args: P.args, **kwargs: P.kwargs) -> R:
+        args, kwargs = tree_map(_to_cpu, args), tree_map(_to_cpu, kwargs)
+        with torch.device("cpu"):
+            return function(*args, **kwargs)
+
+    return moved
 
 
 # What makes random tensors, what takes after a tensor, and what fills one with random numbers.

@@ -74,6 +74,7 @@ class Construct(TorchFunctionMode):
         if func is not torch.tensor and isinstance(args[0], Tensor):
             return args[0].to(device, options.get("dtype"))
         requires_grad = options.pop("requires_grad", False)
+        args = tree_map(lambda part: part.item() if isinstance(part, Pretended) else part, args)
         made = func(*args, **options, device="cpu").to(device)
         return made.requires_grad_() if requires_grad else made
 

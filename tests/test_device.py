@@ -8,9 +8,26 @@ import nbformat
 import pytest
 import torch
 from pretend import pretended_device
+from tiny import tiny_pipeline
 from torch import nn
 
+from minildm.data import DigitScenes, ImageData, held_out
 from minildm.device import default_device, set_default_device
+from minildm.evaluation import frechet_distance
+from minildm.models import ImageClassifier, extract
+from minildm.plots import (
+    image_grid,
+    plot_curves,
+    plot_filmstrip,
+    plot_histograms,
+    plot_points,
+    plot_schedules,
+)
+from minildm.schedulers import SAMPLERS
+from minildm.testing import assert_parity
+from minildm.training import ClassifierTask, Stage, classifier_batches
+from minildm.training.recipes import EXAMINERS
+from minildm.widgets import frame_slider
 
 CHAPTERS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
@@ -119,6 +136,75 @@ def test_the_pretended_device_lets_pass_what_a_gpu_lets_pass(device):
     assert x.cpu().numpy().sum() == 3 and x.tolist() == [1, 1, 1] and f"{x.sum():g}" == "3"
     with pytest.raises(RuntimeError, match="generator"):
         torch.ops.aten.normal_(x, generator=torch.Generator())
+
+
+# The package's functions
+
+
+@pytest.mark.parametrize("name", sorted({*SAMPLERS} - {"flow_euler"}))
+def test_every_sampler_draws_where_the_model_is(device, name):
+    pipeline = tiny_pipeline().use_sampler(name)
+    options = {"num_inference_steps": 2, "guidance_scale": 2.0, "progress": False}
+    drawn = pipeline(["seven"], generator=torch.Generator().manual_seed(0), **options)
+    assert pipeline.device == drawn.device == device
+
+
+def test_a_picture_of_the_same_seed_is_the_same_on_every_device():
+    def draw():
+        generator = torch.Generator().manual_seed(3)
+        return tiny_pipeline()(["one", "two"], generator=generator, progress=False).cpu()
+
+    expected = draw()
+    with pretended_device():
+        torch.testing.assert_close(draw(), expected)
+
+
+def test_a_pipeline_that_is_moved_draws_there():
+    pipeline = tiny_pipeline()
+    with pretended_device() as device:
+        set_default_device("cpu")  # as on the command line, where only `to` says where
+        pipeline.to(device)
+        image = pipeline(["seven"], progress=False, generator=torch.Generator())
+        assert image.device == device
+        again = pipeline(["six"], image=image, strength=0.5, progress=False)
+        assert again.device == device
+
+
+def test_a_network_is_trained_where_it_is(device):
+    torch.manual_seed(0)
+    images, labels = torch.rand(40, 1, 28, 28), torch.arange(40) % 10
+    task = ClassifierTask(ImageClassifier(28, block_out_channels=(4, 4, 4), feature_dim=4))
+    augment = EXAMINERS["mnist"]["augment"]
+    batch = classifier_batches("examiner", images, labels, 8, seed=0, augment=augment)
+    stage = Stage("examiner", task, batch, learning_rate=1e-3)
+    assert len(stage.run(2, progress=False)) == 2
+    features, predicted = extract(task.model.eval(), images)
+    assert {features.device, predicted.device, images.device} == {device}
+    assert frechet_distance(features, features) == pytest.approx(0, abs=1e-6)
+
+
+def test_scenes_are_painted_and_read_on_the_device(device):
+    generator = torch.Generator().manual_seed(0)
+    digits = ImageData(torch.rand(50, 1, 28, 28) * 2 - 1, torch.arange(50) % 10, ())
+    for split in ("seen", "held_out_colour", "held_out_place"):
+        scenes = DigitScenes(digits).sample(4, generator, split=split)
+        assert {scenes.images.device, scenes.maps.device} == {device}
+        assert held_out(scenes.attributes)[0].device == device
+
+
+def test_figures_take_what_is_on_the_device(device):
+    pictures, curve = torch.rand(4, 1, 8, 8), torch.linspace(0.9, 0.1, 10)
+    image_grid(pictures, list("abcd"))
+    plot_filmstrip([pictures, list(pictures)], list("abcd"))
+    plot_schedules({"linear": curve})
+    plot_curves(range(10), {"a": curve}, "x", "y")
+    plot_histograms({"a": curve})
+    plot_points({"a": torch.rand(5, 2)})
+    frame_slider({"a": pictures}, {"a": list("abcd")})
+
+
+def test_parity_is_checked_on_the_device(device):
+    assert assert_parity(nn.Linear(3, 2), nn.Linear(3, 2), (torch.ones(1, 3),)).output32 < 1e-5
 
 
 # Chapters

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from minildm.device import on_cpu
 from minildm.plots.style import COLOURS, GREY, LOOKS, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@on_cpu
 def plot_histograms(
     values: Mapping[str, Tensor],
     xlabel: str = "",
@@ -42,6 +44,7 @@ def plot_histograms(
     return figure
 
 
+@on_cpu
 def plot_groups(
     scores: Mapping[str, Mapping[str, Sequence[float]]],
     xlabel: str,
@@ -78,6 +81,7 @@ def plot_groups(
     return figure
 
 
+@on_cpu
 def plot_scores(
     scores: Mapping[str, Sequence[float]], xlabel: str, floor: float | None = None
 ) -> Figure:
@@ -101,6 +105,7 @@ def plot_scores(
     return figure
 
 
+@on_cpu
 def plot_repeats(
     values: Mapping[str, Sequence[float]], xlabel: str, logarithmic: bool = False
 ) -> Figure:
@@ -117,6 +122,7 @@ def plot_repeats(
     return figure
 
 
+@on_cpu
 def plot_costs(panels: Mapping[str, Mapping[str, float]]) -> Figure:
     """Bars on a logarithmic axis, a panel for each kind of cost (its label), each bar with its
     number beside it.

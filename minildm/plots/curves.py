@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from minildm.device import on_cpu
 from minildm.plots.style import COLOURS, DASHES, GREY, LOOKS, styled
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 SNR_RANGE = (1e-6, 1e5)
 
 
+@on_cpu
 def plot_curves(
     x: Sequence[float],
     curves: Mapping[str, Tensor],
@@ -61,6 +63,7 @@ def plot_curves(
     return figure
 
 
+@on_cpu
 def plot_levels(
     curves: Mapping[str, Tensor],
     log_snr: Tensor,
@@ -86,6 +89,7 @@ def plot_levels(
     return figure
 
 
+@on_cpu
 def plot_side_by_side(
     x: Sequence[float],
     panels: Mapping[str, Mapping[str, Sequence[float]]],
@@ -117,6 +121,7 @@ def plot_side_by_side(
     return figure
 
 
+@on_cpu
 def plot_schedules(schedules: Mapping[str, Tensor]) -> Figure:
     """Noise schedules side by side: on the left what is left of the picture, ᾱ_t; on the right the
     ratio of signal to noise, SNR = ᾱ_t / (1 - ᾱ_t), on a logarithmic scale, where one that ends in
@@ -152,6 +157,7 @@ def plot_schedules(schedules: Mapping[str, Tensor]) -> Figure:
     return figure
 
 
+@on_cpu
 def plot_moments(
     values: Tensor,
     mean: Tensor,
@@ -184,6 +190,7 @@ def plot_moments(
     return figure
 
 
+@on_cpu
 def plot_densities(
     x: Tensor,
     densities: Mapping[str, Tensor],
@@ -209,6 +216,7 @@ def plot_densities(
     return figure
 
 
+@on_cpu
 def plot_spectra(spectra: Mapping[str, Tensor], share: float = 0.9) -> Figure:
     """How much of the variance the first k directions hold, and with a dot how many hold `share` of
     it.
@@ -230,6 +238,7 @@ def plot_spectra(spectra: Mapping[str, Tensor], share: float = 0.9) -> Figure:
     return figure
 
 
+@on_cpu
 def plot_progress(
     runs: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]],
     xlabel: str,
@@ -259,6 +268,7 @@ def plot_progress(
     return figure
 
 
+@on_cpu
 def plot_against_size(
     sizes: Sequence[int], scores: Mapping[str, Tensor], xlabel: str = "number of pictures"
 ) -> Figure:

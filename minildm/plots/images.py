@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minildm.data.images import to_pixels
+from minildm.device import on_cpu
 from minildm.files import whole
 from minildm.plots.style import FONT_SIZE, PAGE_WIDTH, styled, take_off_frame
 
@@ -81,6 +82,7 @@ def save_grid(
         Image.fromarray(sheet).save(file, format="PNG")
 
 
+@on_cpu
 def image_grid(
     images: Images,
     titles: Sequence[str] | None = None,
@@ -107,6 +109,7 @@ def image_grid(
     return figure
 
 
+@on_cpu
 def plot_filmstrip(
     frames: Images | Sequence[Images],
     labels: Sequence[str],
@@ -144,6 +147,7 @@ def plot_filmstrip(
     return figure
 
 
+@on_cpu
 def plot_feature_maps(maps: Mapping[str, Tensor], count: int = 8, size: int = 32) -> Figure:
     """A row of feature maps for each name: the first `count` channels, each stretched over its own
     range of values.
@@ -181,6 +185,7 @@ def overlay(picture: Tensor, heat: Tensor) -> Tensor:
     return (1 - share) * grey + share * (2 * colour.new_tensor(ORANGE)[:, None, None] - 1)
 
 
+@on_cpu
 def plot_word_maps(
     pictures: Tensor, maps: Tensor, words: Sequence[Sequence[str]], ncols: int | None = None
 ) -> Figure:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from minildm.device import on_cpu
 from minildm.plots.images import mosaic
 from minildm.plots.style import COLOURS, GREY, PAGE_WIDTH, styled, take_off_frame
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@on_cpu
 def plot_points(
     panels: Mapping[str, Tensor | tuple[Tensor, Tensor]], extent: float = 3.0
 ) -> Figure:
@@ -35,6 +37,7 @@ def plot_points(
     return figure
 
 
+@on_cpu
 def plot_fields(
     fields: Sequence[Tensor], titles: Sequence[str], extent: float, points: Tensor | None = None
 ) -> Figure:
@@ -68,6 +71,7 @@ def plot_fields(
     return figure
 
 
+@on_cpu
 def plot_games(games: Mapping[str, Tensor], xlabel: str, ylabel: str) -> Figure:
     """The path of two numbers that change together, a panel for each name; it begins at the dot.
     name -> (steps, 2)."""
@@ -83,6 +87,7 @@ def plot_games(games: Mapping[str, Tensor], xlabel: str, ylabel: str) -> Figure:
     return figure
 
 
+@on_cpu
 def plot_balls(real: Tensor, radius: Tensor, generated: Tensor, inside: Tensor) -> Figure:
     """Points in a plane: a ball of `radius` (N,) around every real one (N, 2), and the generated
     ones (M, 2), filled where they are `inside` (M,) of some ball."""
@@ -111,6 +116,7 @@ def plot_balls(real: Tensor, radius: Tensor, generated: Tensor, inside: Tensor) 
     return figure
 
 
+@on_cpu
 def plot_map(
     images: Tensor, places: Tensor, xlabel: str = "", ylabel: str = "", zoom: float = 0.5
 ) -> Figure:

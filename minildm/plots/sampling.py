@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from minildm.device import on_cpu
 from minildm.plots.style import COLOURS, DASHES, GREY, MARKERS, styled
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ ROUND = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 Curve = tuple[Sequence[float], Sequence[float]]
 
 
+@on_cpu
 def plot_paths(
     runs: Mapping[str, tuple[Tensor, Tensor]], xlabel: str = "", ylabel: str = ""
 ) -> Figure:
@@ -37,6 +39,7 @@ def plot_paths(
     return figure
 
 
+@on_cpu
 def plot_ends(timesteps: Tensor, panels: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
     """Paths of single numbers from noise, on the left, to data, and what is said of each point of
     them: where its path ends. A panel for each title, a line for each path: flat where every point
@@ -54,6 +57,7 @@ def plot_ends(timesteps: Tensor, panels: Mapping[str, tuple[Tensor, Tensor]]) ->
     return figure
 
 
+@on_cpu
 def plot_convergence(
     errors: Mapping[str, Curve],
     slopes: Mapping[str, float],
@@ -90,6 +94,7 @@ def plot_convergence(
     return figure
 
 
+@on_cpu
 def plot_quality(
     panels: Mapping[str, Mapping[str, Curve]],
     ylabel: str,
@@ -136,6 +141,7 @@ def plot_quality(
     return figure
 
 
+@on_cpu
 def plot_quality_time(
     rows: Mapping[str, Sequence[tuple[int, float, float]]], ylabel: str, floor: float | None = None
 ) -> Figure:

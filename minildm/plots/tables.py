@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from minildm.device import on_cpu
 from minildm.plots.style import FONT_SIZE, PAGE_WIDTH, styled, take_off_frame
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@on_cpu
 def plot_matrices(
     matrices: Mapping[str, Tensor],
     row_labels: Sequence[str],
@@ -64,6 +66,7 @@ def plot_matrices(
     return figure
 
 
+@on_cpu
 def plot_confusion(shares: Mapping[str, Tensor], classes: Sequence[str]) -> Figure:
     """Tables side by side: the darker a square, the more often its row is taken for its column;
     shares from 2 % on are written into it, in percent. shares: title -> (C, C) in [0, 1], every row
@@ -92,6 +95,7 @@ def plot_confusion(shares: Mapping[str, Tensor], classes: Sequence[str]) -> Figu
     return figure
 
 
+@on_cpu
 def plot_table(
     rows: Mapping[str, Sequence[float]],
     columns: Sequence[str],

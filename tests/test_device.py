@@ -178,7 +178,7 @@ def test_a_network_is_trained_where_it_is(device):
     batch = classifier_batches("examiner", images, labels, 8, seed=0, augment=augment)
     stage = Stage("examiner", task, batch, learning_rate=1e-3)
     assert len(stage.run(2, progress=False)) == 2
-    features, predicted = extract(task.model.eval(), images)
+    features, predicted = extract(task.classifier.eval(), images)
     assert {features.device, predicted.device, images.device} == {device}
     assert frechet_distance(features, features) == pytest.approx(0, abs=1e-6)
 
@@ -195,7 +195,7 @@ def test_scenes_are_painted_and_read_on_the_device(device):
 def test_figures_take_what_is_on_the_device(device):
     pictures, curve = torch.rand(4, 1, 8, 8), torch.linspace(0.9, 0.1, 10)
     image_grid(pictures, list("abcd"))
-    plot_filmstrip([pictures, list(pictures)], list("abcd"))
+    plot_filmstrip([pictures, list(pictures)], list("abcd"), ["tensor", "list"])
     plot_schedules({"linear": curve})
     plot_curves(range(10), {"a": curve}, "x", "y")
     plot_histograms({"a": curve})

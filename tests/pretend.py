@@ -49,7 +49,7 @@ class Pretended(Tensor):
                 return func(args[0].cpu(), *args[1:])
             if func in (Tensor.numpy, Tensor.__array__):
                 raise TypeError("can't convert a tensor on the device to numpy; use Tensor.cpu()")
-            if func is Tensor.data.__set__ and isinstance(args[1], Pretended):
+            if func == Tensor.data.__set__ and isinstance(args[1], Pretended):
                 args[0].held = args[1].held
             return func(*args, **(kwargs or {}))
 

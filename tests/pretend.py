@@ -51,6 +51,8 @@ class Pretended(Tensor):
                 raise TypeError("can't convert a tensor on the device to numpy; use Tensor.cpu()")
             if func == Tensor.data.__set__ and isinstance(args[1], Pretended):
                 args[0].held = args[1].held
+            if func == Tensor.__getitem__ and isinstance(args[1], list):
+                args = (args[0], torch.tensor(args[1], device="cpu"))
             return func(*args, **(kwargs or {}))
 
     @classmethod

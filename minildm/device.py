@@ -40,9 +40,13 @@ def set_default_device(device: torch.device | str | None = None) -> torch.device
 
     This is `torch.set_default_device`, except that random numbers are drawn on the CPU and then
     moved: a seed means the same noise and the same first weights on every device, and a plain
-    `torch.Generator()` serves for all of them. On a CPU nothing changes.
+    `torch.Generator()` serves for all of them. On a CPU nothing changes. Apple's mps, which has no
+    float64, is used only if MINILDM_DEVICE or `device` says so.
     """
     chosen = default_device() if device is None else torch.device(device)
+    if device is None and chosen.type == "mps" and not os.environ.get(VARIABLE):
+        chosen = torch.device("cpu")
+    torch.backends.cudnn.allow_tf32 = False  # float32 to all its digits: parity compares five
     torch.set_default_device(chosen if chosen.type != "cpu" else None)
     if chosen.type != "cpu":
         _DrawOnCPU.begin()

@@ -25,7 +25,7 @@ from minildm.plots import (
 )
 from minildm.schedulers import SAMPLERS
 from minildm.testing import assert_parity
-from minildm.training import ClassifierTask, Stage, classifier_batches
+from minildm.training import ClassifierLoss, Trainer, classifier_batches
 from minildm.training.recipes import EXAMINERS
 from minildm.widgets import frame_slider
 
@@ -60,6 +60,14 @@ def test_a_device_that_is_not_here_is_one_clear_line(monkeypatch, name):
     monkeypatch.setenv("MINILDM_DEVICE", name)
     with pytest.raises(ValueError, match=f"^MINILDM_DEVICE: {expected}$"):
         default_device()
+
+
+def test_without_float64_a_chapter_stays_on_the_cpu(monkeypatch):
+    monkeypatch.delenv("MINILDM_DEVICE", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert default_device() == torch.device("mps")
+    assert set_default_device() == torch.device("cpu")
 
 
 def test_on_a_cpu_nothing_changes():
@@ -173,12 +181,14 @@ def test_a_pipeline_that_is_moved_draws_there():
 def test_a_network_is_trained_where_it_is(device):
     torch.manual_seed(0)
     images, labels = torch.rand(40, 1, 28, 28), torch.arange(40) % 10
-    task = ClassifierTask(ImageClassifier(28, block_out_channels=(4, 4, 4), feature_dim=4))
-    augment = EXAMINERS["mnist"]["augment"]
-    batch = classifier_batches("examiner", images, labels, 8, seed=0, augment=augment)
-    stage = Stage("examiner", task, batch, learning_rate=1e-3)
-    assert len(stage.run(2, progress=False)) == 2
-    features, predicted = extract(task.classifier.eval(), images)
+    loss = ClassifierLoss(ImageClassifier(28, block_out_channels=(4, 4, 4), feature_dim=4))
+    augment = EXAMINERS["mnist"].augment
+    batch = classifier_batches(
+        images, labels, stream="examiner", batch_size=8, seed=0, augment=augment
+    )
+    trainer = Trainer("examiner", loss, batch, learning_rate=1e-3)
+    assert len(trainer.run(2, progress=False)) == 2
+    features, predicted = extract(loss.classifier.eval(), images)
     assert {features.device, predicted.device, images.device} == {device}
     assert frechet_distance(features, features) == pytest.approx(0, abs=1e-6)
 

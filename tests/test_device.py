@@ -187,7 +187,7 @@ def test_a_network_is_trained_where_it_is(device):
         images, labels, stream="examiner", batch_size=8, seed=0, augment=augment
     )
     trainer = Trainer("examiner", loss, batch, learning_rate=1e-3)
-    assert len(trainer.run(2, progress=False)) == 2
+    assert len(trainer.train(2, progress=False)) == 2
     features, predicted = extract(loss.classifier.eval(), images)
     assert {features.device, predicted.device, images.device} == {device}
     assert frechet_distance(features, features) == pytest.approx(0, abs=1e-6)

@@ -70,7 +70,7 @@ class AttentionMaps:
         (height, width), places = self.latent_size, weights.shape[2]
         factor = math.sqrt(height * width / places)
         shape = (math.ceil(height / factor - 1e-6), math.ceil(width / factor - 1e-6))
-        self._kept[name].append(weights.mean(1).mT.unflatten(2, shape).cpu())
+        self._kept[name].append(weights.mean(1).mT.unflatten(2, shape))
 
     def heat(self, size: tuple[int, int] | None = None) -> Tensor:
         """The mean over the layers, each resized to `size`, the picture's if not given: (S, N, L,

@@ -194,8 +194,8 @@ def encode_dataset(vae: Encodes, images: Tensor, progress: bool = True) -> tuple
     means, stds = [], []
     for batch in tqdm(images.split(50), "latents", disable=not progress):  # 50 fit into the cache
         posterior = vae.encode(batch.to(vae.device, memory_format=torch.channels_last))
-        means.append(posterior.mean.cpu())
-        stds.append(posterior.std.cpu())
+        means.append(posterior.mean.to(images.device))
+        stds.append(posterior.std.to(images.device))
     return torch.cat(means), torch.cat(stds)
 
 

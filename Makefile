@@ -83,6 +83,7 @@ pictures: $(INSTALLED) ## draw the README's pictures again (trains for four minu
 lint: $(INSTALLED) ## style, layout and types, and the shape of what a host reads; .pre-commit-config.yaml does the same
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m pyright --pythonpath $(PY)
 	$(PY) -m check_jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(PY) -m check_jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/*.yml
 	$(PY) -m check_jsonschema --builtin-schema vendor.citation-file-format CITATION.cff

@@ -7,7 +7,7 @@ The package is read in this order, and a file uses only what stands above it:
     data/         images captions datasets points scene_captions scenes text_image
     diffusion/    schedules parameterization ideal guidance sampling
     schedulers/   base sigmas ddpm ddim pndm euler euler_ancestral heun dpm_solver flow_match_euler
-    lcm samplers
+                  lcm samplers
     models/       embeddings resnet attention blocks unet_encoder unet dit autoencoder vq classifier
                   mlp
     text/         bpe tokenizer text_encoder
@@ -18,7 +18,7 @@ The package is read in this order, and a file uses only what stands above it:
     plots/        style images curves bars tables points sampling
     widgets/      page frames schedule films fields latents prompts painter playground diagnosis
     grading/      sandbox assignment release judging submission grade feedback classroom tables
-    gradebook cli
+                  gradebook cli
     cli/          errors options commands
 
 A name below is imported when it is first used, so that `import minildm` and `minildm --help` cost

@@ -99,14 +99,14 @@ class Bench:
         self.examiner = (
             ImageClassifier.from_pretrained(shipped("mnist-examiner")).eval().requires_grad_(False)
         )
-        corpus = paint_scenes(settings["scenes"])
+        dataset = paint_scenes(settings["scenes"])
         vae, factor = self.pipeline.vae.eval(), self.pipeline.vae.config.scaling_factor
         self.mean, self.std = (
-            factor * part for part in encode_dataset(vae, corpus.images, progress=False)
+            factor * part for part in encode_dataset(vae, dataset.images, progress=False)
         )
         length = settings["text_encoder"]["max_position_embeddings"]
-        self.tokenizer = CLIPTokenizer.train(corpus.texts, model_max_length=length)
-        self.captions = corpus.captions
+        self.tokenizer = CLIPTokenizer.train(dataset.texts, model_max_length=length)
+        self.captions = dataset.captions
 
     def reader(self, variant: str) -> torch.nn.Module:
         """What makes the context, with random weights."""

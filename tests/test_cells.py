@@ -1,4 +1,4 @@
-"""minildm.cells: what was measured is kept, and numbers of two kinds do not meet."""
+"""benchmarks/cells.py: what was measured is kept, and numbers of two kinds do not meet."""
 
 import json
 

@@ -77,11 +77,11 @@ def test_the_penalty_teaches_the_discriminator_to_be_flat():
     _, discriminator = players()
     images, labels = torch.rand(8, 1, 8, 8), torch.arange(8) % 3
     before = r1_penalty(discriminator, images, labels).item()
-    optimiser = torch.optim.Adam(discriminator.parameters(), 0.01)
+    optimizer = torch.optim.Adam(discriminator.parameters(), 0.01)
     for _ in range(20):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         r1_penalty(discriminator, images, labels).backward()
-        optimiser.step()
+        optimizer.step()
     assert r1_penalty(discriminator, images, labels).item() < 0.2 * before
 
 

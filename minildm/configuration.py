@@ -131,7 +131,7 @@ class ConfigMixin:
                     raise ValueError(
                         f"{cls.__name__} supports only {key} = {expected}, got {value!r}"
                     )
-            # None and False both mean "without it", which is how we are
+            # None and False both mean "without it", and so are we
             elif value is not None and value is not False:
                 raise ValueError(
                     f"{cls.__name__} does not support the configuration key {key!r} (got {value!r})"
@@ -179,8 +179,8 @@ class ConfigMixin:
             return cls.from_config(config)
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from None
-        # numbers that do not go together
         except (RuntimeError, TypeError, ArithmeticError, LookupError) as error:
+            # numbers that do not go together
             made, reason = _a(cls.__name__), " ".join(str(error).split())
             raise ValueError(
                 f"{file}: expected numbers that make {made}, got some that fail: {reason}"
@@ -258,8 +258,8 @@ def rename_legacy(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def describe_mismatch(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> str:
-    """How the names and shapes of `got` differ from those `expected`, in a few words; empty if they
-    do not."""
+    """How names and shapes of `got` differ from those `expected`, in a few words; "" if not at
+    all."""
     missing = [key for key in expected if key not in got]
     unexpected = [key for key in got if key not in expected]
     if missing or unexpected:

@@ -56,8 +56,8 @@ def set_default_device(device: torch.device | str | None = None) -> torch.device
 
 
 def on_cpu(function: Callable[P, R]) -> Callable[P, R]:
-    """A function of tensors, wherever they are, that works on the CPU: matplotlib and NumPy know
-    nothing else."""
+    """A function of tensors, wherever they are, that works on the CPU, all that NumPy and
+    matplotlib know."""
 
     @functools.wraps(function)
     def moved(*args: P.args, **kwargs: P.kwargs) -> R:

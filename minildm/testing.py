@@ -1,8 +1,5 @@
-"""Are two models the same? The check that every chapter makes of what it has built by hand. Chapter
-00.
-
-And how long a chapter trains: `pace`.
-"""
+"""Are two models the same? The check that every chapter makes of what it has built by hand; and
+how long a chapter trains (`pace`). Chapter 00."""
 
 from __future__ import annotations
 
@@ -69,14 +66,13 @@ def assert_parity(
     call_theirs: Callable[..., Tensor] | None = None,
     seed: int = 0,
 ) -> Parity:
-    """Randomise `theirs`, load it strictly into `ours`, and compare outputs and all gradients; both
-    stay untouched.
+    """Randomise `theirs`, load it strictly into `ours`, and compare outputs and all gradients.
 
     In float64 to 1e-9 and in float32 to 1e-5 of the largest value. `inputs` are the positional
     arguments; gradients are those of every parameter and every floating-point input.
     `call_ours(model, *inputs)` and `call_theirs` say how to get the tensor where calling the model
     and taking its output (or the first of its outputs) is not it. Raises AssertionError saying what
-    differs and by how much; returns the largest errors.
+    differs and by how much; returns the largest errors. Both models stay untouched.
     """
     errors = []
     # Weights of half the size that keeps the size of what passes through: at the whole of it a
@@ -129,8 +125,7 @@ def outputs_and_gradients(
 
 
 def compare(got: Named, expected: Named, tolerance: float) -> float:
-    """The largest error, relative to each tensor's maximum; an AssertionError if it exceeds the
-    tolerance.
+    """The largest error, relative to each tensor's maximum; AssertionError beyond the tolerance.
 
     A gradient that is zero on paper (that of a key's bias) is nothing but the rounding of larger
     ones, so no maximum counts as less than a tenth of the largest.

@@ -58,6 +58,5 @@ def captions_for(dataset: str, label: int) -> list[str]:
 
 
 def digit_captions(label: int) -> list[str]:
-    """How a person may ask for a digit; the first, "a handwritten seven", is the prompt that scores
-    use."""
+    """How a person may ask for a digit; scores use the first, "a handwritten seven"."""
     return captions_for("mnist", label)

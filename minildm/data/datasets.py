@@ -34,9 +34,9 @@ SOURCE_TREE = Path(__file__).resolve().parents[2]
 SHEET_FORMAT = {"mnist": "png", "cifar10": "webp"}
 CIFAR_SUBSET = {"train": 500, "test": 100}  # images of each class
 
-# data set -> (its class in torchvision.datasets, its folder there, {file: MD5 of the unpacked
-# file}) (torchvision itself checks only archives: of an unpacked file it asks whether it exists,
-# half unpacked or not)
+# data set -> (its class in torchvision.datasets, its folder there, {file: its MD5, unpacked}).
+# torchvision itself checks only archives: of an unpacked file it asks whether it exists, half
+# unpacked or not.
 PUBLISHED = {
     "mnist": ("MNIST", "MNIST/raw", {
         "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -114,8 +114,7 @@ def balanced(
 def partition(
     data: ImageData, count: int, generator: torch.Generator
 ) -> tuple[ImageData, ImageData]:
-    """Divide at random into `count` examples and the rest, for example into training and
-    validation."""
+    """Divide at random into `count` examples and the rest, say into training and validation."""
     if not 0 < count < len(data.labels):
         raise ValueError(f"expected a count between 0 and {len(data.labels)}, got {count}")
     order = torch.randperm(len(data.labels), generator=generator)
@@ -125,8 +124,7 @@ def partition(
 
 
 def download(dataset: str) -> Path:
-    """Bring a data set into ~/.cache/minildm through torchvision, unless it is there and whole;
-    give its folder.
+    """Bring a data set into ~/.cache/minildm, unless it is there and whole; give its folder.
 
     Torchvision unpacks into a temporary folder; a file moves into place, in one step, only when its
     MD5 is right.
@@ -196,7 +194,7 @@ def read_bundled(folder: Path, dataset: str, split: str) -> tuple[np.ndarray, np
     """Cut a contact sheet of `data/` into uint8 pixels (N, H, W, C), and read their labels (N,).
 
     Beside each sheet lies a text file: its lines are the sheet's rows of images, a digit for the
-        class of each.
+    class of each.
     """
     from PIL import Image
 

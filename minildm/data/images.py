@@ -34,8 +34,10 @@ def crop(images: Tensor, size: int = 28) -> Tensor:
 
 
 def to_pixels(images: Tensor, size: int | None = None) -> np.ndarray:
-    """(N, 1 or 3, H, W) in [-1, 1] -> uint8 (N, H, W) or (N, H, W, 3), the central `size` x `size`
-    if given."""
+    """(N, 1 or 3, H, W) in [-1, 1] -> uint8 (N, H, W) or (N, H, W, 3).
+
+    size: only so much of the middle, `size` x `size`.
+    """
     if images.ndim != 4 or images.shape[1] not in (1, 3) or not images.isfinite().all():
         raise ValueError(
             f"expected finite images (N, 1 or 3, H, W), got {tuple(images.shape)}, or NaN in them"
@@ -47,8 +49,10 @@ def to_pixels(images: Tensor, size: int | None = None) -> np.ndarray:
 
 
 def from_pixels(pixels: np.ndarray) -> Tensor:
-    """The inverse of `to_pixels`: uint8 (N, H, W) or (N, H, W, 3) -> (N, 1 or 3, H, W) in [-1,
-    1]."""
+    """The inverse of `to_pixels`.
+
+    uint8 (N, H, W) or (N, H, W, 3) -> (N, 1 or 3, H, W) in [-1, 1].
+    """
     if pixels.dtype != np.uint8 or not (
         pixels.ndim == 3 or (pixels.ndim == 4 and pixels.shape[3] in (1, 3))
     ):
@@ -60,8 +64,10 @@ def from_pixels(pixels: np.ndarray) -> Tensor:
 
 
 def shrink(images: Tensor) -> Tensor:
-    """28 x 28 digits without their black rim, in two thirds of the size: (N, 1, 28, 28) -> (N, 1,
-    16, 16)."""
+    """28 x 28 digits without their black rim, in two thirds of the size.
+
+    (N, 1, 28, 28) -> (N, 1, 16, 16).
+    """
     if images.shape[1:] != (1, 28, 28):
         raise ValueError(f"expected digits (N, 1, 28, 28), got {tuple(images.shape)}")
     inner = images[..., BORDER:-BORDER, BORDER:-BORDER]
@@ -69,8 +75,10 @@ def shrink(images: Tensor) -> Tensor:
 
 
 def enlarge(images: Tensor) -> Tensor:
-    """The way back, as far as there is one, for an examiner of 28 x 28 digits: (N, 1, 16, 16) ->
-    (N, 1, 28, 28)."""
+    """The way back, as far as there is one, for an examiner of 28 x 28 digits.
+
+    (N, 1, 16, 16) -> (N, 1, 28, 28).
+    """
     if images.shape[1:] != (1, 16, 16):
         raise ValueError(f"expected digits (N, 1, 16, 16), got {tuple(images.shape)}")
     inner = F.interpolate(images.clamp(-1, 1), size=(24, 24), mode="bilinear")

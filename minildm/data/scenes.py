@@ -95,9 +95,8 @@ class DigitScenes:
         ink = self._ink(attributes, generator) * there[..., None, None]
         ground = palette(GROUNDS)[attributes.ground, :, None, None]
         inks = palette(INKS)[attributes.colours.clamp(min=0), :, None, None]
-        images = ground + (ink[:, :, None] * (inks - ground[:, None])).sum(
-            1
-        )  # the digits do not overlap
+        # a sum, since the digits do not overlap
+        images = ground + (ink[:, :, None] * (inks - ground[:, None])).sum(1)
         strongest, which = ink.max(1)
         maps = torch.where(
             strongest > 0.5, attributes.digits.gather(1, which.flatten(1)).view_as(which), GROUND
@@ -140,9 +139,8 @@ def sample_attributes(
     two = below(2, n) == 1 if count is None else torch.full((n,), count == 2)
     alone = torch.stack([below(len(PLACES), n), torch.full((n,), ABSENT)], 1)
     places = torch.where(two[:, None], torch.tensor(PAIRS)[below(2, n)], alone)
-    strange = (
-        torch.arange(2) == (below(2, n) * two)[:, None]
-    )  # which digit has the held-out combination
+    # which digit has the held-out combination
+    strange = torch.arange(2) == (below(2, n) * two)[:, None]
     ten = torch.arange(10)
     seen_at, never_at = (
         torch.stack([ten[(held_out_place(ten) == place) == never] for place in range(len(PLACES))])
@@ -164,8 +162,10 @@ def sample_attributes(
 
 
 def held_out(attributes: Attributes) -> tuple[Tensor, Tensor]:
-    """Which digits have the colour, and which the place, that training never shows them in: two of
-    (N, 2) bool."""
+    """Which digits have the colour, and which the place, that training never shows them in.
+
+    Two of (N, 2) bool.
+    """
     there, digits = attributes.digits != ABSENT, attributes.digits.clamp(min=0)
     return (
         there & (held_out_colour(digits) == attributes.colours),
@@ -183,8 +183,10 @@ def _lookup(table: dict) -> Tensor:
 
 
 def extent(ink: Tensor) -> tuple[Tensor, Tensor]:
-    """The first row that has ink, and the one after the last, of (…, H, W) bool: two of (…); H and
-    0 without ink."""
+    """The first row that has ink, and the one after the last; H and 0 without ink.
+
+    ink: (…, H, W) bool. Returns two of (…).
+    """
     height = ink.shape[-2]
     rows, index = ink.any(-1), torch.arange(height)
     return torch.where(rows, index, height).amin(-1), torch.where(rows, index, -1).amax(-1) + 1
@@ -211,9 +213,8 @@ def _resample(begin: Tensor, end: Tensor, scale: Tensor, centre: Tensor) -> Tens
     Entry i, j is the length that pixel j, scaled and moved, covers of pixel i: an average over
     areas, free of aliases.
     """
-    first = (
-        centre - scale * (end - begin) / 2 + 1e-3
-    ).floor()  # on a whole pixel, so that small digits stay sharp
+    # on a whole pixel, so that small digits stay sharp
+    first = (centre - scale * (end - begin) / 2 + 1e-3).floor()
     edges = first[..., None] + scale[..., None] * (torch.arange(29) - begin[..., None])
     index = torch.arange(CANVAS)[:, None]
     inside = torch.minimum(edges[..., None, 1:], index + 1) - torch.maximum(

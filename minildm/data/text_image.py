@@ -1,5 +1,5 @@
-"""What a recipe trains on: pictures, what is in them, and the captions under them. Chapters 10 and
-11."""
+"""What a recipe trains on: pictures, what is in them, and the captions under them.
+Chapters 10 and 11."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ class TextImageDataset:
     images: (N, C, H, W) in [-1, 1]
     labels: (N,), what the perceptual net learns to tell them by
     captions: sets of phrasings
-    caption_of: (N,), the number of each image's set: its class, where a class is all that a caption
-        speaks of
+    caption_of: (N,), the number of each image's set; its class, where a caption tells no more
     texts: what the tokenizer learns its words from
     """
 

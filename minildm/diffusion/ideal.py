@@ -1,8 +1,8 @@
 """Denoisers that need no training, for data whose distribution is known: a Gaussian, or a finite
 set of points (Karras et al. 2022, appendix B.3). Chapters 03 and 05.
 
-A denoiser answers one question, what clean x₀ to expect behind a noisy x_t = √ᾱ_t·x₀ + √(1 -
-ᾱ_t)·ε; everything else follows from the answer. In what follows α = √ᾱ_t and σ² = 1 - ᾱ_t.
+A denoiser answers one question, what clean x₀ to expect behind a noisy x_t = α·x₀ + σ·ε, where
+α = √ᾱ_t and σ² = 1 - ᾱ_t; everything else follows from the answer.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Denoiser(ABC):
 
     @abstractmethod
     def predict_x0(self, xt: Tensor, alphas_cumprod: Tensor | float) -> Tensor:
-        """The mean of all x₀ that can have led to x_t, weighted by how likely each is: E[x₀ |
-        x_t]."""
+        """E[x₀ | x_t], the mean of all x₀ that can have led to x_t, each weighted by how likely it
+        is."""
 
     @abstractmethod
     def log_density(self, xt: Tensor, alphas_cumprod: Tensor | float) -> Tensor:
@@ -123,14 +123,13 @@ class GaussianDenoiser(Denoiser):
         return alpha_prod_t.sqrt() * self.mean, alpha_prod_t * self.variance + 1 - alpha_prod_t
 
     def posterior(self, xt: Tensor, alphas_cumprod: Tensor | float) -> tuple[Tensor, Tensor]:
-        """Mean m + α·s²/(α²·s² + σ²)·(x_t - α·m) of x₀ given x_t, and its variance s²·σ²/(α²·s² +
-        σ²), as above."""
+        """Mean m + α·s²/(α²·s² + σ²)·(x_t - α·m) of x₀ given x_t, and its variance,
+        s²·σ²/(α²·s² + σ²), as above."""
         alpha_prod_t = per_sample(alphas_cumprod, xt)
         mean, variance = self.marginal(alpha_prod_t)
         gain = alpha_prod_t.sqrt() * self.variance / variance
-        return self.mean + self._along_axes(xt - mean, gain), self.variance * (
-            1 - alpha_prod_t
-        ) / variance
+        left = self.variance * (1 - alpha_prod_t) / variance
+        return self.mean + self._along_axes(xt - mean, gain), left
 
     def predict_x0(self, xt: Tensor, alphas_cumprod: Tensor | float) -> Tensor:
         return self.posterior(xt, alphas_cumprod)[0]
@@ -185,8 +184,10 @@ class IdealDenoiser(Denoiser):
         self._norms = self._flat.square().sum(1)
 
     def weights(self, xt: Tensor, alphas_cumprod: Tensor | float) -> Tensor:
-        """How likely each point led to x_t: softmax of -‖x_t - α·x_i‖² / 2(σ² + α²·variance); (B,
-        N), rows sum to 1."""
+        """How likely each point led to x_t: softmax of -‖x_t - α·x_i‖² / 2(σ² + α²·variance).
+
+        (B, N), every row sums to 1.
+        """
         return torch.cat([logits.softmax(1) for logits, _ in self._chunks(xt, alphas_cumprod)]).to(
             xt.dtype
         )
@@ -213,8 +214,10 @@ class IdealDenoiser(Denoiser):
     def _chunks(
         self, xt: Tensor, alphas_cumprod: Tensor | float
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """For some rows of x_t at a time: -‖x_t - α·x_i‖² / 2v, (b, N), and v = σ² + α²·variance,
-        (b, 1); float64."""
+        """For some rows of x_t at a time -‖x_t - α·x_i‖² / 2v and v = σ² + α²·variance.
+
+        (b, N) and (b, 1), float64.
+        """
         if xt.shape[1:] != self.points.shape[1:]:
             expected = ", ".join(map(str, self.points.shape[1:]))
             raise ValueError(f"expected samples (B, {expected}), got {tuple(xt.shape)}")

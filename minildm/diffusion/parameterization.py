@@ -1,8 +1,8 @@
 """What a network can be asked to say of x_t = α·x₀ + σ·ε: the noise, the picture, or a velocity, of
 which each gives the others (Salimans & Ho 2022, section 4; Lipman et al. 2022). Chapter 05.
 
-Which α and σ belong together is the path from data to noise: on a variance preserving one α² + σ² =
-1, as in DDPM; in flow matching α + σ = 1.
+Which α and σ belong together is the path from data to noise: α² + σ² = 1 where it preserves the
+variance, as in DDPM; α + σ = 1 in flow matching.
 """
 
 from __future__ import annotations
@@ -71,8 +71,7 @@ def training_target(
 
 
 def variance_preserving(sigma: Tensor) -> tuple[Tensor, Tensor]:
-    """α and σ with α² + σ² = 1 of x₀ + `sigma`·ε, made so small that its variance is that of the
-    data."""
+    """α and σ with α² + σ² = 1 of x₀ + `sigma`·ε, made so small that it has the data's variance."""
     alpha = 1 / (sigma**2 + 1).sqrt()
     return alpha, sigma * alpha
 

@@ -30,8 +30,9 @@ def scaled_linear_betas(
 def cosine_betas(
     num_train_timesteps: int = 1000, beta_start: float = 0.0, beta_end: float = 0.999
 ) -> Tensor:
-    """ᾱ falls like cos², which spends fewer steps on almost pure noise; Nichol & Dhariwal 2021, eq.
-    17. (T,).
+    """ᾱ falls like cos², which spends fewer steps on almost pure noise. (T,).
+
+    Nichol & Dhariwal 2021, eq. 17.
 
     The formula has no free ends: `beta_start` and `beta_end` are there for the other schedules and
     are not used; β is kept to 0.999 at most, as in the paper.
@@ -69,8 +70,7 @@ def make_betas(
     beta_start: float = 1e-4,
     beta_end: float = 0.02,
 ) -> Tensor:
-    """The betas (T,) of a schedule by its name in diffusers' configurations; every one in (0,
-    1)."""
+    """The betas (T,), all in (0, 1), of a schedule by its name in diffusers' configurations."""
     if beta_schedule not in BETA_SCHEDULES:
         raise ValueError(
             f"expected a beta_schedule of {', '.join(BETA_SCHEDULES)}, got {beta_schedule!r}"
@@ -100,11 +100,10 @@ def log_snr(alphas_cumprod: Tensor) -> Tensor:
 
 
 def rescale_zero_terminal_snr(betas: Tensor) -> Tensor:
-    """The same schedule, stretched until its last step leaves nothing of the picture; Lin et al.
-    2023, algorithm 1.
+    """The same schedule, stretched until its last step leaves nothing of the picture.
 
-    √ᾱ is shifted so that its last value is 0 and scaled so that its first stays. (T,) -> (T,); the
-    last β is 1.
+    √ᾱ is shifted so that its last value is 0 and scaled so that its first stays; Lin et al. 2023,
+    algorithm 1. (T,) -> (T,); the last β is 1.
     """
     root = alphas_cumprod(betas).sqrt()
     root = (root - root[-1]) * (root[0] / (root[0] - root[-1]))
@@ -114,11 +113,10 @@ def rescale_zero_terminal_snr(betas: Tensor) -> Tensor:
 
 def shift_resolution(alphas_cumprod: Tensor, size: int, base_size: int) -> Tensor:
     """ᾱ for pictures of `size` pixels a side, as noisy to the eye as `alphas_cumprod` is for those
-    of `base_size`: log-SNR lowered by 2·log(size / base_size), Hoogeboom et al. 2023, section 3.1.
-    (T,) -> (T,).
+    of `base_size`. (T,) -> (T,).
 
     Neighbouring pixels of a larger picture tell the same, so the same noise per pixel hides less of
-    it.
+    it: log-SNR is lowered by 2·log(size / base_size); Hoogeboom et al. 2023, section 3.1.
     """
     if min(size, base_size) < 1:
         raise ValueError(f"expected sizes of 1 or more, got {size} and {base_size}")

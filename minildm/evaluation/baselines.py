@@ -36,9 +36,9 @@ class BlockPCA(nn.Module):
     """The best linear autoencoder of blocks: each f x f block of a picture becomes its first
     principal components.
 
-    It is computed, not trained. `factor` f and `channels` say how large the latent is, (B,
-    channels, H/f, W/f); with as many channels as a block has numbers nothing is lost. Every channel
-    of the latent has variance 1, or with `whiten=False` all of them together, so that wide
+    It is computed, not trained. `factor` f and `channels` say how large the latent is,
+    (B, channels, H/f, W/f); with as many channels as a block has numbers nothing is lost. Every
+    channel of the latent has variance 1, or with `whiten=False` all of them together, so that wide
     components stay wider than narrow ones.
     """
 
@@ -81,8 +81,10 @@ def sample_by_label(
     num_inference_steps: int,
     batch_size: int = 100,
 ) -> Tensor:
-    """From noise (N, C, h, w) to a clean latent of each of the labels (N,), without guidance: (N,
-    C, h, w)."""
+    """From noise to a clean latent of each of the labels (N,), without guidance.
+
+    (N, C, h, w) -> (N, C, h, w).
+    """
     if len(noise) != len(labels):
         raise ValueError(f"expected a label for each of {len(noise)} latents, got {len(labels)}")
     noise = noise.contiguous(memory_format=torch.channels_last)

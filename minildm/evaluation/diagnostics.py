@@ -247,7 +247,7 @@ def check_sampler(scheduler: Scheduler, latents: Tensor, seed: int = 0, steps: i
 
 
 class Walk(NamedTuple):
-    """One drawing: what the U-Net was told and shown at each step, (S,) each, and where it ended,
+    """One drawing: what the U-Net was told and shown at each step, (S,), and where it ended,
     (N, C, h, w)."""
 
     timesteps: Tensor

@@ -24,8 +24,7 @@ PIECE = 100
 
 @dataclass(frozen=True)
 class Scores:
-    """What `score` measures of one set of pictures against a reference set; fractions are in [0,
-    1]."""
+    """What `score` measures of a set of pictures against a reference set; fractions in [0, 1]."""
 
     UNIT: ClassVar[str] = "samples"
     """What the number of samples under a table counts."""
@@ -60,10 +59,10 @@ def _row(name: str, drawn: float, real: float, form: str, ratio: str = "") -> st
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
-    """‖μ_a − μ_b‖² + tr(Σ_a + Σ_b − 2(Σ_a Σ_b)^½) of features (N, D) and (M, D); Heusel et al.
-    2017, eq. 6.
+    """‖μ_a − μ_b‖² + tr(Σ_a + Σ_b − 2(Σ_a Σ_b)^½) of features (N, D) and (M, D).
 
-    It falls with the number of samples, so compare sets of one size. N, M > 1.
+    Heusel et al. 2017, eq. 6. It falls with the number of samples, so compare sets of one
+    size. N, M > 1.
     """
     a, b = _check(a, b)
     difference = a.mean(0) - b.mean(0)
@@ -79,8 +78,10 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
 
 
 def kernel_distance(a: Tensor, b: Tensor) -> float:
-    """Unbiased squared MMD with the kernel (x·y / D + 1)³ of features (N, D) and (M, D); Bińkowski
-    et al. 2018."""
+    """Unbiased squared MMD with the kernel (x·y / D + 1)³ of features (N, D) and (M, D).
+
+    Bińkowski et al. 2018.
+    """
     a, b = _check(a, b)
 
     def total(x: Tensor, y: Tensor) -> float:

@@ -29,8 +29,10 @@ FEWEST = 6  # pixels that a digit has at least
 
 
 class Reading(NamedTuple):
-    """What is in N pictures; in `attributes`, a digit that is not there is ABSENT. maps: (N, 32,
-    32), 0 to 10."""
+    """What is in N pictures; in `attributes`, a digit that is not there is ABSENT.
+
+    maps: (N, 32, 32), 0 to 10.
+    """
 
     attributes: Attributes
     maps: Tensor

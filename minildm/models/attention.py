@@ -93,19 +93,18 @@ class Attention(nn.Module):
     def get_attention_scores(self, x: Tensor, context: Tensor) -> Tensor:
         """The weights softmax(q·kᵀ/√d), to look at: (B, heads, N, L), each row sums to 1.
 
-        `layer.register_forward_hook(lambda layer, args, _:
-        maps.append(layer.get_attention_scores(*args)))` keeps those of every call of a
-        cross-attention layer (`attn2`).
+        A forward hook of a cross-attention layer (`attn2`) is told the layer and the arguments of
+        every call: `maps.append(layer.get_attention_scores(*args))` in it keeps the weights.
         """
         q, k = self.split_heads(self.to_q(x)), self.split_heads(self.to_k(context))
         return (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(dim=-1)
 
 
 class ImageAttention(Attention):
-    """The attention of autoencoder and unconditional U-Net, from pixel to pixel of an image (B,
-    channels, H, W).
+    """The attention of autoencoder and unconditional U-Net, from pixel to pixel of an image.
 
-    Each head gets `attention_head_dim` channels; None: one head gets all of them.
+    (B, channels, H, W) -> (B, channels, H, W). Each head gets `attention_head_dim` channels; None:
+    one head gets all of them.
     """
 
     def __init__(

@@ -12,9 +12,9 @@ from minildm.models.attention import ImageAttention, Transformer2DModel
 from minildm.models.resnet import Downsample2D, ResnetBlock2D, Upsample2D
 
 # Every block is a row of ResNets, with or without attention after each. `resnet` and `attention`
-# hold the keyword arguments that all layers of their kind share. `temb` is the embedded time (B,
-# temb_channels), `context` the embedded text (B, L, cross_attention_dim); either may be None where
-# nothing reads it.
+# hold the keyword arguments that all layers of their kind share. `temb` is the embedded time,
+# (B, temb_channels), `context` the embedded text, (B, L, cross_attention_dim); either may be None
+# where nothing reads it.
 
 
 class DownBlock2D(nn.Module):

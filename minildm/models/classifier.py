@@ -1,4 +1,4 @@
-"""A small convolutional classifier: the examiner of `metrics.py` and the eyes of the perceptual
+"""A small convolutional classifier: the examiner of `evaluation` and the eyes of the perceptual
 loss. Chapters 12 and 17.
 
 Two are trained for every data set, never the same one for both tasks: the *examiner* scores what a
@@ -56,8 +56,10 @@ class ImageClassifier(ModelMixin, nn.Module):
         self.classify = nn.Linear(feature_dim, num_classes)
 
     def feature_maps(self, images: Tensor) -> list[Tensor]:
-        """The output of every block, fine to coarse: [(B, C_i, H / 2^i, W / 2^i)], for any H and
-        W."""
+        """The output of every block, fine to coarse, whatever H and W are.
+
+        [(B, C_i, H / 2^i, W / 2^i)].
+        """
         maps, x = [], images
         for i, block in enumerate(self.blocks):
             x = block(self.pool(x) if i else x)
@@ -86,8 +88,8 @@ def jitter(
 ) -> Tensor:
     """Each image rotated, scaled and shifted a little at random: the same digit, written once more.
 
-    rotation in degrees, scale and shift as fractions of the picture; (B, C, H, W) -> (B, C, H, W),
-    -1 outside.
+    rotation in degrees, scale and shift as fractions of the picture; outside it is -1.
+    (B, C, H, W) -> (B, C, H, W).
     """
     angle, size, dx, dy = (torch.rand(4, len(images), generator=generator) * 2 - 1) * torch.tensor(
         [[torch.pi * rotation / 180], [scale], [2 * shift], [2 * shift]]
@@ -102,8 +104,10 @@ def jitter(
 
 def shift_and_mirror(images: Tensor, generator: torch.Generator, most: int = 4) -> Tensor:
     """Each image moved by up to `most` pixels, its rim reflected where it leaves the frame, and
-    half of them mirrored: the same photograph, taken once more (He et al. 2016, section 4.2). (B,
-        C, H, W) -> (B, C, H, W)."""
+    half of them mirrored: the same photograph, taken once more (He et al. 2016, section 4.2).
+
+    (B, C, H, W) -> (B, C, H, W).
+    """
     count, _, height, width = images.shape
     top, left = torch.randint(2 * most + 1, (2, count, 1), generator=generator)
     columns = left + torch.arange(width)

@@ -15,11 +15,10 @@ from minildm.models.embeddings import TimestepEmbedding, Timesteps
 
 
 def get_2d_sincos_pos_embed(embed_dim: int, grid_size: int) -> Tensor:
-    """Where each cell of a grid is: sines and cosines of its column, then of its row; (grid_size²,
-    embed_dim), float64.
+    """Where each cell of a grid is: sines and cosines of its column, then of its row.
 
-    Each half is [sin(p·w_i), cos(p·w_i)] with w_i = 10000^(-4i / embed_dim), as in Vaswani et al.
-    2017.
+    (grid_size², embed_dim), float64. Each half is [sin(p·w_i), cos(p·w_i)] with
+    w_i = 10000^(-4i / embed_dim), as in Vaswani et al. 2017.
     """
     frequencies = torch.exp(
         -math.log(10000) * torch.arange(embed_dim // 4, dtype=torch.float64) * 4 / embed_dim
@@ -30,8 +29,10 @@ def get_2d_sincos_pos_embed(embed_dim: int, grid_size: int) -> Tensor:
 
 
 class PatchEmbed(nn.Module):
-    """Patches as tokens: (B, in_channels, H, W) -> (B, H·W / patch_size², embed_dim), row by row,
-    with their place."""
+    """Patches as tokens, row by row, with their place.
+
+    (B, in_channels, H, W) -> (B, H·W / patch_size², embed_dim).
+    """
 
     def __init__(self, sample_size: int, patch_size: int, in_channels: int, embed_dim: int):
         super().__init__()
@@ -44,11 +45,10 @@ class PatchEmbed(nn.Module):
 
 
 class LabelEmbedding(nn.Module):
-    """A vector for each class, and one more for none: class_labels (B,), up to and with num_classes
-    -> (B, D).
+    """A vector for each class, and one more for none.
 
-    Which labels a training drops, so that guidance has something to guide from, is for its batches
-    to say.
+    class_labels: (B,), num_classes for none -> (B, D). Which labels a training drops, so that
+    guidance has something to guide from, is for its batches to say.
     """
 
     def __init__(self, num_classes: int, hidden_size: int):
@@ -118,10 +118,9 @@ class GELUFeedForward(FeedForward):
 
 
 class DiTBlock(nn.Module):
-    """Attention and feed-forward, each normalised, modulated, gated and added: tokens (B, N, D) ->
-    (B, N, D).
+    """Attention and feed-forward, each normalised, modulated, gated and added.
 
-    The gates begin at zero, so the block begins as the identity.
+    Tokens (B, N, D) -> (B, N, D). The gates begin at zero, so the block begins as the identity.
     """
 
     def __init__(
@@ -223,8 +222,10 @@ class DiTTransformer2DModel(ModelMixin, nn.Module):
         self, hidden_states: Tensor, timestep: Tensor | float, class_labels: Tensor
     ) -> Tensor:
         """hidden_states: (B, in_channels, sample_size, sample_size); timestep: a number or (B,);
-        class_labels: (B,) int, num_embeds_ada_norm for no class. Returns (B, out_channels,
-            sample_size, sample_size)."""
+        class_labels: (B,) int, num_embeds_ada_norm for no class.
+
+        Returns (B, out_channels, sample_size, sample_size).
+        """
         config, batch = self.config, len(hidden_states)
         expected = (config.in_channels, config.sample_size, config.sample_size)
         if hidden_states.shape[1:] != expected:
@@ -249,8 +250,8 @@ class DiTTransformer2DModel(ModelMixin, nn.Module):
         return self.unpatchify(x)
 
     def unpatchify(self, x: Tensor) -> Tensor:
-        """Tokens (B, N, patch_size²·C) -> (B, C, H, W); in a token the channels of one pixel lie
-        together."""
+        """Tokens (B, N, patch_size²·C) -> (B, C, H, W); the channels of a pixel lie together in a
+        token."""
         cells, p = self.config.sample_size // self.config.patch_size, self.config.patch_size
         x = x.unflatten(2, (p, p, -1)).unflatten(1, (cells, cells))  # (B, row, column, p, p, C)
         return x.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)

@@ -17,8 +17,7 @@ def get_timestep_embedding(
     downscale_freq_shift: float = 1,
     max_period: float = 10000,
 ) -> Tensor:
-    """[sin(t·w_i), cos(t·w_i)] with w_i = max_period^(-i / (embedding_dim/2 -
-    downscale_freq_shift)).
+    """[sin(t·w_i), cos(t·w_i)], w_i = max_period^(-i / (embedding_dim/2 - downscale_freq_shift)).
 
     timesteps: (B,), may be fractional. Returns (B, embedding_dim), float32; the cosines come first
     with `flip_sin_to_cos`; an odd dimension ends in a zero.

@@ -63,8 +63,10 @@ class Downsample2D(nn.Module):
 
 
 class Upsample2D(nn.Module):
-    """Nearest neighbours, then a 3x3 convolution: (B, C, H, W) -> (B, C, 2H, 2W), or (B, C,
-    *output_size)."""
+    """Nearest neighbours, then a 3x3 convolution.
+
+    (B, C, H, W) -> (B, C, 2H, 2W), or (B, C, *output_size) if given.
+    """
 
     def __init__(self, channels: int):
         super().__init__()

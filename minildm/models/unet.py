@@ -76,8 +76,7 @@ class UNetBase(UNetEncoder):
 
 
 class UNet2DModel(UNetBase):
-    """A U-Net that knows the time and, with `num_class_embeds`, a class label. Chapters 03 to
-    05."""
+    """A U-Net that knows the time and, with `num_class_embeds`, a class label."""
 
     blocks = {
         "DownBlock2D": DownBlock2D,
@@ -220,8 +219,8 @@ class UNet2DConditionModel(UNetBase):
         down_block_additional_residuals: Sequence[Tensor] | None = None,
         mid_block_additional_residual: Tensor | None = None,
     ) -> Tensor:
-        """sample: (B, in_channels, H, W); timestep: a number or (B,); encoder_hidden_states: (B, L,
-        D). As sample.
+        """sample: (B, in_channels, H, W); timestep: a number or (B,); encoder_hidden_states:
+        (B, L, D). Returns (B, out_channels, H, W).
 
         The additional residuals are a ControlNet's: one for each skip, and one for what the middle
         leaves.

@@ -53,8 +53,10 @@ class VectorQuantizer(nn.Module):
 
 
 class VQModel(ModelMixin, nn.Module):
-    """Images (B, in_channels, H, W) in [-1, 1] <-> words of a codebook, (B, vq_embed_dim, H/f,
-    W/f)."""
+    """Images in [-1, 1] <-> words of a codebook.
+
+    (B, in_channels, H, W) <-> (B, vq_embed_dim, H/f, W/f), f = 2^(blocks - 1).
+    """
 
     unsupported = {
         "act_fn": ("silu", "swish"),
@@ -107,8 +109,8 @@ class VQModel(ModelMixin, nn.Module):
         )
 
     def encode(self, x: Tensor) -> Tensor:
-        """x: (B, in_channels, H, W) -> z (B, vq_embed_dim, H/f, W/f), not quantised yet: `quantize`
-        does it."""
+        """x: (B, in_channels, H, W) -> z (B, vq_embed_dim, H/f, W/f), which `quantize` has still to
+        quantise."""
         factor, channels = 2 ** (len(self.config.block_out_channels) - 1), self.config.in_channels
         if x.ndim != 4 or x.shape[1] != channels or x.shape[2] % factor or x.shape[3] % factor:
             raise ValueError(
@@ -118,8 +120,10 @@ class VQModel(ModelMixin, nn.Module):
         return self.quant_conv(self.encoder(x))
 
     def decode(self, z: Tensor, force_not_quantize: bool = False) -> Tensor:
-        """z: (B, vq_embed_dim, h, w), quantised here if it is not to be left -> (B, out_channels,
-        f·h, f·w)."""
+        """z: (B, vq_embed_dim, h, w), quantised here if it is not to be left as it is.
+
+        Returns images (B, out_channels, f·h, f·w).
+        """
         width = self.post_quant_conv.in_channels
         if z.ndim != 4 or z.shape[1] != width:
             raise ValueError(f"expected latents (B, {width}, h, w), got {tuple(z.shape)}")

@@ -16,16 +16,17 @@ from minildm.text.tokenizer import CLIPTokenizer
 
 
 class AttentionMaps:
-    """Keeps the cross-attention weights of every layer and step while the pipeline draws, those of
-    the prompt's half.
+    """Keeps the cross-attention weights of every layer and step while the pipeline draws.
 
     >>> with AttentionMaps(pipeline) as maps:
     ...     images = pipeline("a small red three on the left", predict=maps.predict)
     >>> maps.heat().shape  # steps, pictures, tokens, H, W
 
-    timesteps: the S timesteps at which the U-Net was asked. layers: name -> (S, N, L, h, w), the
-    mean over the heads; over its L tokens a place's weights add up to 1. All pictures have to be
-    drawn in one batch.
+    timesteps: the S timesteps at which the U-Net was asked
+    layers: name -> (S, N, L, h, w), the mean over the heads, of the half that reads the prompt;
+        over its L tokens a place's weights add up to 1
+
+    All pictures have to be drawn in one batch.
     """
 
     def __init__(self, pipeline: StableDiffusionPipeline):
@@ -73,8 +74,10 @@ class AttentionMaps:
         self._kept[name].append(weights.mean(1).mT.unflatten(2, shape))
 
     def heat(self, size: tuple[int, int] | None = None) -> Tensor:
-        """The mean over the layers, each resized to `size`, the picture's if not given: (S, N, L,
-        H, W)."""
+        """The mean over the layers, each resized to `size`, the picture's if not given.
+
+        (S, N, L, H, W).
+        """
         if not self.layers:
             raise ValueError("expected a pipeline call inside `with AttentionMaps(…)`, got none")
         if size is None:

@@ -1,5 +1,5 @@
-"""A model on disk: Stable Diffusion's folder, and the models that are shipped with minildm. Chapter
-11."""
+"""A model on disk: Stable Diffusion's folder, and the models that are shipped with minildm.
+Chapter 11."""
 
 from __future__ import annotations
 

@@ -110,8 +110,8 @@ def sampler_like(scheduler: Scheduler, name: str) -> Scheduler:
 
 def with_latent_conventions(scheduler: Scheduler) -> Scheduler:
     """The scheduler with the two settings that diffusers' pipeline insists on, whatever its own
-    configuration says: latents are not clipped to [-1, 1], and evenly spaced timesteps lead from 1,
-        not 0."""
+    configuration says: latents are not clipped to [-1, 1], and evenly spaced timesteps lead to 1,
+    not to 0."""
     insisted = {"clip_sample": False, "steps_offset": 1}
     changes = {
         key: value for key, value in insisted.items() if scheduler.config.get(key, value) != value

@@ -194,11 +194,11 @@ class StableDiffusionPipeline:
         )
 
     def predict(self, x: Tensor, t: Tensor, context: Tensor, guidance_scale: float) -> Tensor:
-        """What the U-Net says, guided, of x (N, C, h, w) at time t, on the scale it was trained on
-        (`scale_model_input`).
+        """What the U-Net says, guided, of x (N, C, h, w) at time t.
 
-        context: the texts, (2, N, L, D), without condition and with it, in one batch; (1, N, L, D):
-            no guidance.
+        x: on the scale that the U-Net was trained on (`scale_model_input`)
+        context: the texts, (2, N, L, D), without condition and with it, which are asked in one
+            batch; (1, N, L, D): no guidance
         """
         scales = [guidance_scale] * (len(context) - 1)
         return predict_guided(self.unet, x, t, context, scales=scales)
@@ -223,8 +223,7 @@ class StableDiffusionPipeline:
         strength: float | None,
         generator: torch.Generator | None = None,
     ) -> StartingImage | None:
-        """What `image`, `mask` and `strength` of a call amount to, checked; None without an
-        image."""
+        """What `image`, `mask` and `strength` of a call amount to, checked; None without image."""
         if image is None:
             if mask is not None or strength is not None:
                 raise ValueError("expected an image with mask or strength, got none")
@@ -245,8 +244,7 @@ class StableDiffusionPipeline:
         return starting_noise(self.vae, self.unet, count, height, width, generator, latents)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents of the diffusion's unit scale (N, C, h, w) -> images (N, C', f·h, f·w) in [-1,
-        1]."""
+        """Latents of unit scale (N, C, h, w) -> images (N, C', f·h, f·w) in [-1, 1]."""
         if not latents.isfinite().all():
             got = "NaN or infinity: did half precision overflow? try float32"
             raise ValueError(f"expected finite latents, got {got}")

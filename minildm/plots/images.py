@@ -170,10 +170,9 @@ def plot_feature_maps(maps: Mapping[str, Tensor], count: int = 8, size: int = 32
 
 
 def overlay(picture: Tensor, heat: Tensor) -> Tensor:
-    """The picture in grey with orange laid over it, as much of it as `heat` says: (3, H, W) in [-1,
-    1].
+    """The picture in grey with orange laid over it, as much of it as `heat` says.
 
-    picture: (1 or 3, H, W) in [-1, 1]; heat: (H, W) in [0, 1].
+    Returns (3, H, W) in [-1, 1]. picture: (1 or 3, H, W) in [-1, 1]; heat: (H, W) in [0, 1].
     """
     if picture.ndim != 3 or heat.shape != picture.shape[1:]:
         raise ValueError(

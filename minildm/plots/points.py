@@ -43,8 +43,9 @@ def plot_fields(
 ) -> Figure:
     """Arrows over the plane, a panel for each field: all of one length, the darker the stronger.
 
-    fields: each (G, G, 2) at y = linspace(-extent, extent, G)[i], x = linspace(-extent, extent,
-        G)[j]; points: (N, 2).
+    fields: each (G, G, 2), its entry i, j at y = linspace(-extent, extent, G)[i] and
+        x = linspace(-extent, extent, G)[j]
+    points: (N, 2)
     """
     with _squares(titles, extent) as (figure, axes):
         for ax, field in zip(axes, fields, strict=True):

@@ -42,8 +42,8 @@ def plot_paths(
 @on_cpu
 def plot_ends(timesteps: Tensor, panels: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
     """Paths of single numbers from noise, on the left, to data, and what is said of each point of
-    them: where its path ends. A panel for each title, a line for each path: flat where every point
-        names the same end.
+    them: where its path ends. A panel for each title, a line for each path, which is flat where
+    every point names the same end.
 
     timesteps: (S,), falling; panels: title -> (paths (S, N), ends (S, N)).
     """

@@ -25,8 +25,7 @@ SPACINGS = ("leading", "trailing", "linspace")
 
 
 class Scheduler(ConfigMixin):
-    """The base of the schedulers whose forward process is x_t = √ᾱ_t·x₀ + √(1 - ᾱ_t)·ε, DDPM eq.
-    4."""
+    """What schedulers with the forward process x_t = √ᾱ_t·x₀ + √(1 - ᾱ_t)·ε share; DDPM eq. 4."""
 
     config_name = "scheduler_config.json"
     prediction_types: ClassVar[tuple[str, ...]] = ("epsilon", "sample", "v_prediction")
@@ -70,9 +69,11 @@ class Scheduler(ConfigMixin):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], **overrides: Any) -> Self:
-        """A scheduler from its own configuration or from another's
-        (`DDIMScheduler.from_config(other.config)`): keys that only other schedulers know are passed
-        over."""
+        """A scheduler from its own configuration or from another's.
+
+        In `DDIMScheduler.from_config(other.config)` keys that only other schedulers know are
+        passed over.
+        """
         own, siblings = _known_keys(cls), set().union(*map(_known_keys, _all_subclasses(Scheduler)))
         mine = {key: value for key, value in config.items() if key in own or key not in siblings}
         return super().from_config(mine, **overrides)
@@ -85,8 +86,10 @@ class Scheduler(ConfigMixin):
     # Training
 
     def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """x_t = √ᾱ_t·x₀ + √(1 - ᾱ_t)·ε, DDPM eq. 4 (`q_sample`). x0, noise: (B, ...); timesteps:
-        (B,) or (1,) int."""
+        """x_t = √ᾱ_t·x₀ + √(1 - ᾱ_t)·ε, DDPM eq. 4 (`q_sample`).
+
+        original_samples, the x₀, and noise: (B, ...); timesteps: (B,) or (1,) int.
+        """
         check_noise(original_samples, noise, timesteps)
         alpha, sigma = self.alpha_sigma(timesteps, original_samples)
         return alpha * original_samples + sigma * noise
@@ -101,8 +104,7 @@ class Scheduler(ConfigMixin):
         return training_target(kind, sample, noise, alpha, sigma)
 
     def training_target(self, x0: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """What the network is to say of x_t, as `prediction_type` has it; shapes as in
-        `add_noise`."""
+        """What the network is to say of x_t, as `prediction_type` has it."""
         check_noise(x0, noise, timesteps)
         alpha, sigma = self.alpha_sigma(timesteps, x0)
         return training_target(self.prediction_type, x0, noise, alpha, sigma)
@@ -163,8 +165,10 @@ class Scheduler(ConfigMixin):
         return self.alpha_sigma(timestep, like)
 
     def add_noise_at(self, x0: Tensor, noise: Tensor, timestep: Tensor | float) -> Tensor:
-        """x at one of the timesteps to visit, on the scale that `step` works on. x0, noise: (B,
-        ...)."""
+        """x at one of the timesteps to visit, on the scale that `step` works on.
+
+        x0, noise: (B, ...).
+        """
         alpha, sigma = self.alpha_sigma_at(timestep, x0)
         return alpha * x0 + sigma * noise
 
@@ -173,16 +177,20 @@ class Scheduler(ConfigMixin):
         return sample
 
     def predict_x0(self, model_output: Tensor, timestep: Tensor | float, sample: Tensor) -> Tensor:
-        """The x0 that the network's output amounts to, whatever its prediction_type. All (B, C, H,
-        W)."""
+        """The x0 that the network's output amounts to, whatever its prediction_type.
+
+        All (B, C, H, W).
+        """
         alpha, sigma = self.alpha_sigma_at(timestep, sample)
         return to_x0(self.prediction_type, model_output, sample, alpha, sigma)
 
     def predict_epsilon(
         self, model_output: Tensor, timestep: Tensor | float, sample: Tensor
     ) -> Tensor:
-        """The noise that the network's output amounts to, whatever its prediction_type. All (B, C,
-        H, W)."""
+        """The noise that the network's output amounts to, whatever its prediction_type.
+
+        All (B, C, H, W).
+        """
         alpha, sigma = self.alpha_sigma_at(timestep, sample)
         return to_epsilon(self.prediction_type, model_output, sample, alpha, sigma)
 
@@ -193,8 +201,10 @@ class Scheduler(ConfigMixin):
         sample: Tensor,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """From x_t, `sample`, and what the network said of it to x at the timestep before. All (B,
-        C, H, W)."""
+        """From x_t, `sample`, and what the network said of it to x at the timestep before.
+
+        All (B, C, H, W).
+        """
         raise NotImplementedError
 
     def require_timesteps(self) -> int:
@@ -216,15 +226,13 @@ class Scheduler(ConfigMixin):
         return int(timestep)
 
     def clip(self, x0: Tensor) -> Tensor:
-        """x0 kept within the range of pixels, if `clip_sample` says so; latents have no such
-        range."""
+        """x0 kept within the range of pixels if `clip_sample` says so; latents have none."""
         limit = self.config.clip_sample_range
         return x0.clamp(-limit, limit) if self.config.clip_sample else x0
 
 
 def check_noise(x0: Tensor, noise: Tensor, timesteps: Tensor) -> None:
-    """ValueError unless each x0 has its noise and its timestep; other shapes would multiply into
-    larger ones."""
+    """ValueError unless each x0 has its noise and its timestep: other shapes would multiply."""
     if noise.shape != x0.shape:
         raise ValueError(
             f"expected noise of the samples' shape {tuple(x0.shape)}, got {tuple(noise.shape)}"

@@ -1,5 +1,5 @@
-"""Denoising diffusion probabilistic models, the Markov chain walked back (Ho et al. 2020). Chapters
-02 and 05."""
+"""Denoising diffusion probabilistic models, the Markov chain walked back (Ho et al. 2020).
+Chapters 02 and 05."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from minildm.schedulers.base import Scheduler, fresh_noise
 def ddpm_posterior(
     x0: Tensor | float, sample: Tensor | float, alpha_prod_t: Tensor, alpha_prod_t_prev: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Mean and variance of q(x_s | x_t, x_0) for s < t, DDPM eq. 6 and 7; `alpha_prod_t` is ᾱ_t,
-    `alpha_prod_t_prev` ᾱ_s.
+    """Mean and variance of q(x_s | x_t, x_0) for s < t, DDPM eq. 6 and 7.
 
-    sample: x_t. Steps that are left out make one step of the chain with a larger β = 1 - ᾱ_t/ᾱ_s.
+    sample: x_t; alpha_prod_t: ᾱ_t; alpha_prod_t_prev: ᾱ_s. Steps that are left out make one step of
+    the chain with a larger β = 1 - ᾱ_t/ᾱ_s.
     """
     alpha = alpha_prod_t / alpha_prod_t_prev
     beta = 1 - alpha
@@ -28,11 +28,10 @@ def ddpm_posterior(
 
 
 class DDPMScheduler(Scheduler):
-    """A step is a draw from q(x_{t-1} | x_t, x_0), with x_0 as the network predicts it; DDPM
-    algorithm 2.
+    """A step is a draw from q(x_{t-1} | x_t, x_0), with x_0 as the network predicts it.
 
-    variance_type: "fixed_small" is the posterior's own variance, "fixed_large" is β_t; DDPM section
-        3.2.
+    DDPM algorithm 2. variance_type, section 3.2 there: "fixed_small" is the posterior's own
+    variance, "fixed_large" is β_t.
     """
 
     unsupported = {

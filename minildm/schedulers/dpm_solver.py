@@ -1,5 +1,5 @@
-"""DPM-Solver++, the ODE of diffusion solved where it is nearly straight (Lu et al. 2022). Chapter
-05."""
+"""DPM-Solver++, the ODE of diffusion solved where it is nearly straight (Lu et al. 2022).
+Chapter 05."""
 
 from __future__ import annotations
 
@@ -31,11 +31,10 @@ def dpm_step(
 
 
 class DPMSolverMultistepScheduler(SigmaScheduler):
-    """Second order for one call of the network a step, since it remembers the x₀ of the step before
-    ("dpmpp_2m").
+    """Second order for one call of the network a step: it remembers the step before's x₀ ("2M").
 
-    With `use_flow_sigmas` and "flow_prediction" it samples models trained by flow matching, x_t =
-    (1 - σ)·x₀ + σ·ε, whose network predicts ε - x₀.
+    With `use_flow_sigmas` and "flow_prediction" it samples models trained by flow matching,
+    x_t = (1 - σ)·x₀ + σ·ε, whose network predicts ε - x₀.
     """
 
     prediction_types = ("epsilon", "sample", "v_prediction", "flow_prediction")

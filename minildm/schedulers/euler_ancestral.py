@@ -15,8 +15,8 @@ from minildm.schedulers.sigmas import VarianceExplodingScheduler
 def ancestral_sigmas(sigma: Tensor, sigma_next: Tensor) -> tuple[Tensor, Tensor]:
     """How far down the ODE to go, σ_down, and how much noise to add, σ_up, on the way from σ to σ'.
 
-    σ_down² + σ_up² = σ'², and σ_up² = σ'²·(σ² - σ'²)/σ² is the variance of q(x' | x, x₀), DDPM eq.
-    7.
+    σ_down² + σ_up² = σ'², and σ_up² = σ'²·(σ² - σ'²)/σ² is the variance of q(x' | x, x₀);
+    DDPM eq. 7.
     """
     up = (sigma_next**2 * (sigma**2 - sigma_next**2) / sigma**2).sqrt()
     return (sigma_next**2 - up**2).sqrt(), up

@@ -13,11 +13,11 @@ from minildm.schedulers.sigmas import SigmaScheduler, shift_sigmas
 
 
 class FlowMatchEulerDiscreteScheduler(SigmaScheduler):
-    """x_t = (1 - σ)·x₀ + σ·ε with σ = t / T; the network predicts the velocity ε - x₀, which a step
-    follows.
+    """x_t = (1 - σ)·x₀ + σ·ε with σ = t / T; a step follows the velocity ε - x₀ that the network
+    predicts.
 
-    shift: more than 1 spends more steps where there is much noise, as larger pictures need; Esser
-        et al. 2024, eq. 23.
+    shift: more than 1 spends more steps where there is much noise, as larger pictures need;
+        Esser et al. 2024, eq. 23.
     """
 
     unsupported = {

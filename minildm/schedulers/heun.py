@@ -68,10 +68,8 @@ class HeunDiscreteScheduler(VarianceExplodingScheduler):
         self.index = i + 1
         if self.started is None:  # the try
             self.started = sample, slope
-            if self.sigmas[i + 1] == 0:
-                self.started = (
-                    None  # no slope at the end, where there is no noise: the try is the step
-                )
+            if self.sigmas[i + 1] == 0:  # no slope where there is no noise: the try is the step
+                self.started = None
             return euler_step(sample, x0, self.sigmas[i], self.sigmas[i + 1])
         start, slope_before = self.started
         self.started = None

@@ -29,8 +29,9 @@ class LCMScheduler(Scheduler):
 
     original_inference_steps: how many timesteps it was distilled on, evenly spaced; the steps are
         chosen among them.
-    timestep_scaling: how soon after t = 0 the network is believed. timestep_spacing, steps_offset
-    and set_alpha_to_one change nothing here, and are kept for the schedulers made from this one.
+    timestep_scaling: how soon after t = 0 the network is believed
+    timestep_spacing, steps_offset, set_alpha_to_one: change nothing here, and are kept for the
+        schedulers made from this one
     """
 
     unsupported = {

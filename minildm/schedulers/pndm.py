@@ -25,8 +25,10 @@ RUNGE_KUTTA = (1 / 6, 1 / 3, 1 / 3, 1 / 6)
 def transfer(
     sample: Tensor, epsilon: Tensor, alpha_prod_t: Tensor, alpha_prod_t_prev: Tensor
 ) -> Tensor:
-    """From x_t along ε to x_{t'}, Liu et al. 2022, eq. 11, in the form that has no difference of
-    nearly equal roots."""
+    """From x_t along ε to x_{t'}, in the form that has no difference of nearly equal roots.
+
+    Liu et al. 2022, eq. 11.
+    """
     scale = (
         alpha_prod_t * (1 - alpha_prod_t_prev).sqrt()
         + (alpha_prod_t * (1 - alpha_prod_t) * alpha_prod_t_prev).sqrt()
@@ -97,8 +99,8 @@ class PNDMScheduler(Scheduler):
         return previous
 
     def runge_kutta(self, model_output: Tensor, timestep: int, sample: Tensor) -> Tensor:
-        """Four of these make one step: twice to the middle, then to the end, then to the end by all
-        four together."""
+        """Four of these make one step: twice to the middle, to the end, and to the end by all four
+        together."""
         stage = self.counter % 4
         target = timestep - (0 if self.counter % 2 else self.stride // 2)
         start = int(self.timesteps[self.counter - stage])
@@ -111,9 +113,8 @@ class PNDMScheduler(Scheduler):
 
     def multistep(self, model_output: Tensor, timestep: int, sample: Tensor) -> Tensor:
         target = timestep - self.stride
-        if (
-            self.counter == 1
-        ):  # the same step again, with the mean of ε at its beginning and at its end
+        if self.counter == 1:
+            # the same step again, with the mean of ε at its beginning and at its end
             timestep, target = timestep + self.stride, timestep
             return self.move(self.start, timestep, target, (model_output + self.epsilons[-1]) / 2)
         self.epsilons = [*self.epsilons[-3:], model_output]

@@ -12,8 +12,10 @@ from minildm.schedulers.base import Scheduler, check_range, shaped
 
 
 def karras_sigmas(first: float, last: float, count: int, rho: float = 7.0) -> np.ndarray:
-    """σ^(1/ρ) falls in equal steps: short ones where there is little noise; Karras et al. 2022, eq.
-    5. (count,)."""
+    """σ^(1/ρ) falls in equal steps, so σ in shorter ones where there is less noise. (count,).
+
+    Karras et al. 2022, eq. 5.
+    """
     return np.linspace(first ** (1 / rho), last ** (1 / rho), count) ** rho
 
 
@@ -23,8 +25,10 @@ def exponential_sigmas(first: float, last: float, count: int) -> np.ndarray:
 
 
 def shift_sigmas(sigmas: np.ndarray, shift: float) -> np.ndarray:
-    """Flow matching's σ in [0, 1], moved towards the noise by a shift above 1; Esser et al. 2024,
-    eq. 23. Any shape."""
+    """Flow matching's σ in [0, 1], moved towards the noise by a shift above 1. Any shape.
+
+    Esser et al. 2024, eq. 23.
+    """
     return shift * sigmas / (1 + (shift - 1) * sigmas)
 
 
@@ -50,8 +54,7 @@ class SigmaScheduler(Scheduler):
         return np.interp(timesteps, np.arange(len(sigmas)), sigmas)
 
     def timesteps_at(self, sigmas: np.ndarray) -> np.ndarray:
-        """The timesteps, mostly between two, that have these sigmas, by linear interpolation of the
-        logarithm."""
+        """The timesteps, mostly between two, of these sigmas, by linear interpolation of log σ."""
         table = (
             ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt().log().cpu().double().numpy()
         )
@@ -74,8 +77,7 @@ class SigmaScheduler(Scheduler):
     def set_sigmas(
         self, timesteps: np.ndarray, sigmas: np.ndarray, device: torch.device | str | None
     ) -> None:
-        """Visit these; the end has no noise, or with final_sigmas_type "sigma_min" that of timestep
-        0."""
+        """Visit these, then the end, with no noise or ("sigma_min") as much as at timestep 0."""
         final = (
             self.sigmas_at(np.zeros(1))[0]
             if self.config.get("final_sigmas_type") == "sigma_min"

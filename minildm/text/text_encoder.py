@@ -105,8 +105,7 @@ class CLIPEncoder(nn.Module):
 
 
 class CLIPTextModel(ModelMixin, nn.Module):
-    """The `text_encoder` of Stable Diffusion (CompVis: `cond_stage_model`): a vector for every
-    token."""
+    """Stable Diffusion's `text_encoder` (CompVis: `cond_stage_model`): a vector for every token."""
 
     weights_name = "model.safetensors"
     unsupported = {
@@ -154,8 +153,10 @@ class CLIPTextModel(ModelMixin, nn.Module):
         return {"model_type": "clip_text_model", "architectures": ["CLIPTextModel"]}
 
     def forward(self, input_ids: Tensor) -> Tensor:
-        """input_ids: (B, L) int, L at most max_position_embeddings. Returns the last hidden state
-        (B, L, D)."""
+        """The last hidden state (B, L, D) of input_ids (B, L) int.
+
+        L: at most max_position_embeddings.
+        """
         longest = self.config.max_position_embeddings
         if input_ids.ndim != 2 or input_ids.shape[1] > longest:
             raise ValueError(
@@ -166,11 +167,12 @@ class CLIPTextModel(ModelMixin, nn.Module):
         return self.final_layer_norm(self.encoder(self.embeddings(input_ids)))
 
     def pool(self, last_hidden_state: Tensor, input_ids: Tensor) -> Tensor:
-        """The hidden state at the first end-of-text token, which has seen the whole text: (B, L, D)
-        -> (B, D)."""
-        if (
-            self.config.eos_token_id == 2
-        ):  # what CLIP's own configuration says by mistake: the end has the highest id
+        """The hidden state at the first end-of-text token, which has seen the whole text.
+
+        (B, L, D) -> (B, D).
+        """
+        if self.config.eos_token_id == 2:
+            # what CLIP's own configuration says by mistake: the end has the highest id
             ends = input_ids.argmax(dim=-1)
         else:
             ends = (input_ids == self.config.eos_token_id).int().argmax(dim=-1)

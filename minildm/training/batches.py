@@ -61,8 +61,7 @@ def classifier_batches(
     seed: int,
     augment: Augmentation | None = None,
 ) -> Callable[[int], Batch]:
-    """step -> images (B, C, H, W), each changed a little at random if there is an `augment`, and
-    labels (B,)."""
+    """step -> images (B, C, H, W), changed a little at random by an `augment`, and labels (B,)."""
 
     def batch(step: int) -> Batch:
         index = batch_indices(len(images), batch_size, seed, stream, step)
@@ -110,11 +109,10 @@ def label_batches(
     seed: int,
     num_train_timesteps: int = 1000,
 ) -> Callable[[int], Batch]:
-    """step -> latents drawn from their normal distributions, noise, timesteps spread evenly, and
-    labels.
+    """step -> latents drawn from their normal distributions, noise, spread timesteps, labels.
 
-    mean, std: of every picture's scaled z, (N, C, h, w), as `encode_dataset` gives them; labels:
-        (N,).
+    mean, std: of every picture's scaled z, (N, C, h, w): `encode_dataset`'s times scaling_factor
+    labels: (N,)
     """
     if not len(mean) == len(std) == len(labels):
         raise ValueError(
@@ -144,8 +142,7 @@ def denoiser_batches(
     seed: int,
     num_train_timesteps: int = 1000,
 ) -> Callable[[int], Batch]:
-    """step -> latents drawn from their normal distributions, noise, timesteps, and input_ids
-    (B, L).
+    """step -> latents drawn from their normal distributions, noise, timesteps, input_ids (B, L).
 
     mean, std: of every image's scaled z, (N, C, h, w)
     caption_ids: sets of phrasings, each (P, L); caption_of: (N,), which of them is each image's
@@ -187,8 +184,10 @@ class Encodes(Protocol):
 
 @torch.no_grad()
 def encode_dataset(vae: Encodes, images: Tensor, progress: bool = True) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of every image's z, once for the whole training: two of (N, C, h,
-    w)."""
+    """Mean and standard deviation of every image's z, once for the whole training.
+
+    Two of (N, C, h, w).
+    """
     if isinstance(vae, AutoencoderKL):
         check_range(images)
     means, stds = [], []

@@ -13,8 +13,10 @@ from minildm.models.classifier import ImageClassifier
 
 
 def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
-    """Mean absolute error, which keeps strokes crisper than the squared one. (B, C, H, W) twice ->
-    ()."""
+    """Mean absolute error, which keeps strokes crisper than the squared one.
+
+    (B, C, H, W) twice -> ().
+    """
     return (reconstruction - images).abs().mean()
 
 
@@ -41,12 +43,12 @@ def perceptual_loss(
 def contrastive_loss(
     image_embeds: Tensor, text_embeds: Tensor, logit_scale: Tensor | float
 ) -> Tensor:
-    """Which text belongs to an image, and which image to a text, both asked as multiple choice over
-    the batch.
+    """Which text belongs to an image, and which image to a text? Each is asked as multiple choice
+    over the batch, and the loss, (), is the mean of both cross-entropies; Radford et al. 2021,
+    figure 3.
 
-    image_embeds, text_embeds: (B, D), row i of one belongs to row i of the other, of any length;
-    logit_scale: the inverse temperature e^τ, () -> (). The mean of both cross-entropies; Radford et
-        al. 2021, figure 3.
+    image_embeds, text_embeds: (B, D), row i of one belongs to row i of the other; of any length
+    logit_scale: the inverse temperature e^τ, ()
     """
     if image_embeds.ndim != 2 or image_embeds.shape != text_embeds.shape:
         got = f"{tuple(image_embeds.shape)} and {tuple(text_embeds.shape)}"
@@ -62,11 +64,12 @@ def snr_weights(
     """What to multiply the squared error of a prediction by, so that noise levels count as
     `weighting` says.
 
-    The same mistake is ‖x₀ - x̂₀‖² as "sample", SNR·‖x₀ - x̂₀‖² as "epsilon" and (SNR + 1)·‖x₀ -
-    x̂₀‖² as "v_prediction".
+    The same mistake d² = ‖x₀ - x̂₀‖² counts d² as "sample", SNR·d² as "epsilon" and (SNR + 1)·d² as
+    "v_prediction".
+
     weighting: one of those three, to count as that one's plain loss does (1 if it is the
-    prediction_type itself), or "min_snr", which is min(SNR, gamma)·‖x₀ - x̂₀‖²; Hang et al. 2023,
-    section 3.4. alphas_cumprod: any shape in (0, 1); the result has it too.
+        prediction_type itself), or "min_snr", min(SNR, gamma)·d²; Hang et al. 2023, section 3.4
+    alphas_cumprod: any shape in (0, 1); the result has it too
     """
     if not ((alphas_cumprod >= 0) & (alphas_cumprod <= 1)).all():
         raise ValueError(
@@ -95,10 +98,10 @@ def snr_weights(
 
 
 class PatchDiscriminator(nn.Sequential):
-    """Real or made? Asked of every patch, not of the picture: (B, in_channels, H, W) -> logits (B,
-    1, H/4, W/4).
+    """Real or made? Asked of every patch, not of the picture.
 
-    Strided 4x4 convolutions after Isola et al. 2017, section 3.2; each logit sees 18x18 pixels.
+    (B, in_channels, H, W) -> logits (B, 1, H/4, W/4). Strided 4x4 convolutions after Isola et al.
+    2017, section 3.2; each logit sees 18x18 pixels.
     """
 
     def __init__(self, in_channels: int = 1, width: int = 16):
@@ -113,8 +116,8 @@ class PatchDiscriminator(nn.Sequential):
 
 
 def discriminator_loss(real: Tensor, fake: Tensor, kind: str = "non_saturating") -> Tensor:
-    """What the discriminator makes small, from its logits of real and made pictures: any shape ->
-    (). Give it pictures that are detached from the network that made them.
+    """What the discriminator makes small, (), from its logits of real and of made pictures, of any
+    shape. Give it pictures that are detached from the network that made them.
 
     "non_saturating": the cross-entropy of telling them apart, Goodfellow et al. 2014, eq. 1;
     "hinge": mean of max(0, 1 - real) plus that of max(0, 1 + fake), nothing beyond a margin of 1;
@@ -128,8 +131,8 @@ def discriminator_loss(real: Tensor, fake: Tensor, kind: str = "non_saturating")
 
 
 def generator_loss(fake: Tensor, kind: str = "non_saturating") -> Tensor:
-    """What the generator, or a decoder, makes small, from the discriminator's logits of what it
-    made: any shape -> ().
+    """What the generator, or a decoder, makes small, (), from the discriminator's logits, of any
+    shape, of what it made.
 
     "non_saturating": -log D, which has a slope where the discriminator is sure; Goodfellow et al.
     2014, section 3. "hinge": minus the mean logit; Lim & Ye 2017.

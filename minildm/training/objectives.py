@@ -29,8 +29,10 @@ class ClassifierLoss(nn.Module):
 
 
 class AutoencoderLoss(nn.Module):
-    """images (B, C, H, W), noise (B, latent_channels, h, w) -> reconstruction + perceptual + KL,
-    ()."""
+    """Reconstruction + perceptual + KL.
+
+    images (B, C, H, W), noise (B, latent_channels, h, w) -> ().
+    """
 
     def __init__(
         self,
@@ -64,10 +66,10 @@ class AutoencoderLoss(nn.Module):
 
 
 class DenoisingLoss(nn.Module):
-    """How far `predict(x_t, t, *condition)` is from what the scheduler's prediction_type asks for;
-    Ho et al. 2020, algorithm 1.
+    """How far `predict(x_t, t, *condition)` is from what the scheduler's prediction_type asks for.
 
-    x0, noise (B, C, h, w), timesteps (B,), *condition -> mean squared error, ().
+    x0, noise (B, C, h, w), timesteps (B,), *condition -> mean squared error, (); Ho et al. 2020,
+    algorithm 1.
 
     predict: a network, with what it takes to read its condition: a U-Net or a transformer told the
         class, `TextConditionedUNet`, `variations.ConcatenatedUNet`, `variations.ControlledUNet`

@@ -1,5 +1,5 @@
-"""Recipes: which data, networks and numbers make a model. `runs.py` follows them. Chapters 11
-and 17."""
+"""Recipes: which data, networks and numbers make a model; `runs.py` follows them.
+Chapters 11 and 17."""
 
 from __future__ import annotations
 

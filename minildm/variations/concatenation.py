@@ -27,8 +27,10 @@ MAP_CLASSES = GROUND + 1  # of a semantic map
 
 
 def psnr(images: Tensor, originals: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in decibels of each picture (N, C, H, W) in [-1, 1]: 10 log10(2² /
-    squared error)."""
+    """Peak signal-to-noise ratio of each picture in decibels, 10 log10(2² / squared error).
+
+    images, originals: (N, C, H, W) in [-1, 1]. Returns (N,).
+    """
     if images.shape != originals.shape:
         expected, got = tuple(originals.shape), tuple(images.shape)
         raise ValueError(f"expected images of the originals' shape {expected}, got {got}")
@@ -40,11 +42,10 @@ def psnr(images: Tensor, originals: Tensor) -> Tensor:
 
 @torch.no_grad()
 def widen_conv_in(unet: AnyUNet, extra_channels: int) -> AnyUNet:
-    """The same network with `extra_channels` more of input, behind those it has, whose weights are
-    zero.
+    """The same network with `extra_channels` more of input, whose weights are zero.
 
-    Whatever lies in them, it answers as before; the weights' gradient is not zero, so it learns to
-    look.
+    They come behind those it has. Whatever lies in them, it answers as before; the weights'
+    gradient is not zero, so it learns to look.
     """
     if extra_channels < 1:
         raise ValueError(f"expected at least 1 extra channel, got {extra_channels}")
@@ -59,8 +60,9 @@ def widen_conv_in(unet: AnyUNet, extra_channels: int) -> AnyUNet:
 
 
 def encode_maps(maps: Tensor, size: int, how: str = "area", classes: int = MAP_CLASSES) -> Tensor:
-    """Semantic maps (N, H, H) of integers below `classes` on a grid `size` wide, (N, K, size, size)
-    in [0, 1].
+    """Semantic maps (N, H, H) of integers below `classes` on a grid `size` wide.
+
+    Returns (N, K, size, size) in [0, 1].
 
     how: "area", how much of each cell belongs to each class, K = classes; "depth", which class each
     pixel of the cell belongs to, K = classes · (H / size)², nothing lost (Shi et al. 2016 run it

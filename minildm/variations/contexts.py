@@ -23,8 +23,10 @@ NOTHING = THINGS + len(GROUNDS)  # the row of what is not there, or not said
 
 
 class ClassContext(nn.Module):
-    """A learnt vector for every kind of digit and one for every ground; a scene's are added up: (B,
-    3) -> (B, 1, D)."""
+    """A learnt vector for every kind of digit and one for every ground; a scene's are added up.
+
+    (B, 3) -> (B, 1, D).
+    """
 
     def __init__(self, dim: int):
         super().__init__()

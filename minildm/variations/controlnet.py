@@ -118,8 +118,8 @@ class ControlNetModel(UNetEncoder):
     ) -> tuple[list[Tensor], Tensor]:
         """What to add to each skip, and to what the middle leaves.
 
-        sample: (B, in_channels, h, w); timestep: a number or (B,); encoder_hidden_states: (B, L,
-        D); controlnet_cond: (B, conditioning_channels, f·h, f·w).
+        sample: (B, in_channels, h, w); timestep: a number or (B,); encoder_hidden_states:
+        (B, L, D); controlnet_cond: (B, conditioning_channels, f·h, f·w).
         """
         self.check_sample(sample)
         check_context(encoder_hidden_states, len(sample), self.config.cross_attention_dim)

@@ -26,11 +26,11 @@ Solver = Callable[..., Tensor]
 def consistency_function(
     model: Model, scheduler: LCMScheduler, x: Tensor, timesteps: Tensor, *condition: Tensor
 ) -> Tensor:
-    """f(x_t, t) = c_skip·x_t + c_out·x̂₀, the end of the path that x_t lies on; Luo et al. 2023,
-    eq. 9.
+    """f(x_t, t) = c_skip·x_t + c_out·x̂₀, the end of the path that x_t lies on.
 
-    At t = 0 it is x itself, whatever the network says: without that, a network that always says the
-    same would satisfy every other condition. x: (B, …); timesteps: (B,) int.
+    Luo et al. 2023, eq. 9. At t = 0 it is x itself, whatever the network says: without that, a
+    network that always says the same would satisfy every other condition. x: (B, …); timesteps:
+    (B,) int.
     """
     shape = (-1, *[1] * (x.ndim - 1))
     c_skip, c_out = boundary_scalings(
@@ -83,8 +83,10 @@ class DDIMSolver(nn.Module):
 
 
 def huber(difference: Tensor, c: float) -> Tensor:
-    """√(d² + c²) - c, on average: squared for differences far below c, absolute far above. Any
-    shape -> ()."""
+    """√(d² + c²) - c, on average: squared for differences far below c, absolute far above.
+
+    Any shape -> ().
+    """
     return ((difference.square() + c**2).sqrt() - c).mean()
 
 

@@ -27,8 +27,9 @@ from minildm.training.state import EMA
 
 
 class GANGenerator(ModelMixin, nn.Module):
-    """Noise and a class become a picture: z (B, latent_dim), labels (B,) -> (B, out_channels, size,
-    size) in [-1, 1].
+    """Noise and a class become a picture.
+
+    z (B, latent_dim), labels (B,) -> (B, out_channels, sample_size, sample_size) in [-1, 1].
 
     A vector made of both tells every residual block what to draw, as the time tells those of the
     U-Net; between blocks the picture is doubled, and once more by the last layer: at full size

@@ -69,11 +69,11 @@ def with_word(
 
 
 class TextualInversionLoss(DenoisingLoss):
-    """latents z, noise (B, C, h, w), timesteps (B,), input_ids (B, L) -> mean squared error of the
-    prediction, (), in which nothing can be trained but the vector of `word`; Gal et al. 2022, eq.
-    2.
+    """The denoising loss, in which nothing can be trained but the vector of `word`.
 
-    While it exists, the text encoder reads `vector` in the word's place; `keep` writes it there.
+    latents z, noise (B, C, h, w), timesteps (B,), input_ids (B, L) -> mean squared error of the
+    prediction, (); Gal et al. 2022, eq. 2. While it exists, the text encoder reads `vector` in the
+    word's place; `keep` writes it there.
     """
 
     def __init__(self, pipeline: StableDiffusionPipeline, word: str, scheduler: DDPMScheduler):
@@ -98,8 +98,10 @@ class TextualInversionLoss(DenoisingLoss):
 
 
 def save_word(folder: str | os.PathLike, word: str, vector: Tensor) -> None:
-    """Write the file that diffusers' `pipeline.load_textual_inversion(folder)` opens. vector:
-    (D,)."""
+    """Write the file that diffusers' `pipeline.load_textual_inversion(folder)` opens.
+
+    vector: (D,).
+    """
     file = Path(folder) / WEIGHTS_NAME
     file.parent.mkdir(parents=True, exist_ok=True)
     write_tensors(file, {word: vector}, {"format": "pt"})

@@ -43,7 +43,7 @@ class Diagnosis(anywidget.AnyWidget):
     choices = traitlets.List(traitlets.Unicode()).tag(sync=True)
     # each patient's place among the choices
     answers = traitlets.List(traitlets.Int()).tag(sync=True)
-    # of each patient to each choice
+    # what each patient says to each choice
     replies = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
     solved = traitlets.List(traitlets.Int()).tag(sync=True)
     patient = traitlets.Int(0).tag(sync=True)

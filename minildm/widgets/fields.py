@@ -44,11 +44,12 @@ def field_explorer(
     particles that follow them.
 
     fields: name -> (T, G, G, 2), G ≥ 2: fields[name][t, i, j] is what is added to the point (x, y)
-    to go from level t to level t + 1, at y = linspace(-extent, extent, G)[i] and x =
-    linspace(-extent, extent, G)[j]; bilinear between, beyond the grid as at its edge. labels: T,
-    what stands beside the slider, for example "noise 0.75".
-    points: (N, 2), the data, drawn as dots. An arrow's length goes with the root of its step's, the
-    longest one of a level filling its cell.
+        to go from level t to level t + 1, at y = linspace(-extent, extent, G)[i] and
+        x = linspace(-extent, extent, G)[j]; bilinear between, beyond the grid as at its edge
+    labels: T, what stands beside the slider, for example "noise 0.75"
+    points: (N, 2), the data, drawn as dots
+
+    An arrow's length goes with the root of its step's, the longest one of a level filling its cell.
     """
     if not fields:
         raise ValueError("expected at least one field, got none")

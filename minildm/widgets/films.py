@@ -39,8 +39,8 @@ def trajectory_scrubber(xts: Tensor, x0s: Tensor, captions: Sequence[str]) -> Fi
     """A widget that moves along one sampling run: x_t, and beside it the x_0 that the network
     expects at that step.
 
-    xts, x0s: (T, N, 1 or 3, h, w), T steps of N pictures in [-1, 1], shown clipped to it; captions:
-    T, what stands beside the slider, for example "step 3, t = 812".
+    xts, x0s: (T, N, 1 or 3, h, w), T steps of N pictures in [-1, 1], shown clipped to it
+    captions: T, what stands beside the slider, for example "step 3, t = 812"
     """
     for name, pictures in (("xts", xts), ("x0s", x0s)):
         if pictures.ndim != 5 or pictures.shape[2] not in (1, 3) or 0 in pictures.shape:
@@ -71,9 +71,9 @@ def sampler_race(
     network evaluations.
 
     pictures: name of the sampler -> for each of the K entries of `steps` its N pictures, as for
-    `plots.mosaic`, for example (N, 1, h, w) in [-1, 1]; N is the same everywhere. steps: K numbers
-    of evaluations, rising.
-    captions: name -> K texts beside the row, for example a score.
+        `plots.mosaic`, for example (N, 1, h, w) in [-1, 1]; N is the same everywhere
+    steps: K numbers of evaluations, rising
+    captions: name -> K texts beside the row, for example a score
     """
     if not pictures:
         raise ValueError("expected at least one sampler, got none")

@@ -43,9 +43,10 @@ def frame_slider(
     """A widget that moves along strips of pictures, all of the same length N.
 
     frames: name of the strip -> its N pictures, as for `plots.mosaic`, for example (N, 1, h, w) in
-        [-1, 1].
-    captions: name -> what stands beneath each picture. curves: name -> N finite numbers, drawn as a
-    line beside the pictures, with a dot at the one that is shown.
+        [-1, 1]
+    captions: name -> what stands beneath each picture
+    curves: name -> N finite numbers, drawn as a line beside the pictures, with a dot at the one
+        that is shown
     """
     if not frames:
         raise ValueError("expected at least one strip of frames, got none")

@@ -63,11 +63,11 @@ class WordAttentionViewer(PromptWidget):
     _css = style("prompts.css")
     prompts = traitlets.List(traitlets.Unicode()).tag(sync=True)
     words = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)  # of each prompt
-    # of each prompt and step
+    # PNGs as data: addresses, of each prompt and step
     pictures = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
-    # … and word
+    # the same with a word's map laid over it: of each prompt, step and word
     overlays = traitlets.List(traitlets.List(traitlets.List(traitlets.Unicode()))).tag(sync=True)
-    # in words
+    # how much of the attention that word has, in words
     shares = traitlets.List(traitlets.List(traitlets.List(traitlets.Unicode()))).tag(sync=True)
     stops = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
     choice = traitlets.Int(0).tag(sync=True)
@@ -181,10 +181,11 @@ def guidance_slider(
     measured.
 
     pictures: prompt -> for each of the K scales N pictures (N, 1 or 3, h, w) in [-1, 1], N the same
-        everywhere.
-    scales: K numbers, rising. curves: name -> (scales, values), for example a measured accuracy,
-    which need not be at the slider's scales. draw: makes the K lots of pictures of a prompt that
-    the reader types, where there is a kernel.
+        everywhere
+    scales: K numbers, rising
+    curves: name -> (scales, values), for example a measured accuracy, which need not be at the
+        slider's scales
+    draw: makes the K lots of pictures of a prompt that the reader types, where there is a kernel
     """
     scales = [float(scale) for scale in scales]
     if not pictures:

@@ -49,8 +49,8 @@ def schedule_designer(
     """A widget in which the reader chooses a schedule of `minildm.diffusion`, drags its ends and
     moves t, and sees ᾱ_t, log SNR and the noised picture at once.
 
-    image: (1, 1 or 3, h, w) in [-1, 1]; noise: of its shape, by default standard normal noise of
-        seed 0.
+    image: (1, 1 or 3, h, w) in [-1, 1]
+    noise: of its shape, by default standard normal noise of seed 0
     """
     if image.ndim != 4 or image.shape[0] != 1 or image.shape[1] not in (1, 3) or 0 in image.shape:
         raise ValueError(f"expected an image (1, 1 or 3, h, w), got {tuple(image.shape)}")

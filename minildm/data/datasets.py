@@ -232,10 +232,9 @@ def read_published(
         pixels = np.concatenate([batch[b"data"] for batch in batches]).reshape(-1, 3, 32, 32)
         labels = np.concatenate([np.asarray(batch[b"labels"], np.uint8) for batch in batches])
         return pixels.transpose(0, 2, 3, 1), labels
+    # IDX: a header of 4-byte integers, four of them or two, then the bytes
     pixels, labels = (np.frombuffer(content, np.uint8) for content in contents)
-    return pixels[16:].reshape(-1, 28, 28, 1), labels[
-        8:
-    ]  # IDX: a header of 4-byte integers, then the bytes
+    return pixels[16:].reshape(-1, 28, 28, 1), labels[8:]
 
 
 def _image_data(

@@ -54,8 +54,7 @@ def energy_distance(a: Tensor, b: Tensor) -> float:
         )
 
     def mean_of_others(x: Tensor) -> float:
-        return float(torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").sum()) / (
-            len(x) * (len(x) - 1)
-        )
+        distances = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
+        return float(distances.sum()) / (len(x) * (len(x) - 1))
 
     return 2 * float(torch.cdist(a, b).mean()) - mean_of_others(a) - mean_of_others(b)

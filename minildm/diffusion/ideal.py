@@ -188,9 +188,8 @@ class IdealDenoiser(Denoiser):
 
         (B, N), every row sums to 1.
         """
-        return torch.cat([logits.softmax(1) for logits, _ in self._chunks(xt, alphas_cumprod)]).to(
-            xt.dtype
-        )
+        weights = [logits.softmax(1) for logits, _ in self._chunks(xt, alphas_cumprod)]
+        return torch.cat(weights).to(xt.dtype)
 
     def predict_x0(self, xt: Tensor, alphas_cumprod: Tensor | float) -> Tensor:
         means = [logits.softmax(1) @ self._flat for logits, _ in self._chunks(xt, alphas_cumprod)]

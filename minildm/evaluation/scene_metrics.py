@@ -110,7 +110,7 @@ def judge(read: Attributes, asked: Attributes) -> Verdict:
         raise ValueError(
             f"expected as many pictures as captions, got {len(read.digits)} and {len(asked.digits)}"
         )
-    # of digits, colours, sizes and places, the first two as asked, or in each other's stead
+    # digits, colours, sizes and places, with each digit as asked, or each in the other's stead
     straight = torch.stack([a == b for a, b in zip(read[:4], asked[:4], strict=True)])  # (4, N, 2)
     crossed = torch.stack([a.flip(1) == b for a, b in zip(read[:4], asked[:4], strict=True)])
     swap = _in_common(crossed) > _in_common(straight)

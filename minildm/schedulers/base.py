@@ -266,9 +266,8 @@ def check_output(model_output: Tensor, sample: Tensor) -> None:
 def fresh_noise(sample: Tensor, generator: torch.Generator | None) -> Tensor:
     """Standard normal noise of the sample's shape, drawn where the generator is."""
     device = generator.device if generator else sample.device
-    return torch.randn(sample.shape, generator=generator, dtype=sample.dtype, device=device).to(
-        sample.device
-    )
+    noise = torch.randn(sample.shape, generator=generator, dtype=sample.dtype, device=device)
+    return noise.to(sample.device)
 
 
 def _known_keys(cls: type) -> set[str]:

@@ -88,7 +88,7 @@ class CLIPTokenizer:
         # what no rule cuts or joins
         self._whole = {*self.special_tokens.values(), *self.added_tokens}
         self._rank = {pair: rank for rank, pair in enumerate(self.merges)}
-        # and of each word once it was seen
+        # the pieces of these and, once it was seen, of each word
         self._pieces = {token: [token] for token in self._whole}
         self._special = _any_of(self.special_tokens.values())
         self._added = _any_of(self.added_tokens)

@@ -16,8 +16,8 @@ from torch import Tensor
 def guide(predictions: Sequence[Tensor], scales: Sequence[Tensor | float]) -> Tensor:
     """uncond + w·(cond - uncond), Ho & Salimans 2021, eq. 6, for two predictions and one scale w.
 
-    For more of them each step towards more knowledge has a scale of its own: p₀ + w₁·(p₁ - p₀) +
-    w₂·(p₂ - p₁) + …, Brooks et al. 2023, eq. 3. One alone is left as it is.
+    For more of them each step towards more knowledge has a scale of its own:
+    p₀ + w₁·(p₁ - p₀) + w₂·(p₂ - p₁) + …, Brooks et al. 2023, eq. 3. One alone is left as it is.
     """
     guided = predictions[0]
     for less, more, scale in zip(predictions[:-1], predictions[1:], scales, strict=True):

@@ -152,9 +152,10 @@ class GaussianDenoiser(Denoiser):
     def ode_solution(
         self, xt: Tensor, from_alphas_cumprod: Tensor | float, to_alphas_cumprod: Tensor | float
     ) -> Tensor:
-        """Where the probability-flow ODE (Song et al. 2021, eq. 13) leads x_t: x_s = α_s·m +
-        √(v_s/v_t)·(x_t - α_t·m), where v is the marginal's variance: each sample keeps its place,
-        counted in standard deviations from the mean.
+        """Where the probability-flow ODE (Song et al. 2021, eq. 13) leads x_t.
+
+        x_s = α_s·m + √(v_s/v_t)·(x_t - α_t·m), where v is the marginal's variance: each sample
+        keeps its place, counted in standard deviations from the mean.
         """
         mean, variance = self.marginal(per_sample(from_alphas_cumprod, xt, most=1))
         new_mean, new_variance = self.marginal(per_sample(to_alphas_cumprod, xt, most=1))

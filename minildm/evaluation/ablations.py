@@ -1,8 +1,8 @@
 """Diffusion on small pictures, without text and without latents, and a U-Net that parts are taken
 from (Ho et al. 2020; Ronneberger et al. 2015). Chapter 04.
 
-The digits are 16 x 16 here: a network that draws them is trained in a minute, and ten of them in
-ten.
+The digits are 16 x 16 here: a network that draws them is trained in a minute, so that ten of them
+can be compared.
 """
 
 from __future__ import annotations

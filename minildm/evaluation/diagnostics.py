@@ -1,6 +1,6 @@
 """Where does a pipeline break? Checks along the way from the pictures to a drawing, each with a
-number to expect and a word of advice (Rombach et al. 2022 for the way; Karras et al. 2022, section
-5, for the network's scales). Chapter 20.
+number to expect and a word of advice (Rombach et al. 2022 for the way; Karras et al. 2022,
+section 5, for the network's scales). Chapter 20.
 
 No check looks at a drawing, and none needs the training code: the true latents of a few pictures
 are enough.

@@ -1,5 +1,5 @@
-"""Did it draw what the caption asked for? Each attribute of a scene, read off the picture. Chapters
-09 and 12.
+"""Did it draw what the caption asked for? Each attribute of a scene, read off the picture.
+Chapters 09 and 12.
 
 A picture is segmented against its ground; then every digit's class comes from the examiner, its
 colour from the median of its ink, its size and place from the box around it. On real scenes that it
@@ -213,8 +213,11 @@ def _ink(images: Tensor, distance: Tensor, parts: Tensor) -> Tensor:
 
 
 def _cover(difference: Tensor, contrast: Tensor, parts: Tensor) -> Tensor:
-    """How much of each pixel is ink, (N, 2, 32, 32) in [0, 1]: its difference from the ground, (N,
-    3, 32, 32), along the ink's, (N, 2, 3)."""
+    """How much of each pixel is ink: its difference from the ground along the ink's.
+
+    difference: (N, 3, 32, 32); contrast, the ink's difference: (N, 2, 3); parts: (N, 2, 32, 32)
+    bool. Returns (N, 2, 32, 32) in [0, 1].
+    """
     along = torch.einsum("nchw,nkc->nkhw", difference, contrast)
     cover = along / contrast.square().sum(2)[..., None, None]
     return (cover * parts).nan_to_num().clamp(0, 1)

@@ -42,8 +42,10 @@ BLOCKS = {"DownEncoderBlock2D": DownEncoderBlock2D, "UpDecoderBlock2D": UpDecode
 
 
 class Encoder(nn.Module):
-    """Image (B, in_channels, H, W) -> mean and log-variance (B, 2·out_channels, H/f, W/f), f =
-    2^(blocks - 1); with `double_z=False` one number each, (B, out_channels, H/f, W/f)."""
+    """Image (B, in_channels, H, W) -> mean and log-variance (B, 2·out_channels, H/f, W/f).
+
+    f = 2^(blocks - 1); with `double_z=False` one number each, (B, out_channels, H/f, W/f).
+    """
 
     def __init__(
         self,

@@ -16,8 +16,8 @@ from minildm.schedulers.base import Scheduler
 
 
 class StartingImage(NamedTuple):
-    """An image to begin from: its latents (N, C, h, w), how far from it to go, and where, bool (N,
-    1, h, w), or None for everywhere."""
+    """An image to begin from: its latents (N, C, h, w), how far from it to go, and where, bool
+    (N, 1, h, w), or None for everywhere."""
 
     latents: Tensor
     strength: float

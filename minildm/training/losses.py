@@ -1,7 +1,6 @@
 """What networks are trained to make small, as functions of what they say (Kingma & Welling 2013;
-Goodfellow et al. 2014; Johnson et al. 2016; Isola et al. 2017; Radford et al. 2021). Chapters 03,
-06, 08 and 13.
-"""
+Goodfellow et al. 2014; Johnson et al. 2016; Isola et al. 2017; Radford et al. 2021).
+Chapters 03, 06, 08 and 13."""
 
 from __future__ import annotations
 

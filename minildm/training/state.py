@@ -1,11 +1,10 @@
 """What a training carries from step to step: an average of the weights, a file from which it goes
-on bit for bit, and a record of what it did (Polyak & Juditsky 1992; Ho et al. 2020). Chapters 03
-and 20.
+on bit for bit, and a record of what it did (Polyak & Juditsky 1992; Ho et al. 2020).
+Chapters 03 and 20.
 
 The state is safetensors, not what `torch.save` or accelerate's `save_state` write: those are
 pickles, and opening a stranger's pickle runs the stranger's code. A safetensors file holds named
-tensors and nothing else, so the optimizer's state is taken from it, and put back into it, tensor by
-tensor.
+tensors and nothing else, so the optimizer's state is taken out and put back tensor by tensor.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Conditions that are pictures: laid beside x_t (super-resolution, semantic maps), or read as
-tokens by cross-attention (Saharia et al. 2021; Rombach et al. 2022; Brooks et al. 2023). Chapter
-10.
+tokens by cross-attention (Saharia et al. 2021; Rombach et al. 2022; Brooks et al. 2023).
+Chapter 10.
 
 A condition that has a *place* is concatenated: x_t and it enter `conv_in` together, channel upon
 channel. One that has none, the look of a picture say, becomes a context, where a text would stand.

@@ -28,9 +28,9 @@ class Quantized(NamedTuple):
 class VectorQuantizer(nn.Module):
     """Each place's D numbers replaced by the nearest of `n_e` learnt words.
 
-    Van den Oord et al. 2017, eq. 1 to 3. The loss is mean(z - sg(word))² + beta·mean(sg(z) - word)²,
-    sg: no gradient. The paper has the beta before the first term; diffusers and CompVis have it
-    here, and checkpoints are trained with theirs.
+    Van den Oord et al. 2017, eq. 1 to 3. The loss is mean(z - sg(word))² plus
+    beta·mean(sg(z) - word)², sg: no gradient. The paper has the beta before the first term;
+    diffusers and CompVis have it here, and checkpoints are trained with theirs.
     """
 
     def __init__(self, n_e: int, vq_embed_dim: int, beta: float = 0.25):

@@ -15,6 +15,7 @@ from reading_order import PACKAGE, docstring, faces, modules, reading_order
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 ASSIGNMENTS = sorted((ROOT / "assignments").glob("*.ipynb"))
+PROSE = sorted([*ROOT.glob("*.md"), *ROOT.glob("*/*.md")])
 BOOK = yaml.safe_load((ROOT / "book.yml").read_text())
 PAGES = [BOOK["root"], *(page["file"] for part in BOOK["parts"] for page in part["chapters"])]
 CHAPTERS = [page for page in PAGES if page.startswith("notebooks/")]
@@ -197,6 +198,19 @@ def test_a_module_names_the_chapters_that_distil_it_or_else_one_that_uses_it(mod
         assert named & using_chapters()[module], f"used in {using_chapters()[module]}"
 
 
+def doors() -> set[str]:
+    """What readers import from: minildm, its packages and the files at its door."""
+    packages = {f"minildm.{package}" for package in filter(None, reading_order())}
+    return {"minildm", *packages, *(f"minildm.{file}" for file in reading_order()[""])}
+
+
+@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_code_in_prose_imports_from_packages_too(path):
+    text = path.read_text(encoding="utf-8")
+    imported = re.findall(r"(?:from|import) (minildm[\w.]*)(?: import|\n|$)", text)
+    assert set(imported) <= doors()
+
+
 @pytest.mark.parametrize("path", [*NOTEBOOKS, *ASSIGNMENTS], ids=lambda path: path.stem)
 def test_a_notebook_imports_from_packages_never_from_their_files(path):
     nodes = [node for source in code_cells(path) for node in ast.walk(ast.parse(source))]
@@ -204,6 +218,4 @@ def test_a_notebook_imports_from_packages_never_from_their_files(path):
     imported = {
         alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names
     } | froms
-    doors = {"minildm", *(f"minildm.{package}" for package in filter(None, reading_order()))}
-    doors |= {f"minildm.{file}" for file in reading_order()[""]}
-    assert {name for name in imported if name.partition(".")[0] == "minildm"} <= doors
+    assert {name for name in imported if name.partition(".")[0] == "minildm"} <= doors()

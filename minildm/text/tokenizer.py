@@ -59,7 +59,6 @@ class CLIPTokenizer:
                 f"expected a vocabulary whose {len(vocab)} tokens are numbered from 0 without gaps"
             )
         self.vocab = dict(sorted(vocab.items(), key=lambda item: item[1]))
-        self.merges = [(left, right) for left, right in merges]
         self.model_max_length = _checked_length(model_max_length)
         self.bos_token, self.eos_token = bos_token, eos_token
         self.unk_token, self.pad_token = unk_token, pad_token
@@ -67,12 +66,14 @@ class CLIPTokenizer:
         self.known_words = frozenset(known_words)
         self.vocab_size = len(self.vocab)
 
-        for merge in self.merges:
+        self.merges: list[tuple[str, str]] = []
+        for merge in map(tuple, merges):
             if len(merge) != 2 or not {*merge, "".join(merge)} <= self.vocab.keys():
                 got = reprlib.repr(merge)
                 raise ValueError(
                     f"expected merges of two tokens into a third, all in the vocabulary, got {got}"
                 )
+            self.merges.append(merge)
         for name, token in self.special_tokens.items():
             if token not in self.vocab:
                 raise ValueError(f"expected the {name} {token!r} in the vocabulary, which lacks it")

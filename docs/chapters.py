@@ -1,5 +1,5 @@
 """The table of the chapters, for the book's front page and chapter 00: part, title, question, and
-the minutes that book.yml says.
+the minutes that book.yml says, if it says any.
 
     python docs/chapters.py      # writes it into chapter 00
 """
@@ -12,7 +12,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 START, CELL = ROOT / "notebooks" / "00_start_here.ipynb", "start-24"
-TABLE = re.compile(r"(?m)^\| \|.*\n(?:\|.*\n)+")
+TABLE = re.compile(r"(?m)^\| +\|.*\n(?:\|.*\n)+")
 
 
 def title(page: str) -> str:
@@ -25,18 +25,19 @@ def table(folder: str = "") -> str:
     """A Markdown table with a link to every chapter, which lies in `folder` as the page sees it."""
     book = yaml.safe_load((ROOT / "book.yml").read_text(encoding="utf-8"))
     minutes = book["meta"]["minutes"]
-    lines = ["| | chapter | minutes |", "|---|---|---|"]
+    columns = ["", "chapter", "minutes"] if minutes else ["", "chapter"]
+    rows = [columns, ["---"] * len(columns)]
     for part in book["parts"]:
         chapters = [page["file"] for page in part["chapters"]]
         chapters = [page for page in chapters if page.startswith("notebooks/")]
         if chapters:
-            lines.append(f"| | **{part['caption']}** | |")
+            rows.append(["", f"**{part['caption']}**", ""])
         for page in chapters:
             name, _, question = title(page).partition(": ")
             file = page.removeprefix("notebooks/")
             link = f"[{name}]({folder}{file}.ipynb)" + (f": {question}" if question else "")
-            lines.append(f"| {file[:2]} | {link} | {minutes.get(file, '')} |")
-    return "\n".join(lines) + "\n"
+            rows.append([file[:2], link, str(minutes.get(file, ""))])
+    return "".join(f"| {' | '.join(row[: len(columns)])} |\n" for row in rows)
 
 
 def main() -> None:

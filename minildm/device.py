@@ -47,7 +47,9 @@ def set_default_device(device: torch.device | str | None = None) -> torch.device
     if device is None and chosen.type == "mps" and not os.environ.get(VARIABLE):
         chosen = torch.device("cpu")
     torch.backends.cudnn.allow_tf32 = False  # float32 to all its digits: parity compares five
-    torch.set_default_device(chosen if chosen.type != "cpu" else None)
+    # never None: torch 2.6 then has no default device to tell, and transformers asks for it
+    if chosen != torch.get_default_device():
+        torch.set_default_device(chosen)
     if chosen.type != "cpu":
         _DrawOnCPU.begin()
     else:

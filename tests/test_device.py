@@ -52,6 +52,14 @@ def test_the_environment_overrides_and_a_name_overrides_the_environment(monkeypa
     assert default_device() == torch.device("cuda")
 
 
+def test_torch_can_tell_its_default_device_before_during_and_after():
+    set_default_device("cpu")
+    assert torch.get_default_device() == torch.device("cpu")
+    with pretended_device() as device:
+        assert torch.get_default_device() == device
+    assert torch.get_default_device() == torch.device("cpu")
+
+
 @pytest.mark.parametrize("name", ["tpu", "cuda:7", "CPU"])
 def test_a_device_that_is_not_here_is_one_clear_line(monkeypatch, name):
     expected = rf"expected a device that is here \(auto, .*cpu.*\), got '{name}'"

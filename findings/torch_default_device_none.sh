@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # torch 2.6.0 (seen 2026-11-30, Linux, Python 3.11, no GPU): taking a default device back with
-# torch.set_default_device(None), which its documentation allows ("device (device or string)",
-# None restores the factory functions' own default), leaves torch.get_default_device() broken:
+# torch.set_default_device(None), whose signature allows None, leaves torch.get_default_device()
+# broken, of which the documentation says nothing:
 #
 #     AttributeError: 'NoneType' object has no attribute 'device'
 #

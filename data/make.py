@@ -1,9 +1,8 @@
 """Make the bundled files from the full sets: `python data/make.py FOLDER`.
 
-FOLDER is in torchvision's layout: `MNIST/raw/…` and `cifar-10-batches-py/…`, as
-`torchvision.datasets.MNIST(FOLDER, download=True)` and `CIFAR10(FOLDER, download=True)` leave it.
-In place of the latter it may hold a `cifar10.npz` with `x_train` (50000, 32, 32, 3) uint8,
-`y_train`, `x_test`, `y_test`, in the original order.
+FOLDER is what MINILDM_DATA may name: `MNIST/raw/…` and `cifar-10-batches-py/…`, as
+`torchvision.datasets.MNIST(FOLDER, download=True)` and `CIFAR10(FOLDER, download=True)` leave it,
+or `mnist/…` and `cifar10.npz`; see `minildm/data/datasets.py`. All of it is checked.
 
 Writes, beside this script, a contact sheet and its labels for each set and split, and SHA256SUMS;
 then reads them back and compares every pixel. Nothing is random. The pixels are the same
@@ -24,25 +23,6 @@ from minildm.data import CIFAR_SUBSET, SHEET_FORMAT, balanced, read_bundled, rea
 from minildm.files import write_checksums  # noqa: E402
 
 IMAGES_PER_ROW = {"mnist": 200, "cifar10": 100}
-# what tells that an .npz holds the published CIFAR-10: the well-known channel means of the 50000
-# training images
-CIFAR_MEANS = {"train": (0.49140, 0.48216, 0.44653), "test": (0.49421, 0.48513, 0.45041)}
-
-
-def full_set(folder: Path, dataset: str, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 pixels (N, H, W, C) and labels (N,), checked."""
-    if dataset == "cifar10" and (folder / "cifar10.npz").is_file():
-        with np.load(folder / "cifar10.npz") as arrays:
-            pixels, labels = arrays[f"x_{split}"], arrays[f"y_{split}"].ravel()
-        means = pixels.mean((0, 1, 2)) / 255
-        if (
-            not np.allclose(means, CIFAR_MEANS[split], atol=1e-5)
-            or len(set(np.bincount(labels))) != 1
-        ):
-            expected = f"{split} means {CIFAR_MEANS[split]} and equal classes"
-            raise ValueError(f"cifar10.npz: expected {expected}, got {means}")
-        return pixels, labels
-    return read_published(folder, dataset, split, "torchvision's download")
 
 
 def write_sheet(pixels: np.ndarray, labels: np.ndarray, dataset: str, split: str) -> None:
@@ -65,7 +45,7 @@ def main(folder: Path) -> None:
     made = {}
     for dataset in IMAGES_PER_ROW:
         for split in ("train", "test"):
-            pixels, labels = full_set(folder, dataset, split)
+            pixels, labels = read_published(folder, dataset, split, "torchvision's download")
             if dataset == "cifar10":
                 chosen = balanced(
                     torch.from_numpy(labels.astype(np.int64)), CIFAR_SUBSET[split]

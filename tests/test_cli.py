@@ -2,6 +2,7 @@
 2."""
 
 import errno
+import hashlib
 import inspect
 import json
 import os
@@ -17,7 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from minildm.cli import app
-from minildm.data import CLASS_NAMES, ImageData, to_pixels
+from minildm.data import CLASS_NAMES, ImageData, datasets, to_pixels
 from minildm.evaluation import evaluation
 from minildm.pipelines import StableDiffusionPipeline
 from minildm.schedulers import SAMPLERS
@@ -274,6 +275,28 @@ def test_data_shows_what_there_is():
     result = run("data", "mnist")
     assert result.exit_code == 0, result.output
     assert "60,000 images 1x28x28" in result.stdout and "10,000 images" in result.stdout
+
+
+def test_data_says_where_all_of_cifar10_lies_and_what_is_wrong_with_it(monkeypatch, tmp_path):
+    arrays = {}
+    for split, count in (("train", 50), ("test", 20)):
+        pixels, labels = np.zeros((count, 32, 32, 3), np.uint8), np.arange(count, dtype=np.uint8)
+        arrays |= {f"x_{split}": pixels, f"y_{split}": labels % 10}
+        digest = hashlib.sha256(pixels.tobytes() + (labels % 10).tobytes()).hexdigest()
+        monkeypatch.setitem(datasets.CIFAR_SHA256, split, digest)
+    folder = tmp_path / "sets"
+    folder.mkdir()
+    np.savez(folder / "cifar10.npz", **arrays)
+    monkeypatch.setenv("MINILDM_DATA", str(folder))
+    result = run("data", "cifar10")
+    assert result.exit_code == 0, result.output
+    assert "cifar10 (subset) train: 5,000 images 3x32x32" in result.stdout
+    assert "cifar10 (full) train: 50 images 3x32x32, 10 classes" in result.stdout
+    assert str(folder / "cifar10.npz") in result.stdout.splitlines()[-1]
+
+    np.savez(folder / "cifar10.npz", **{**arrays, "x_test": arrays["x_test"] + 1})
+    result = run("data", "cifar10")
+    one_line(result, "cifar10.npz: truncated or altered, expected test", "unset MINILDM_DATA")
 
 
 # ------------------------------------------------------------------------------------------ errors

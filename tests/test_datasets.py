@@ -284,6 +284,116 @@ def test_full_cifar10_from_a_folder_keeps_pixels_and_labels_and_the_subset_stays
         data.cifar10("train", full=True)
 
 
+def write_arrays(monkeypatch, file: Path) -> dict[str, np.ndarray]:
+    """A small stand-in for cifar10.npz, with its checksums in the table of the published ones."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for split, count in (("train", 50), ("test", 20)):
+        pixels = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+        labels = rng.permutation(count).astype(np.uint8) % 10
+        arrays |= {f"x_{split}": pixels, f"y_{split}": labels}
+        digest = hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest()
+        monkeypatch.setitem(data.CIFAR_SHA256, split, digest)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(file, **arrays)
+    return arrays
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("labels", [np.uint8, np.int64])
+def test_full_cifar10_as_arrays_keeps_pixels_and_labels_and_the_subset_stays_bundled(
+    monkeypatch, tmp_path, save, labels
+):
+    arrays = write_arrays(monkeypatch, tmp_path / data.CIFAR_ARRAYS)
+    as_labels = {name: x if name[0] == "x" else x.astype(labels) for name, x in arrays.items()}
+    save(tmp_path / data.CIFAR_ARRAYS, **as_labels)
+    monkeypatch.setenv("MINILDM_DATA", str(tmp_path))
+    for split, count in (("train", 50), ("test", 20)):
+        images, classes, _ = data.cifar10(split, full=True)
+        assert images.shape == (count, 3, 32, 32) and classes.dtype == torch.int64
+        assert classes.tolist() == arrays[f"y_{split}"].tolist()
+        pixels = torch.as_tensor(arrays[f"x_{split}"]).permute(0, 3, 1, 2).float()
+        torch.testing.assert_close(as_pixels(images), pixels, rtol=0, atol=0)
+    assert data.cifar10("train").images.shape == (5000, 3, 32, 32)
+
+
+def swapped(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {**arrays, "x_train": arrays["x_train"][::-1]}
+
+
+def relabelled(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {**arrays, "y_train": np.roll(arrays["y_train"], 1)}
+
+
+def shortened(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {**arrays, "x_train": arrays["x_train"][:-1], "y_train": arrays["y_train"][:-1]}
+
+
+def pickled(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {**arrays, "y_train": arrays["y_train"].astype(object)}
+
+
+def renamed(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name.replace("x_", "images_"): x for name, x in arrays.items()}
+
+
+@pytest.mark.parametrize("damage", [swapped, relabelled, shortened, pickled, renamed])
+def test_arrays_that_are_not_the_published_ones_are_refused(monkeypatch, tmp_path, damage):
+    arrays = write_arrays(monkeypatch, tmp_path / data.CIFAR_ARRAYS)
+    np.savez(tmp_path / data.CIFAR_ARRAYS, **damage(arrays))
+    monkeypatch.setenv("MINILDM_DATA", str(tmp_path))
+    with pytest.raises(ValueError, match=r"cifar10\.npz: .*unset MINILDM_DATA") as raised:
+        data.cifar10("train", full=True)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("damage", [truncated, lambda content: b"", lambda content: b"no zip"])
+def test_damaged_file_of_arrays_is_one_line_that_names_it(monkeypatch, tmp_path, damage):
+    file = tmp_path / data.CIFAR_ARRAYS
+    write_arrays(monkeypatch, file)
+    file.write_bytes(damage(file.read_bytes()))
+    monkeypatch.setenv("MINILDM_DATA", str(tmp_path))
+    with pytest.raises(ValueError, match=r"cifar10\.npz: .*unset MINILDM_DATA") as raised:
+        data.cifar10("train", full=True)
+    assert "\n" not in str(raised.value)
+
+
+def test_every_altered_byte_of_the_arrays_is_refused(monkeypatch, tmp_path):
+    """Of the pixels and labels, that is; a zip's own checksums see to it before ours do."""
+    file = tmp_path / data.CIFAR_ARRAYS
+    write_arrays(monkeypatch, file)
+    monkeypatch.setenv("MINILDM_DATA", str(tmp_path))
+    content = file.read_bytes()
+    for place in range(1000, 150_000, 7001):  # within x_train
+        file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(ValueError, match=r"cifar10\.npz: "):
+            data.cifar10("train", full=True)
+
+
+def test_the_same_files_in_a_folder_named_as_the_data_set_are_read_and_checked(
+    monkeypatch, tmp_path
+):
+    contents = small_fashion()
+    folder = write_published(monkeypatch, tmp_path, "fashion_mnist", contents)
+    folder.rename(tmp_path / "fashion_mnist")
+    monkeypatch.setenv("MINILDM_DATA", str(tmp_path))
+    assert data.fashion_mnist("train").images.shape == (20, 1, 28, 28)
+    assert data.place_of(tmp_path, "fashion_mnist") == tmp_path / "fashion_mnist"
+    file = tmp_path / "fashion_mnist" / "train-images-idx3-ubyte"
+    file.write_bytes(altered(file.read_bytes()))
+    with pytest.raises(ValueError, match="fashion_mnist/train-images-idx3-ubyte: truncated or al"):
+        data.fashion_mnist("train")
+
+
+def test_a_data_set_is_loaded_by_its_name_and_only_cifar10_has_more_to_give(monkeypatch, tmp_path):
+    write_arrays(monkeypatch, tmp_path / data.CIFAR_ARRAYS)
+    monkeypatch.setenv("MINILDM_DATA", str(tmp_path))
+    assert len(data.load_images("cifar10", "test").labels) == 1000
+    assert len(data.load_images("cifar10", "test", full=True).labels) == 20
+    for full in (False, True):
+        assert len(data.load_images("mnist", "test", full).labels) == 10000
+
+
 # Downloads
 
 

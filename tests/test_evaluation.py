@@ -84,6 +84,29 @@ def test_evaluation_scores_as_many_real_images_beside_its_own(weights, small_mni
     assert first.scores == score(examiner, saved, prompts[1], reference)
 
 
+def test_photographs_are_scored_beside_the_bundled_tenth_or_beside_all(monkeypatch):
+    """The reference and the floor are of the set that was asked for, and 10,000 drawings ask for
+    more than the tenth holds."""
+
+    def cifar10(split, full=False):
+        count = {"train": 40, "test": 20}[split] * (3 if full else 1)
+        generator = torch.Generator().manual_seed(count)
+        images = torch.rand(count, 3, 32, 32, generator=generator) * 2 - 1
+        return ImageData(images, torch.arange(count) % 10, CLASS_NAMES["cifar10"])
+
+    monkeypatch.setitem(evaluation.LOADERS, "cifar10", cifar10)
+    pipeline = StableDiffusionPipeline.from_pretrained("cifar10")
+    examiner = ImageClassifier.from_pretrained(shipped("cifar10-examiner"))
+    options = {"num_inference_steps": 1, "guidance_scale": 1.0, "progress": False}
+    for full, samples in ((False, 40), (True, 40), (True, 120)):
+        result = evaluate(pipeline, samples, full=full, **options)
+        real, reference = cifar10("train", full), extract(examiner, cifar10("test", full).images)[0]
+        expected = score(examiner, real.images[:samples], real.labels[:samples], reference)
+        assert result.floor == expected
+    with pytest.raises(ValueError, match="at most 40 samples beside the bundled.* got 120; .*full"):
+        evaluate(pipeline, 120, **options)
+
+
 def test_a_model_without_a_card_cannot_be_scored(tiny):
     tiny.card = {}
     with pytest.raises(ValueError, match=r"minildm.json.*got None"):

@@ -154,6 +154,9 @@ def evaluate(
     guidance: Guidance = None,
     guidance_start: GuidanceStart = None,
     seed: Seed = 0,
+    full: Annotated[
+        bool, Option("--full", help="Beside all of CIFAR-10, not its bundled tenth.")
+    ] = False,
     json_file: Annotated[
         Path | None, Option("--json", help="Write the scores there too.", metavar="FILE")
     ] = None,
@@ -166,10 +169,12 @@ def evaluate(
         from minildm.evaluation import evaluation
 
     pipeline = open_model(model, sampler, device)
-    result = evaluation.evaluate(pipeline, samples, seed, steps, guidance, guidance_start)
+    result = evaluation.evaluate(
+        pipeline, samples, seed, steps, guidance, guidance_start, full=full
+    )
     print(result)
     if json_file is not None:
-        write_json(json_file, {"model": model, **result.as_dict()})
+        write_json(json_file, {"model": model, "full": full, **result.as_dict()})
 
 
 @app.command()
@@ -191,12 +196,8 @@ def data(
             shape = "x".join(map(str, images.shape[1:]))
             what = f"{len(images):,} images {shape}, {len(classes)} classes"
             print(f"{dataset}{name} {split}: {what}")
-    folder = datasets.PUBLISHED[dataset][1]
-    places = [
-        Path(os.environ.get("MINILDM_DATA") or os.devnull) / folder,
-        Path.home() / ".cache/minildm" / folder,
-    ]
-    there = [place for place in places if place.is_dir()]
+    roots = [Path(os.environ.get("MINILDM_DATA") or os.devnull), Path.home() / ".cache/minildm"]
+    there = [place for root in roots if (place := datasets.place_of(root, dataset))]
     there += [file.parent for file in (datasets.SOURCE_TREE / "data").glob(f"{dataset}-train.*")]
     print("in:", ", ".join(sorted({str(place) for place in there})))
 

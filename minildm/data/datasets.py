@@ -2,8 +2,9 @@
 et al. 2017; Krizhevsky 2009). Chapters 01 and 17.
 
 Where a data set is looked for, first hit wins:
-1. the folder named by the environment variable MINILDM_DATA, in torchvision's own layout
-   (`MNIST/raw/…`, `FashionMNIST/raw/…`, `cifar-10-batches-py/…`);
+1. the folder named by the environment variable MINILDM_DATA: there in torchvision's own layout
+   (`MNIST/raw/…`, `FashionMNIST/raw/…`, `cifar-10-batches-py/…`), or the same files in a folder
+   named as the data set (`mnist/…`), or all of CIFAR-10 as arrays (`cifar10.npz`);
 2. `data/` of the source tree: all of MNIST, a class-balanced tenth of CIFAR-10;
 3. `~/.cache/minildm`, which torchvision's download fills (`minildm data fashion_mnist` does it
     ahead of time).
@@ -14,11 +15,13 @@ half-finished is used.
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import io
 import os
 import pickle
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,6 +63,15 @@ PUBLISHED = {
     }),
 }  # fmt: skip
 
+# The same photographs as one file of plain arrays, `x_train` (N, 32, 32, 3) uint8, `y_train` (N,),
+# `x_test`, `y_test`, in the published order. A zip's bytes differ from one NumPy to another, so the
+# SHA-256 is that of a split's pixels followed by its labels, a byte each.
+CIFAR_ARRAYS = "cifar10.npz"
+CIFAR_SHA256 = {
+    "train": "f912919bdea371136f1aa4feed6beeca728015a5f08b1899a29c932a7e30be2b",
+    "test": "8193b3fbce55bec361cd1b8fd4880cb1649832dc4d6de6da1e7a21847a4843aa",
+}
+
 
 class ImageData(NamedTuple):
     """images: float32 (N, C, H, W) in [-1, 1]; labels: int64 (N,); classes: the name of each
@@ -93,6 +105,12 @@ def cifar10(split: str = "train", full: bool = False) -> ImageData:
 
 # by name, as recipes and cards have it
 LOADERS = {"mnist": mnist, "fashion_mnist": fashion_mnist, "cifar10": cifar10}
+
+
+def load_images(dataset: str, split: str = "train", full: bool = False) -> ImageData:
+    """A data set by its name; `full` asks for all of CIFAR-10, and the others are whole."""
+    options = {"full": True} if full and dataset == "cifar10" else {}
+    return LOADERS[dataset](split, **options)
 
 
 def balanced(
@@ -151,10 +169,11 @@ def download(dataset: str) -> Path:
                 os.replace(Path(unfinished, folder, name), target / name)
     except (OSError, RuntimeError, EOFError, http.client.HTTPException) as error:
         cause = " ".join(str(error).split()) or type(error).__name__
+        or_arrays = f" or {CIFAR_ARRAYS}" if dataset == "cifar10" else ""
         raise ConnectionError(
             f"{dataset} could not be downloaded ({cause}). Try again with: {mend}. Without a "
-            f"network, copy torchvision's {folder} from another machine into a folder and name "
-            "that folder in MINILDM_DATA"
+            f"network, copy torchvision's {folder}{or_arrays} from another machine into a folder "
+            "and name that folder in MINILDM_DATA"
         ) from error
     return target
 
@@ -170,7 +189,7 @@ def _find(dataset: str, split: str, full: bool = False) -> tuple[np.ndarray, np.
         raise FileNotFoundError(
             f"MINILDM_DATA: expected a folder, got {named}; mend it with: unset MINILDM_DATA"
         )
-    if named and not subset and Path(named, folder).is_dir():
+    if named and not subset and place_of(Path(named), dataset):
         return read_published(
             Path(named), dataset, split, f"unset MINILDM_DATA; minildm data {dataset}"
         )
@@ -212,20 +231,34 @@ def read_bundled(folder: Path, dataset: str, split: str) -> tuple[np.ndarray, np
     return pixels.reshape(len(labels), side, side, -1), labels
 
 
+def place_of(root: Path, dataset: str) -> Path | None:
+    """Where in a folder the published set lies, by the layouts of this module's docstring; None if
+    it is not there."""
+    for folder in (root / PUBLISHED[dataset][1], root / dataset):
+        if folder.is_dir():
+            return folder
+    arrays = root / CIFAR_ARRAYS
+    return arrays if dataset == "cifar10" and arrays.is_file() else None
+
+
 def read_published(
     root: Path, dataset: str, split: str, mend: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Read one split from torchvision's layout; `mend` is the command an error recommends.
+    """Read one split of what lies in a folder, `place_of`; `mend` is the command an error
+    recommends.
 
     Gives uint8 pixels (N, H, W, C) and labels (N,).
     """
     _, folder, files = PUBLISHED[dataset]
+    place = place_of(root, dataset) or root / folder
+    if place.name == CIFAR_ARRAYS:
+        return read_arrays(place, split, mend)
     names = [
         name
         for name in files
         if name.startswith({"train": ("train", "data"), "test": ("t10k", "test")}[split])
     ]
-    contents = [checked(Path(root, folder, name), "md5", files[name], mend) for name in names]
+    contents = [checked(place / name, "md5", files[name], mend) for name in names]
     if dataset == "cifar10":
         # unpickling is safe here: the checksum has just shown that these are the published bytes
         batches = [pickle.loads(content, encoding="bytes") for content in contents]
@@ -235,6 +268,25 @@ def read_published(
     # IDX: a header of 4-byte integers, four of them or two, then the bytes
     pixels, labels = (np.frombuffer(content, np.uint8) for content in contents)
     return pixels[16:].reshape(-1, 28, 28, 1), labels[8:]
+
+
+def read_arrays(file: Path, split: str, mend: str) -> tuple[np.ndarray, np.ndarray]:
+    """Read one split of CIFAR-10 from CIFAR_ARRAYS: uint8 pixels (N, H, W, C) and labels (N,)."""
+    try:
+        with np.load(file) as arrays:
+            pixels, labels = arrays[f"x_{split}"], arrays[f"y_{split}"].ravel().astype(np.uint8)
+    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{file}: expected the arrays x_{split} and y_{split}, got: {error}; "
+            f"mend it with: {mend}"
+        ) from None
+    got = hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest()
+    if got != CIFAR_SHA256[split]:
+        raise ValueError(
+            f"{file}: truncated or altered, expected {split} pixels and labels of sha256 "
+            f"{CIFAR_SHA256[split]}, got {got}; mend it with: {mend}"
+        )
+    return pixels.reshape(-1, 32, 32, 3), labels
 
 
 def _image_data(

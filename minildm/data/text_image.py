@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from minildm.data.captions import captions_for
-from minildm.data.datasets import LOADERS, mnist
+from minildm.data.datasets import load_images, mnist
 from minildm.data.images import pad
 from minildm.data.scene_captions import INKS, caption_words, write_captions
 from minildm.data.scenes import DigitScenes
@@ -56,8 +56,7 @@ def load_text_image(
     """
     if dataset == "scenes":
         return paint_scenes(num_images or NUM_SCENES, progress=progress)
-    options = {"full": True} if full else {}  # only CIFAR-10 knows it
-    images, labels, classes = LOADERS[dataset]("train", **options)
+    images, labels, classes = load_images(dataset, "train", full)
     labels = labels[:num_images]
     captions = [captions_for(dataset, label) for label in range(len(classes))]
     return TextImageDataset(

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from minildm.data.datasets import LOADERS
+from minildm.data.datasets import load_images
 from minildm.data.text_image import TextImageDataset, load_text_image
 from minildm.files import write_json, write_tensors
 from minildm.models.autoencoder import AutoencoderKL, with_scaling_factor
@@ -112,8 +112,7 @@ def train_examiner(
     """
     recipe = EXAMINERS[dataset]
     steps = steps or recipe.steps
-    options = {"full": True} if dataset == "cifar10" else {}
-    images, labels, classes = LOADERS[dataset]("train", **options)
+    images, labels, classes = load_images(dataset, "train", full=True)
     config = {
         "sample_size": images.shape[-1],
         "in_channels": images.shape[1],
@@ -126,7 +125,7 @@ def train_examiner(
     )
     trainer = Trainer("examiner", ClassifierLoss(examiner), batches, learning_rate=3e-3)
     trainer.train(steps, progress=progress)
-    test = LOADERS[dataset]("test", **options)
+    test = load_images(dataset, "test", full=True)
     accuracy = (extract(examiner, test.images)[1] == test.labels).float().mean().item()
     examiner.save_pretrained(out, torch.float16)
     write_json(

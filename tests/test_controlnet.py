@@ -9,6 +9,8 @@ from test_unet import CONDITION_CONFIGS, SMALL, condition_inputs
 from torch.testing import assert_close
 
 from minildm.models import UNet2DConditionModel
+from minildm.models.attention import Attention
+from minildm.pipelines import StableDiffusionPipeline
 from minildm.schedulers import DDPMScheduler
 from minildm.testing import assert_parity, randomise_
 from minildm.training import DenoisingLoss
@@ -153,28 +155,120 @@ def test_it_survives_a_folder_and_diffusers_opens_it(pair, tmp_path):
     )
 
 
-def test_a_guided_picture_is_that_of_diffusers_controlnet_pipeline(tiny, tiny_folder):
-    own = {"conditioning_embedding_out_channels": (4, 6, 8)}
-    controlnet = randomise_(
-        ControlNetModel.from_unet(tiny.unet, **own), torch.Generator().manual_seed(5)
-    ).eval()
+@pytest.fixture
+def small(tiny):
+    """A ControlNet for the tiny pipeline's U-Net that says something."""
+    made = ControlNetModel.from_unet(tiny.unet, conditioning_embedding_out_channels=(4, 6, 8))
+    return randomise_(made, torch.Generator().manual_seed(5)).eval()
+
+
+def diffusers_with_maps(folder, controlnet):
+    """diffusers' own pipeline of that folder and ControlNet."""
     theirs = diffusers.ControlNetModel(**controlnet.config)
     theirs.load_state_dict(controlnet.state_dict())
     pipeline = diffusers.StableDiffusionControlNetPipeline.from_pretrained(
-        tiny_folder, controlnet=theirs, safety_checker=None
+        folder, controlnet=theirs, safety_checker=None
     )
     pipeline.set_progress_bar_config(disable=True)
-    latents = tiny.starting_noise(2, generator=torch.Generator().manual_seed(0))
-    condition = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    prompts = ["a handwritten seven", "the digit 3"]
-    options = {"num_inference_steps": 3, "guidance_scale": 2.0, "latents": latents}
-    said = {"image": condition, "controlnet_conditioning_scale": 0.8, "output_type": "pt"}
-    expected = pipeline(prompts, height=32, width=32, **said, **options).images
-    plain = tiny(prompts, progress=False, **options)
-    tiny.unet = ControlledUNet(tiny.unet, controlnet, condition, 0.8)
-    got = tiny(prompts, progress=False, **options)
-    assert_close(got / 2 + 0.5, expected, rtol=0, atol=1e-4)
+    return pipeline
+
+
+PROMPTS = ["a handwritten seven", "the digit 3", "a one"]
+
+
+def maps_of(count):
+    return torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("each", [1, 2])
+@pytest.mark.parametrize("given", [1, 3])
+@pytest.mark.parametrize("guidance_scale", [1.0, 2.0])
+def test_each_picture_sees_its_map_as_in_diffusers_controlnet_pipeline(
+    tiny, tiny_folder, small, each, given, guidance_scale
+):
+    theirs = diffusers_with_maps(tiny_folder, small)
+    latents = tiny.starting_noise(3 * each, generator=torch.Generator().manual_seed(0))
+    options = {"num_inference_steps": 3, "guidance_scale": guidance_scale, "latents": latents}
+    options["num_images_per_prompt"] = each
+    said = {"controlnet_conditioning_scale": 0.8, "output_type": "pt", "height": 32, "width": 32}
+    expected = theirs(PROMPTS, image=maps_of(given), **said, **options).images
+    plain = tiny(PROMPTS, progress=False, **options)
+    tiny.unet = ControlledUNet(tiny.unet, small, maps_of(given), 0.8)
+    for batch_size in (1, 2, 3, 4, 250):
+        got = tiny(PROMPTS, progress=False, batch_size=batch_size, **options)
+        assert_close(got / 2 + 0.5, expected, rtol=0, atol=1e-4)
     assert (got - plain).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("guidance_start", [0.0, 0.4])
+def test_maps_travel_with_their_pictures_however_the_call_is_cut(tiny, small, guidance_start):
+    maps, count = maps_of(16), 16
+    latents = tiny.starting_noise(count, generator=torch.Generator().manual_seed(0))
+    options = {"num_inference_steps": 3, "progress": False, "guidance_scale": 2.0}
+    options["guidance_start"] = guidance_start
+
+    def drawn(maps, prompt, latents, **more):
+        unet = ControlledUNet(tiny.unet, small, maps)
+        made = StableDiffusionPipeline.from_pipe(tiny, unet=unet)
+        return made(prompt, latents=latents, **more, **options)
+
+    alone = torch.cat([drawn(maps[i : i + 1], "a one", latents[i : i + 1]) for i in range(count)])
+    for batch_size in (5, 8, 16):
+        many = drawn(maps, ["a one"] * count, latents, batch_size=batch_size)
+        assert_close(many, alone, rtol=0, atol=1e-5)
+        # a map for each of the pictures of one prompt, too
+        several = drawn(maps, "a one", latents, batch_size=batch_size, num_images_per_prompt=count)
+        assert_close(several, alone, rtol=0, atol=1e-5)
+
+
+def test_a_count_of_maps_that_belongs_to_nobody_is_refused(tiny, small):
+    unet = tiny.unet
+    for given in (2, 4, 5, 7, 12):
+        tiny.unet = ControlledUNet(unet, small, maps_of(given))
+        expected = f"expected a controlnet_cond of 1 or 3 or 6 pictures, .* got {given}"
+        with pytest.raises(ValueError, match=expected):
+            tiny(PROMPTS, num_inference_steps=1, num_images_per_prompt=2, progress=False)
+
+
+def test_an_interrupted_drawing_leaves_no_rows_behind(tiny, small):
+    controlled = tiny.unet = ControlledUNet(tiny.unet, small, maps_of(4))
+    inputs = torch.randn(8, 4, 8, 8), torch.tensor(3), torch.randn(8, 5, 12)
+    expected = controlled(*inputs)
+
+    def stop(*told):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tiny(["a one"] * 4, batch_size=2, callback=stop, progress=False)
+    assert torch.equal(controlled(*inputs), expected)
+
+
+def test_a_pipeline_with_a_controlnet_is_sliced_and_saved(tiny, small, tmp_path):
+    latents = tiny.starting_noise(3, generator=torch.Generator().manual_seed(0))
+    options = {"num_inference_steps": 3, "latents": latents}
+    tiny.unet = ControlledUNet(tiny.unet, small, maps_of(3))
+    whole = tiny(PROMPTS, progress=False, **options)
+    tiny.enable_attention_slicing(1)
+    layers = [layer for layer in tiny.unet.modules() if isinstance(layer, Attention)]
+    assert {layer.slice_size for layer in layers} == {1}
+    assert any(layer in layers for layer in tiny.unet.controlnet.modules())
+    assert_close(tiny(PROMPTS, progress=False, **options), whole, rtol=0, atol=1e-5)
+    tiny.save_pretrained(tmp_path / "float16", dtype=torch.float16)
+    again = ControlNetModel.from_pretrained(tmp_path / "float16" / "unet" / "controlnet")
+    for key, value in again.state_dict().items():
+        assert torch.equal(value, small.state_dict()[key].half().float()), key
+    # diffusers opens the folder and the ControlNet below it, and ours without it again
+    tiny.save_pretrained(tmp_path / "both")
+    theirs = diffusers_with_maps(tmp_path / "both", small)
+    theirs.controlnet = diffusers.ControlNetModel.from_pretrained(
+        tmp_path / "both" / "unet" / "controlnet"
+    )
+    said = {"image": maps_of(3), "output_type": "pt", "height": 32, "width": 32}
+    drawn = theirs(PROMPTS, guidance_scale=2.0, **said, **options).images
+    assert_close(whole / 2 + 0.5, drawn, rtol=0, atol=1e-4)
+    plain = StableDiffusionPipeline.from_pretrained(tmp_path / "both").unet
+    for key, value in plain.state_dict().items():
+        assert torch.equal(value, tiny.unet.unet.state_dict()[key]), key
 
 
 def test_training_moves_the_controlnet_and_leaves_the_unet_alone(pair):

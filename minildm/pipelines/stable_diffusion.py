@@ -28,7 +28,7 @@ from minildm.pipelines.compatibility import (
     with_latent_conventions,
 )
 from minildm.pipelines.prompts import encode_texts, pair_prompts
-from minildm.pipelines.start import StartingImage, encode_image, starting_noise
+from minildm.pipelines.start import StartingImage, drawing, encode_image, starting_noise
 from minildm.schedulers.base import Scheduler
 from minildm.text.text_encoder import CLIPTextModel
 from minildm.text.tokenizer import CLIPTokenizer
@@ -134,18 +134,19 @@ class StableDiffusionPipeline:
         with tqdm(total=total, unit="step", disable=not progress) as bar:
             for i, (batch, its_context) in enumerate(batches):
                 rows = slice(i * batch_size, (i + 1) * batch_size)
-                x0 = self.denoise(
-                    batch,
-                    its_context,
-                    steps,
-                    scale,
-                    generator=generator,
-                    start=start and start.rows(rows),
-                    callback=callback,
-                    bar=bar,
-                    guidance_start=guidance_start,
-                    predict=predict,
-                )
+                with drawing(self.unet, rows, context.shape[1], num_images_per_prompt):
+                    x0 = self.denoise(
+                        batch,
+                        its_context,
+                        steps,
+                        scale,
+                        generator=generator,
+                        start=start and start.rows(rows),
+                        callback=callback,
+                        bar=bar,
+                        guidance_start=guidance_start,
+                        predict=predict,
+                    )
                 images.append(self.decode(x0))
         return torch.cat(images)
 

@@ -3,11 +3,12 @@ of which a part is painted anew (RePaint, Lugmayr et al. 2022). Chapters 11 and 
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from minildm.diffusion.sampling import Constrain
 from minildm.models.autoencoder import AutoencoderKL
@@ -47,6 +48,15 @@ class StartingImage(NamedTuple):
             return torch.where(mask, x, scheduler.add_noise_at(latents, noise, timestep))
 
         return constrain
+
+
+def drawing(
+    unet: nn.Module, rows: slice, count: int, num_images_per_prompt: int
+) -> AbstractContextManager[None]:
+    """Tells a U-Net that holds something for each of `count` pictures, as `ControlledUNet` does,
+    that these rows are drawn now."""
+    told = getattr(unet, "drawing", None)
+    return told(rows, count, num_images_per_prompt) if told else nullcontext()
 
 
 def starting_noise(

@@ -4,6 +4,10 @@ through convolutions that begin at zero (Zhang et al. 2023). Chapter 14."""
 from __future__ import annotations
 
 import inspect
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -144,9 +148,13 @@ class ControlledUNet(nn.Module):
     >>> pipeline.unet = ControlledUNet(pipeline.unet, controlnet, maps)  # to draw
     >>> loss = DenoisingLoss(ControlledUNet(unet.requires_grad_(False), controlnet), scheduler)
 
-    controlnet_cond: (N, C, H, W), the pictures of every call that brings none of its own; a batch
-        of 2·N samples, as guidance makes it, sees them twice.
+    controlnet_cond: (M, C, H, W), the pictures of every call that brings none of its own. Where a
+        pipeline draws, one for all it draws, one for each prompt, or one for each picture; they
+        travel with the row that they belong to. Elsewhere a batch of 2·M samples, as guidance makes
+        it, sees them twice.
     """
+
+    saved_as = UNet2DConditionModel  # what a folder's list of parts calls it
 
     def __init__(
         self,
@@ -160,6 +168,7 @@ class ControlledUNet(nn.Module):
         self.controlnet = controlnet
         self.controlnet_cond = controlnet_cond
         self.conditioning_scale = conditioning_scale
+        self.shown: Tensor | None = None  # which of the pictures, (B,); None for all
 
     @property
     def config(self) -> Config:
@@ -173,6 +182,35 @@ class ControlledUNet(nn.Module):
     def device(self) -> torch.device:
         return self.unet.device
 
+    def set_attention_slice(self, slice_size: int | str | None = "auto") -> None:
+        """`Attention.set_attention_slice` of every layer of both."""
+        self.unet.set_attention_slice(slice_size)
+        self.controlnet.set_attention_slice(slice_size)
+
+    def save_pretrained(self, folder: str | os.PathLike, dtype: torch.dtype | None = None) -> None:
+        """The U-Net's files in `folder`, the ControlNet's in `controlnet` below it; the pictures
+        are not kept."""
+        self.unet.save_pretrained(folder, dtype)
+        self.controlnet.save_pretrained(Path(folder) / "controlnet", dtype)
+
+    @contextmanager
+    def drawing(self, rows: slice, count: int, num_images_per_prompt: int = 1) -> Iterator[None]:
+        """While it lasts, samples are these rows of the `count` that a pipeline's call draws, those
+        of one prompt together."""
+        if self.controlnet_cond is not None:
+            given, prompts = len(self.controlnet_cond), count // num_images_per_prompt
+            if given not in (1, prompts, count):
+                allowed = " or ".join(map(str, sorted({1, prompts, count})))
+                raise ValueError(
+                    f"expected a controlnet_cond of {allowed} pictures, to draw {count} of "
+                    f"{prompts} prompts, got {given}"
+                )
+            self.shown = torch.arange(count)[rows] // (count // given)
+        try:
+            yield
+        finally:
+            self.shown = None
+
     def forward(
         self,
         sample: Tensor,
@@ -185,6 +223,8 @@ class ControlledUNet(nn.Module):
         pictures = self.controlnet_cond if controlnet_cond is None else controlnet_cond
         if pictures is None:
             raise ValueError("expected a controlnet_cond, here or in the constructor, got none")
+        if controlnet_cond is None and self.shown is not None:
+            pictures = pictures[self.shown.to(pictures.device)]
         times, rest = divmod(len(sample), len(pictures))
         if rest:
             raise ValueError(f"expected a multiple of {len(pictures)} samples, got {len(sample)}")

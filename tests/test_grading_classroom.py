@@ -144,6 +144,69 @@ def test_what_is_graded_is_not_graded_again_unless_it_changed(tiny, tmp_path, mo
     assert calls == ["", "", "a"]
 
 
+def test_a_changed_hidden_test_grades_anew_and_an_unchanged_one_does_not(
+    tiny, tmp_path, monkeypatch
+):
+    """Of two assignments only the one whose hidden test, points or limits changed is graded."""
+    source = tmp_path / "source"
+    content = submissions.source_notebook()
+    content["metadata"]["minildm"]["assignment"] = "tall"
+    (source / "tall.ipynb").write_text(json.dumps(content))
+    submissions.hand_in(tmp_path / "in", "ada", content).rename(tmp_path / "in/ada/tall.ipynb")
+    submissions.hand_in(tmp_path / "in/ada", "more", content).rename(tmp_path / "in/ada/tiny.ipynb")
+    calls = []
+
+    def graded(path, assignment, *_):
+        calls.append(assignment.name)
+        return result(assignment.parts[0].points)
+
+    monkeypatch.setattr(classroom, "grade_submission", graded)
+
+    def points() -> dict[str, float | None]:
+        calls.clear()
+        assignments = load_assignments(source, "key")
+        entries = find_submissions(tmp_path / "in", assignments)
+        found = grade_all(entries, assignments, tmp_path / "out", jobs=1)
+        assert kept_results(assignments, tmp_path / "out") == found
+        return {name: result.score for (_, name), result in found.items()}
+
+    assert points() == {"tiny": 3, "tall": 3} and sorted(calls) == ["tall", "tiny"]
+    assert points() == {"tiny": 3, "tall": 3} and calls == []
+    hidden, setup = content["cells"][4], content["metadata"]["minildm"]
+    for change in (
+        lambda: hidden.update(source=hidden["source"].replace("FACTOR * given", "2 * given")),
+        lambda: hidden["metadata"]["nbgrader"].update(points=4),
+        lambda: setup["limits"].update(seconds=30),
+    ):
+        change()
+        (source / "tall.ipynb").write_text(json.dumps(content))
+        assert points()["tiny"] == 3 and calls == ["tall"]
+    assert points() == {"tiny": 3, "tall": 4} and calls == []
+
+
+def test_results_of_another_folder_that_an_older_hidden_test_gave_say_so(
+    tiny, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(classroom, "grade_submission", lambda *_: result(3))
+    submissions.hand_in(tmp_path / "in", "a", submissions.source_notebook())
+    grade_all(find_submissions(tmp_path / "in", tiny), tiny, tmp_path / "out")
+    assert kept_results(tiny, tmp_path / "out")["a", "tiny"].notes == []
+    path = tmp_path / "source" / "tiny.ipynb"
+    path.write_text(path.read_text().replace("FACTOR * given", "2 * given"))
+    changed = load_assignments(tmp_path / "source", "key")
+    kept = kept_results(changed, tmp_path / "out")["a", "tiny"]
+    assert kept.score == 3 and kept.status == "graded, with notes"
+    assert "before the assignment was changed" in kept.notes[0]
+
+
+def test_a_note_of_the_folder_shows_in_the_status(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(classroom, "grade_submission", lambda *_: result(3))
+    path = submissions.hand_in(tmp_path / "in", "a", submissions.source_notebook())
+    path.with_name("tiny-again.ipynb").write_bytes(path.read_bytes())
+    (found,) = grade_all(find_submissions(tmp_path / "in", tiny), tiny, tmp_path / "out").values()
+    assert found.status == "graded, with notes" and "2 files" in found.notes[0]
+
+
 def test_a_failure_of_the_grader_is_no_students_0(tiny, tmp_path, monkeypatch):
     def broken(*_):
         raise OSError("no room")

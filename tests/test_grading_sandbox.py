@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from minildm.grading import sandbox
-from minildm.grading.sandbox.session import Died, Limits, Session
+from minildm.grading.sandbox import session as grader
+from minildm.grading.sandbox.session import Died, Limits, Session, missing_bounds, seconds_of
 from minildm.grading.sandbox.wire import decode, encode
 
 FOLDER = Path(str(sandbox.__file__)).parent
@@ -83,3 +84,59 @@ def test_a_process_that_ends_says_with_which_status(status):
     with Session(Limits(seconds=20)) as session:
         with pytest.raises(Died, match=rf"its process ended by itself \(exit status {status}\)"):
             session.request("cell 1", 10, cell=f"import os\nos._exit({status})")
+
+
+def answers(session: Session, cells: list[str]) -> list[str | None]:
+    """Each cell's error, with seconds enough for each by itself."""
+    return [session.request(f"cell {n}", 20, cell=cell)["error"] for n, cell in enumerate(cells)]
+
+
+BURN = "import time\nend = time.process_time() + 1.2\nwhile time.process_time() < end: pass"
+BURN_IN_A_CHILD = f"import os\nif os.fork() == 0:\n    exec({BURN!r})\n    os._exit(0)\nos.wait()"
+
+
+@pytest.mark.parametrize("cell", [BURN, BURN_IN_A_CHILD], ids=["itself", "its-children"])
+def test_processor_time_is_that_of_all_cells_together(cell):
+    """Four cells of 1.2 s, each far below its own 20 seconds, in a submission that has 3."""
+    with Session(Limits(seconds=3)) as session:
+        first, second, third, fourth = answers(session, [cell, cell, BURN, BURN])
+    assert first is None and second is None
+    assert "OutOfTime" not in third and "took longer" in third and "took longer" in fourth
+
+
+def test_what_starting_takes_is_not_the_submissions_time(monkeypatch):
+    monkeypatch.setattr(grader, "seconds_of", lambda pid: 100 + seconds_of(pid))
+    with Session(Limits(seconds=2)) as session:
+        assert answers(session, [BURN]) == [None]
+
+
+def test_memory_is_that_of_all_cells_and_processes_together():
+    keep = "import os, time\nif os.fork() == 0:\n    kept = b'x' * (150 << 20)\n    time.sleep(60)"
+    with Session(Limits(seconds=20, memory_mb=400)) as session:
+        assert answers(session, [keep, "import time; time.sleep(0.5)"]) == [None, None]
+        with pytest.raises(Died, match="more than 400 MB"):
+            answers(session, [keep, keep, "import time; time.sleep(5)"])
+    with Session(Limits(seconds=20, memory_mb=400)) as session:
+        errors = answers(session, [f"kept_{n} = bytearray(150 << 20)" for n in range(3)])
+    assert errors[0] is None and errors[2] is not None and "MemoryError" in errors[2]
+
+
+def test_the_disk_is_for_all_cells_together():
+    if "files" in missing_bounds():
+        pytest.skip("this machine cannot bound files")
+    write = "open('file-{}', 'wb').write(bytes(3 << 20))"
+    with Session(Limits(seconds=20, disk_mb=8)) as session:
+        errors = answers(session, [write.format(n) for n in range(3)])
+    assert errors[:2] == [None, None] and errors[2] is not None and "No space left" in errors[2]
+
+
+def test_lines_of_replies_are_counted_over_all_cells(monkeypatch):
+    monkeypatch.setattr(grader, "MOST_LINES", 1000)
+    write = (
+        "import os\nfor i in range(3, 30):\n"
+        "    try: os.write(i, b'0\\n' * 600)\n    except OSError: pass"
+    )
+    with Session(Limits(seconds=20)) as session:
+        assert answers(session, [write]) == [None]
+        with pytest.raises(Died, match="wrote without end"):
+            answers(session, [write])

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from minildm.files import read_json, write_json
 from minildm.grading.assignment import Assignment, fingerprint
-from minildm.grading.grade import Mark, Result, digest, grade_submission, not_graded
+from minildm.grading.grade import Mark, Result, digest, grade_submission, not_graded, with_notes
 from minildm.grading.sandbox.wire import plain
 from minildm.grading.submission import Unreadable, read_notebook, release_of
 
@@ -27,6 +27,7 @@ MOODLE = re.compile(r"^(?P<name>.+)_(?P<participant>\d+)_assignsubmission_file_?
 MOODLE_FILE = re.compile(r"^(?P<folder>.+_\d+_assignsubmission_file)_(?P<file>.+)$")
 CANVAS = re.compile(r"^(?P<name>[^_]+)(_LATE)?_(?P<id>\d+)_\d+_(?P<file>.+)$")
 HIDDEN_FILES = (".", "__MACOSX")
+OUTDATED = "graded before the assignment was changed: grade its folder again"
 
 Results = dict[tuple[str, str], Result]  # by student and assignment
 
@@ -166,24 +167,31 @@ def kept_or_graded(
     start = time.monotonic()
     if entry.path:
         result = grade_submission(entry.path, assignment, slot, namespaces)
-        result = result._replace(notes=entry.notes + result.notes)
+        result = with_notes(result, entry.notes)
     else:
         result = not_graded(entry.notes)
     kept.parent.mkdir(parents=True, exist_ok=True)
-    about = {"digest": stamp, "key": fingerprint(assignment.key), "student": entry.student}
+    about = {"digest": stamp, "assignment": assignment.digest}
+    about |= {"key": fingerprint(assignment.key), "student": entry.student}
     content = result._asdict() | {"marks": [mark._asdict() for mark in result.marks]}
     write_json(kept, {**about, "seconds": round(time.monotonic() - start, 1), **content})
     return result
 
 
 def kept_results(assignments: dict[str, Assignment], out: Path) -> Results:
-    """What earlier runs have graded there with this course key, of other folders, too."""
+    """What earlier runs have graded there with this course key, of other folders, too.
+
+    A folder that is not graded now keeps what it had; a note tells where the assignment has changed
+    since.
+    """
     kept = {}
     for name, assignment in assignments.items():
         for path in sorted((out / name).glob("*.json")):
             found = read_json(path, "a graded submission")
             if found.get("key") == fingerprint(assignment.key):
-                kept[found["student"], name] = result_of(found)
+                current = found.get("assignment") == assignment.digest
+                notes = [] if current else [OUTDATED]
+                kept[found["student"], name] = with_notes(result_of(found), notes)
     return kept
 
 

@@ -44,6 +44,12 @@ def not_graded(notes: list[str], out_of: float = 0) -> Result:
     return Result("not graded: look at it", None, out_of, [], {}, notes)
 
 
+def with_notes(result: Result, notes: list[str]) -> Result:
+    """A result with these notes before its own; a plain "graded" becomes "graded, with notes"."""
+    status = "graded, with notes" if notes and result.status == "graded" else result.status
+    return result._replace(status=status, notes=notes + result.notes)
+
+
 def digest(path: Path, assignment: Assignment) -> str:
     """Changes when the submission, the assignment, its key or its limits do."""
     try:
@@ -72,10 +78,10 @@ def grade_submission(
         notes.append(f"and {len(failed) - 5} more")
     if all(mark.message.startswith(EMPTY) for mark in marks):
         notes.append("nothing filled in: the notebook is as it was released")
-    status = "graded, with notes" if notes else "graded"
     written = {name: plain(text) for name, text in submission.written.items()}
     marks = [m._replace(message=plain(m.message)) for m in marks]
-    return Result(status, score, automatic, marks, written, [plain(note) for note in notes])
+    result = Result("graded", score, automatic, marks, written, [])
+    return with_notes(result, [plain(note) for note in notes])
 
 
 def run(

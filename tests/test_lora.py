@@ -2,6 +2,8 @@
 
 import copy
 import json
+import re
+import tempfile
 
 import diffusers
 import pytest
@@ -9,6 +11,7 @@ import torch
 from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
+from pretend import pretended_device
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch.testing import assert_close
@@ -85,6 +88,95 @@ def test_a_file_that_diffusers_and_peft_wrote_opens_here(tiny, tiny_folder, tmp_
         torch.randn(2, 16, 12, generator=generator),
     )
     assert_close(tiny.unet(*inputs), theirs(*inputs).sample, rtol=1e-5, atol=1e-5)
+
+
+def older(key):
+    """A key of ours as diffusers 0.17 to 0.20 had it, and as releases before them."""
+    text = key.replace("text_encoder.", "text_encoder.text_model.")
+    for new, old in ((".lora_A.", "{}.down."), (".lora_B.", "{}.up.")):
+        text = text.replace(new, old)
+    if key.startswith("unet."):
+        oldest = re.sub(r"\.(to_\w+)(\.0)?\{\}", r".processor.\1_lora", text)
+        return text.format(".lora"), oldest
+    oldest = re.sub(r"\.([qkv]|out)_proj\{\}", r".to_\1_lora", text)
+    return text.format(".lora_linear_layer"), oldest
+
+
+@pytest.mark.parametrize("age", [0, 1])
+def test_a_file_with_diffusers_older_names_adds_what_it_adds_there(
+    tiny, tiny_folder, latents, tmp_path, age
+):
+    lora = trained(tiny)
+    expected = draw(tiny, latents)
+    tensors = {older(key)[age]: tensor for key, tensor in lora.tensors().items()}
+    save_file(tensors, tmp_path / WEIGHTS_NAME, {"format": "pt"})
+    lora.remove()
+    LoRA.from_pretrained(tmp_path, tiny.unet, tiny.text_encoder)
+    assert torch.equal(draw(tiny, latents), expected)
+    theirs = diffusers.StableDiffusionPipeline.from_pretrained(tiny_folder)
+    theirs.set_progress_bar_config(disable=True)
+    theirs.load_lora_weights(tmp_path, weight_name=WEIGHTS_NAME)
+    options = {"num_inference_steps": 3, "guidance_scale": 2.0, "latents": latents}
+    drawn = theirs(PROMPTS, output_type="pt", **options).images
+    assert_close(expected / 2 + 0.5, drawn, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_the_terms_follow_their_networks_into_another_precision(tiny, tiny_folder, latents, dtype):
+    lora = trained(tiny)
+    theirs = diffusers.StableDiffusionPipeline.from_pretrained(tiny_folder)
+    with tempfile.TemporaryDirectory() as folder:
+        lora.save_pretrained(folder)
+        theirs.load_lora_weights(folder, weight_name=WEIGHTS_NAME)
+    inputs = (latents.to(dtype), 5, tiny.encode_prompt(PROMPTS)[1].detach().to(dtype))
+    words = tiny.tokenizer(PROMPTS)
+    tiny.unet.to(dtype), tiny.text_encoder.to(dtype)
+    lora.set_strength(0)
+    plain = [tiny.unet(*inputs), tiny.text_encoder(words)]
+    lora.set_strength(1)
+    got = [tiny.unet(*inputs), tiny.text_encoder(words)]
+    expected = [
+        theirs.unet.to(dtype)(*inputs).sample,
+        theirs.text_encoder.to(dtype)(words).last_hidden_state,
+    ]
+    for ours, other, without in zip(got, expected, plain, strict=True):
+        assert ours.dtype == dtype
+        assert (ours - other).norm() < 0.1 * (ours - without).norm()
+    lora.merge()
+    lora.unmerge()
+    assert torch.equal(tiny.text_encoder(words), got[1])
+
+
+def test_the_terms_follow_their_networks_to_another_device(tiny, latents):
+    context = tiny.encode_prompt(PROMPTS)[1].detach()
+    trained(tiny)
+    expected = tiny.unet(latents, 5, context).detach()
+    with pretended_device() as device:
+        tiny.unet.to(device)
+        got = tiny.unet(latents.to(device), 5, context.to(device))
+        assert_close(got.detach().cpu(), expected)
+
+
+def test_removed_while_merged_they_leave_the_networks_as_they_were(tiny, latents):
+    plain, before = draw(tiny, latents), copy.deepcopy(tiny.unet.state_dict())
+    lora = trained(tiny)
+    kept = {key: tensor.clone() for key, tensor in lora.tensors().items()}
+    lora.merge()
+    assert not torch.equal(draw(tiny, latents), plain)
+    lora.remove()
+    assert torch.equal(draw(tiny, latents), plain)
+    assert all(torch.equal(value, before[key]) for key, value in tiny.unet.state_dict().items())
+    assert not any(module._forward_hooks for module in tiny.unet.modules())
+    assert all(torch.equal(tensor, kept[key]) for key, tensor in lora.tensors().items())
+
+
+def test_merged_and_moved_it_is_unmerged_to_what_was_moved(tiny):
+    expected = copy.deepcopy(tiny.unet).half().state_dict()
+    lora = trained(tiny, with_text=False)
+    lora.merge()
+    tiny.unet.half()
+    lora.unmerge()
+    assert all(torch.equal(value, expected[key]) for key, value in tiny.unet.state_dict().items())
 
 
 def test_saved_and_loaded_it_adds_the_same(tiny, latents, tmp_path):
@@ -221,6 +313,21 @@ def rewrite(folder, change, **settings):
             "linear layers called",
         ),
         (lambda t: {}, {}, "keys like unet"),
+        (
+            lambda t: {key: x for key, x in t.items() if "lora_B" in key},
+            {},
+            "lora_A and lora_B of each layer, got lora_B alone",
+        ),
+        (lambda t: {key: x.int() for key, x in t.items()}, {}, "a matrix of finite numbers as"),
+        (lambda t: {key: x / 0 for key, x in t.items()}, {}, "a matrix of finite numbers as"),
+        (lambda t: {key: x.sum() for key, x in t.items()}, {}, "a matrix of finite numbers as"),
+        (lambda t: t, {"unet.lora_alpha": "big"}, "one alpha, a number, got .'big'"),
+        (lambda t: t, {"unet.lora_alpha": [2]}, "one alpha"),
+        (
+            lambda t: {key: x for key, x in t.items() if key.startswith("unet")},
+            {"unet.lora_alpha": float("nan")},
+            "a finite alpha, got nan",
+        ),
         (lambda t: t, {"unet.use_rslora": True}, "plain LoRA, got unet.use_rslora = True"),
         (lambda t: t, {"text_encoder.lora_alpha": 5.0}, "one alpha"),
     ],

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -31,12 +32,25 @@ PREFIXES = ("unet.", "text_encoder.")
 KEY = re.compile(r"(unet|text_encoder)\.[\w.]+\.lora_[AB]\.weight")
 UNET_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 TEXT_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
+# Names in older files -> today's. The first six are diffusers', the last is transformers'.
+OLDER_NAMES = {
+    r"\.processor\.": ".",
+    r"^(unet\..*\.to_[qkv])_lora\.": r"\1.lora.",
+    r"^(unet\..*\.to_out)_lora\.": r"\1.0.lora.",
+    r"^(text_encoder\..*)\.to_([qkv]|out)_lora\.": r"\1.\2_proj.lora.",
+    r"\.(lora|lora_linear_layer)\.down\.": ".lora_A.",
+    r"\.(lora|lora_linear_layer)\.up\.": ".lora_B.",
+    r"^text_encoder\.text_model\.": "text_encoder.",
+}
 # settings that would change what is added
 FOREIGN = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
 
 
 class LoRALayer(nn.Module):
-    """scale·B·(A·x) beside one linear layer: x (…, in) -> (…, out). Hu et al. 2021, eq. 3."""
+    """scale·B·(A·x) beside one linear layer: x (…, in) -> (…, out). Hu et al. 2021, eq. 3.
+
+    It is computed where and in what precision x is, so that the layer's network may be moved.
+    """
 
     def __init__(self, layer: nn.Linear, rank: int, generator: torch.Generator | None = None):
         super().__init__()
@@ -48,7 +62,9 @@ class LoRALayer(nn.Module):
         self.scale = 1.0
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.scale * self.lora_B(self.lora_A(x))
+        return self.scale * F.linear(
+            F.linear(x, self.lora_A.weight.to(x)), self.lora_B.weight.to(x)
+        )
 
     def add(self, layer: nn.Linear, inputs: tuple[Tensor], output: Tensor) -> Tensor:
         """The layer's forward hook."""
@@ -86,6 +102,8 @@ class LoRA(nn.Module):
             raise ValueError(f"expected a rank of 1 or more, got {rank}")
         self.rank = rank
         self.alpha = float(rank if alpha is None else alpha)
+        if not math.isfinite(self.alpha):
+            raise ValueError(f"expected a finite alpha, got {alpha}")
         self.strength = 1.0
         # by name, not as parts of this module
         self.layers: dict[str, nn.Linear] = find_layers("unet", unet, targets)
@@ -128,7 +146,7 @@ class LoRA(nn.Module):
         self.set_strength(self.strength)
         for _, layer, term in self.named_layers():
             before = layer.weight.clone()
-            layer.weight += term.delta()
+            layer.weight += term.delta().to(layer.weight.device)
             self.merged.append((before, layer.weight.clone()))
             term.scale = 0.0
 
@@ -139,7 +157,7 @@ class LoRA(nn.Module):
             raise ValueError("expected merged terms, got terms beside the layers: merge() first")
         weights = [layer.weight for layer in self.layers.values()]
         if not all(
-            torch.equal(weight, after)
+            torch.equal(weight, after.to(weight))
             for weight, (_, after) in zip(weights, self.merged, strict=True)
         ):
             raise ValueError(
@@ -208,19 +226,19 @@ class LoRA(nn.Module):
                 f"{file}: expected a text encoder too, since it has terms for one, got None"
             )
         rank = len(next(tensor for key, tensor in tensors.items() if "lora_A" in key))
-        alphas = {
+        alphas = [
             settings.get(f"{prefix}lora_alpha", rank)
             for prefix, some in zip(PREFIXES, layers, strict=True)
             if some
-        }
+        ]
         try:
-            if len(alphas) > 1:
-                raise ValueError(f"expected one alpha, got {sorted(alphas)}")
+            if alphas != alphas[:1] * len(alphas) or not isinstance(alphas[0], (int, float)):
+                raise ValueError(f"expected one alpha, a number, got {alphas}")
             lora = cls(
                 unet,
                 text_encoder if layers[1] else None,
                 rank=rank,
-                alpha=alphas.pop(),
+                alpha=alphas[0],
                 targets=layers[0],
                 text_targets=layers[1],
             )
@@ -252,10 +270,9 @@ def find_layers(prefix: str, network: nn.Module, targets: Sequence[str]) -> dict
 
 
 def modern_key(key: str) -> str:
-    """Today's name of a tensor: diffusers writes `lora.down` and `lora.up`; transformers 5 dropped
-    a prefix."""
-    for old, new in ((".lora.down.", ".lora_A."), (".lora.up.", ".lora_B."), (".text_model.", ".")):
-        key = key.replace(old, new)
+    """Today's name of a tensor; see OLDER_NAMES."""
+    for old, new in OLDER_NAMES.items():
+        key = re.sub(old, new, key)
     return key
 
 
@@ -267,12 +284,20 @@ def read_lora(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(file, "pt") as stored:
             settings = json.loads((stored.metadata() or {}).get(METADATA, "{}"))
             tensors = {modern_key(key): stored.get_tensor(key) for key in stored.keys()}
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, RecursionError) as error:
         raise ValueError(f"{file}: expected a whole LoRA file, got: {error}") from None
+    if not isinstance(settings, dict):
+        raise ValueError(f"{file}: expected settings as a JSON object, got {settings!r:.40}")
     if foreign := [key for key in tensors or ["none"] if not KEY.fullmatch(key)]:
         raise ValueError(
             f"{file}: expected keys like unet.(...).to_q.lora_A.weight, got {foreign[0]}"
         )
+    for key, tensor in tensors.items():
+        if tensor.ndim != 2 or not (tensor.is_floating_point() and tensor.isfinite().all()):
+            got = f"{tensor.dtype} of shape {tuple(tensor.shape)}, or NaN"
+            raise ValueError(f"{file}: expected a matrix of finite numbers as {key}, got {got}")
+    if not any("lora_A" in key for key in tensors):
+        raise ValueError(f"{file}: expected lora_A and lora_B of each layer, got lora_B alone")
     if changed := [key for key, value in settings.items() if key.endswith(FOREIGN) and value]:
         raise ValueError(
             f"{file}: expected plain LoRA, got {changed[0]} = {settings[changed[0]]!r}"

@@ -102,12 +102,13 @@ class ConfigMixin:
     A subclass writes `@register_to_config` above its `__init__`, whose arguments have diffusers'
     names and defaults. `unsupported` names the keys that diffusers' configuration has and ours does
     not implement -> the value we accept, or a tuple of such values, or `...` for a key that may be
-    anything since it changes nothing here.
+    anything since it changes nothing here. `stamp`: what the file tells other libraries beside it.
     """
 
     config: Config
     config_name: ClassVar[str] = "config.json"
     unsupported: ClassVar[dict[str, Any]] = {}
+    stamp: ClassVar[dict[str, Any]] = {"_diffusers_version": DIFFUSERS_VERSION}
 
     @classmethod
     def identity(cls) -> dict[str, Any]:
@@ -165,10 +166,8 @@ class ConfigMixin:
     def save_config(self, folder: str | os.PathLike) -> None:
         """Write `<folder>/<config_name>`, whole or not at all."""
         Path(folder).mkdir(parents=True, exist_ok=True)
-        version = (
-            {"_diffusers_version": DIFFUSERS_VERSION} if "_class_name" in self.identity() else {}
-        )
-        write_json(Path(folder) / self.config_name, {**self.identity(), **version, **self.config})
+        content = {**self.identity(), **self.stamp, **self.config}
+        write_json(Path(folder) / self.config_name, content)
 
     @classmethod
     def from_folder(cls, folder: str | os.PathLike) -> Self:

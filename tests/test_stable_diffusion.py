@@ -68,6 +68,52 @@ def test_diffusers_draws_the_same_from_the_same_noise_on_the_way(tiny, tmp_path,
     assert difference(got, expected) < 1e-4
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_diffusers_draws_the_same_from_a_folder_in_half_precision_as_it_lies(tiny, tmp_path, dtype):
+    tiny.save_pretrained(tmp_path, dtype=dtype)
+    theirs = diffusers.StableDiffusionPipeline.from_pretrained(tmp_path)
+    theirs.set_progress_bar_config(disable=True)
+    options = {"num_inference_steps": 5, "guidance_scale": 2.0, "latents": starting_noise()}
+    expected = theirs(PROMPTS, output_type="np", **options).images
+    ours = StableDiffusionPipeline.from_pretrained(tmp_path)
+    assert difference(ours(PROMPTS, progress=False, **options), expected) < 1e-4
+
+
+@pytest.mark.parametrize("sampler", [*SPACED_SAMPLERS, "dpmpp_2m", "euler", "lcm", "pndm"])
+@pytest.mark.parametrize("schedule", ["squaredcos_cap_v2", "scaled_linear"])
+def test_a_warning_tells_when_diffusers_cannot_draw_from_what_is_saved(
+    tiny, tmp_path, schedule, sampler
+):
+    tiny.scheduler = SAMPLERS["ddim"](beta_schedule=schedule)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        tiny.use_sampler(sampler).save_pretrained(tmp_path)
+    theirs = getattr(diffusers, type(tiny.scheduler).__name__).from_pretrained(
+        tmp_path, subfolder="scheduler"
+    )
+    theirs.set_timesteps(50)
+    x, fails = torch.ones(1, 1, 2, 2), False
+    try:
+        for t in theirs.timesteps:
+            x = theirs.step(theirs.scale_model_input(x, t), t, x).prev_sample
+    except IndexError:
+        fails = True
+    told = [warning for warning in caught if "diffusers cannot draw" in str(warning.message)]
+    assert len(told) == fails == (schedule[:2] == "sq" and sampler[:9] == "dpmpp_2m_")
+    assert all(warning.filename == __file__ for warning in told)
+
+
+def test_the_card_on_disk_tells_that_diffusers_cannot_begin_guidance_late(tiny, tmp_path):
+    tiny.card["guidance_start"] = 0.2
+    tiny.save_pretrained(tmp_path)
+    written = json.loads((tmp_path / "minildm.json").read_text())
+    assert "guides all steps" in written["in_diffusers"]
+    again = StableDiffusionPipeline.from_pretrained(tmp_path)
+    again.card["guidance_start"] = 0
+    again.save_pretrained(tmp_path)
+    assert "in_diffusers" not in json.loads((tmp_path / "minildm.json").read_text())
+
+
 def test_diffusers_draws_the_same_several_images_of_a_prompt(tiny, tiny_folder):
     theirs = diffusers.StableDiffusionPipeline.from_pretrained(tiny_folder)
     theirs.set_progress_bar_config(disable=True)

@@ -130,32 +130,35 @@ def test_the_controlnet_of_the_scenes_draws_where_the_map_says_as_its_card_tells
     assert scores["text alone"]["map_iou"] < scores["map and text"]["map_iou"] - 0.15
 
 
-@pytest.mark.parametrize(
-    ("name", "prompts"),
-    [
-        ("mnist", ["a handwritten seven", "the digit 3", "eight"]),
-        (
-            "scenes",
-            ["a small red three above a large blue seven on a white background", "a seven", ""],
-        ),
-        ("cifar10", ["a photo of a horse", "a truck", ""]),
-    ],
-)
-def test_diffusers_draws_the_same_from_it(name, prompts):
-    pipeline = StableDiffusionPipeline.from_pretrained(name)
-    theirs = diffusers.StableDiffusionPipeline.from_pretrained(
-        WEIGHTS / name, torch_dtype=torch.float32
-    )
+PROMPTS = {
+    "cifar10": ["a photo of a horse", "a truck", ""],
+    "mnist": ["a handwritten seven", "the digit 3", "eight"],
+    "mnist-lcm": ["a handwritten seven", "the digit 3", "eight"],
+    "scenes": ["a small red three above a large blue seven on a white background", "a seven", ""],
+}
+
+
+@pytest.mark.parametrize("name", shipped_models())
+def test_diffusers_draws_the_same_from_every_shipped_folder_as_it_lies(name):
+    ours = StableDiffusionPipeline.from_pretrained(name)
+    theirs = diffusers.StableDiffusionPipeline.from_pretrained(WEIGHTS / name)
     theirs.set_progress_bar_config(disable=True)
-    latents = pipeline.starting_noise(3, generator=torch.Generator().manual_seed(0))
     options = {
-        "num_inference_steps": 10,
-        "guidance_scale": pipeline.card["guidance_scale"],
-        "latents": latents,
+        "num_inference_steps": ours.card["num_inference_steps"],
+        "guidance_scale": ours.card["guidance_scale"],  # given, it holds in all steps
+        "latents": ours.starting_noise(3, generator=torch.Generator().manual_seed(0)),
     }
-    expected = theirs(prompts, height=32, width=32, output_type="pt", **options).images
-    got = pipeline(prompts, progress=False, **options) / 2 + 0.5
-    torch.testing.assert_close(got, expected, rtol=0, atol=1e-4)
+    drawn = [
+        pipeline(PROMPTS[name], generator=torch.Generator().manual_seed(1), **options, **more)
+        for pipeline, more in ((theirs, {"output_type": "pt"}), (ours, {"progress": False}))
+    ]
+    torch.testing.assert_close(drawn[1] / 2 + 0.5, drawn[0].images, rtol=0, atol=1e-4)
+
+
+def test_the_card_says_where_diffusers_would_draw_otherwise():
+    for name in shipped_models():
+        card = json.loads((WEIGHTS / name / "minildm.json").read_text())
+        assert ("in_diffusers" in card) == bool(card.get("guidance_start"))
 
 
 def test_a_second_round_trains_text_and_unet_on_and_the_card_tells(tmp_path):

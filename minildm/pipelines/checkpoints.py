@@ -16,12 +16,15 @@ from minildm.configuration import DIFFUSERS_VERSION, ConfigMixin, ModelMixin
 from minildm.files import CHECKSUMS, checked, read_checksums, read_json, write_json
 from minildm.models.autoencoder import AutoencoderKL
 from minildm.models.unet import UNet2DConditionModel
-from minildm.schedulers import SAMPLERS
+from minildm.schedulers.base import Scheduler
+from minildm.schedulers.dpm_solver import DPMSolverMultistepScheduler
+from minildm.schedulers.samplers import SAMPLERS, sampler_name
 from minildm.text.text_encoder import CLIPTextModel
 from minildm.text.tokenizer import CLIPTokenizer
 
 INDEX = "model_index.json"  # diffusers' list of the parts
 CARD = "minildm.json"  # what else we know of the model
+IN_DIFFUSERS = "in_diffusers"  # the card's note on what of it diffusers' own pipeline cannot do
 Part = ConfigMixin | CLIPTokenizer
 # The folders of a model: the library that the index names for each, and the classes that may lie in
 # it.
@@ -69,11 +72,36 @@ def save_parts(
         part.save_pretrained(folder / name, **options)
         class_ = getattr(part, "saved_as", type(part))  # a ControlledUNet is saved as its U-Net
         index[name] = [COMPONENTS[name][0], class_.__name__]
-    write_json(folder / CARD, card)
+    if reason := fails_in_diffusers(parts["scheduler"]):
+        warnings.warn(f"{folder}: diffusers cannot draw from it: {reason}", stacklevel=3)
+    write_json(folder / CARD, with_note(card))
     write_json(
         folder / INDEX,
         index | dict.fromkeys(PASSED_OVER, [None, None]) | {"requires_safety_checker": False},
     )
+
+
+def with_note(card: Mapping[str, Any]) -> dict[str, Any]:
+    """The card, with a note if it says something that diffusers' own pipeline cannot do."""
+    noted = {key: value for key, value in card.items() if key != IN_DIFFUSERS}
+    if noted.get("guidance_start"):
+        noted[IN_DIFFUSERS] = "StableDiffusionPipeline knows no guidance_start: it guides all steps"
+    return noted
+
+
+def fails_in_diffusers(scheduler: Scheduler) -> str:
+    """Why diffusers' own pipeline ends in an error with this scheduler; "" if it does not.
+
+    Seen in 0.42: where two steps share a timestep it takes the first for the second, and one step
+    too many is left at the end.
+    """
+    if not isinstance(scheduler, DPMSolverMultistepScheduler):
+        return ""
+    trial = type(scheduler).from_config(scheduler.config)
+    trial.set_timesteps(50)  # its pipeline's default
+    if trial.timesteps[0] != trial.timesteps[1]:
+        return ""
+    return f"{sampler_name(scheduler)} ends in an IndexError there, dpmpp_2m does not"
 
 
 def read_index(file: Path) -> dict[str, type[Part]]:

@@ -117,6 +117,8 @@ class CLIPTextModel(ModelMixin, nn.Module):
         "dtype": ...,
         "transformers_version": ...,
     }
+    # transformers 5 would open a float16 file as it is, and diffusers the other parts in float32
+    stamp = {"dtype": "float32"}
 
     @register_to_config
     def __init__(

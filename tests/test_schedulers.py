@@ -1,3 +1,4 @@
+import inspect
 import itertools
 
 import diffusers
@@ -451,10 +452,112 @@ def test_impossible_numbers_of_steps_are_refused(name, steps):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_step_before_set_timesteps_is_refused(name):
-    x = torch.zeros(1, 1, 2, 2)
-    with pytest.raises(ValueError, match="expected set_timesteps"):
-        getattr(minildm, name)().step(x, 10, x)
+def test_without_set_timesteps_all_are_visited_or_a_step_is_refused_as_in_diffusers(name):
+    config = {} if name == "LCMScheduler" else {"num_train_timesteps": 30}
+    ours, theirs = getattr(minildm, name)(**config), getattr(diffusers, name)(**config)
+    x = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    generators = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
+    if name not in [*STOCHASTIC - {"LCMScheduler"}, "EulerDiscreteScheduler", *SPACE_SIGMAS[:2]]:
+        with pytest.raises((ValueError, TypeError, IndexError)):  # as it happens, in diffusers
+            for t in theirs.timesteps:
+                x = theirs.step(network(x, t), t, x).prev_sample
+        with pytest.raises(ValueError, match="expected set_timesteps"):
+            ours.step(x, 10, x)
+        return
+    assert ours.timesteps.tolist() == theirs.timesteps.tolist()
+    options = [{"generator": each} if name in STOCHASTIC else {} for each in generators]
+    got = expected = x
+    for t in theirs.timesteps:
+        got = ours.step(network(ours.scale_model_input(got, t), t), t, got, **options[0])
+        said = network(theirs.scale_model_input(expected, t), t)
+        expected = theirs.step(said, t, expected, **options[1]).prev_sample
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+
+
+FEW = [900, 700, 450, 200, 20, 1]
+
+
+@pytest.mark.parametrize("name", ["DDPMScheduler", "LCMScheduler", *SPACE_SIGMAS])
+def test_timesteps_of_ones_own_are_visited_as_in_diffusers(name):
+    ours, theirs = getattr(minildm, name)(), getattr(diffusers, name)()
+    generators = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
+    options = [{"generator": each} if name in STOCHASTIC else {} for each in generators]
+    ours.set_timesteps(timesteps=FEW)
+    theirs.set_timesteps(timesteps=FEW)
+    theirs.set_begin_index(0) if hasattr(theirs, "set_begin_index") else None
+    assert ours.timesteps.tolist() == theirs.timesteps.tolist()
+    assert ours.num_inference_steps == len(FEW)
+    got = expected = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    for t in theirs.timesteps:
+        got = ours.step(network(ours.scale_model_input(got, t), t), t, got, **options[0])
+        said = network(theirs.scale_model_input(expected, t), t)
+        expected = theirs.step(said, t, expected, **options[1]).prev_sample
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+    between = torch.tensor([900.5, 20.25])
+    if name in SPACE_SIGMAS[:2]:
+        ours.set_timesteps(timesteps=between)
+        assert ours.timesteps[0] == 900.5
+    else:
+        with pytest.raises(ValueError, match="expected timesteps: whole numbers that fall"):
+            ours.set_timesteps(timesteps=between)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_timesteps_that_cannot_be_visited_are_refused(name):
+    scheduler = getattr(minildm, name)()
+    alone = "Flow" in name or name in ("DDIMScheduler", "PNDMScheduler")
+    expected = "has timesteps of its own only" if alone else "that fall within 999 … 0, got"
+    for timesteps in ([1000], [5, 5], [1, 2], [3, -1], [], [[2, 1]], [float("nan")]):
+        with pytest.raises(ValueError, match=expected):
+            scheduler.set_timesteps(timesteps=timesteps)
+    with pytest.raises(ValueError, match="expected num_inference_steps or timesteps, got both"):
+        scheduler.set_timesteps(2, timesteps=[2, 1])
+    with pytest.raises(ValueError, match="expected num_inference_steps from 1 to"):
+        scheduler.set_timesteps()
+
+
+@pytest.mark.parametrize("name", SPACE_SIGMAS)
+def test_timesteps_of_ones_own_beside_a_rule_for_their_sigmas_are_refused(name):
+    scheduler = getattr(minildm, name)(use_karras_sigmas=True)
+    with pytest.raises(ValueError, match="expected timesteps or use_karras_sigmas, got both"):
+        scheduler.set_timesteps(timesteps=FEW)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_positional_arguments_of_a_step_mean_what_they_mean_in_diffusers(name):
+    """Their fourth is eta, s_churn, the generator or return_dict; ours is one of them or refused."""
+    kinds = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+    for method in ("step", "set_timesteps", "add_noise", "get_velocity"):
+        theirs = getattr(getattr(diffusers, name), method, None)
+        if theirs is None:
+            continue
+        ours = inspect.signature(getattr(getattr(minildm, name), method)).parameters.values()
+        positional = [each.name for each in ours if each.kind in kinds]
+        assert positional == [*inspect.signature(theirs).parameters][: len(positional)], method
+
+
+def test_the_fourth_argument_of_ddims_step_is_eta():
+    ours, theirs = minildm.DDIMScheduler(), diffusers.DDIMScheduler()
+    x, output = torch.randn(2, 2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    for scheduler in (ours, theirs):
+        scheduler.set_timesteps(10)
+    generators = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
+    got = ours.step(output, 500, x, 1.0, generator=generators[0])
+    expected = theirs.step(output, 500, x, 1.0, generator=generators[1]).prev_sample
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+    for eta in (-0.1, 1.1, float("nan"), generators[0]):
+        with pytest.raises(ValueError, match="expected an eta from 0 to 1, got"):
+            ours.step(output, 500, x, eta)
+
+
+@pytest.mark.parametrize(
+    "name", ["EulerDiscreteScheduler", "HeunDiscreteScheduler", "PNDMScheduler"]
+)
+def test_a_step_takes_no_fourth_argument_where_it_would_be_ignored(name):
+    scheduler, x = getattr(minildm, name)(), torch.zeros(1, 1, 2, 2)
+    scheduler.set_timesteps(5)
+    with pytest.raises(TypeError, match="positional arguments"):
+        scheduler.step(x, scheduler.timesteps[0], x, 0.5)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -46,6 +46,7 @@ class SamplingScheduler(Protocol):
         model_output: Tensor,
         timestep: Tensor,
         sample: Tensor,
+        *,
         generator: torch.Generator | None = None,
     ) -> Tensor: ...
 

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -168,30 +169,24 @@ class GuidesAway(StableDiffusionPipeline):
 class Rising(DDIMScheduler):
     """Visits the timesteps from the clean end."""
 
-    def set_timesteps(
-        self, num_inference_steps: int, device: torch.device | str | None = None
-    ) -> None:
-        super().set_timesteps(num_inference_steps, device)
+    def visit(self, timesteps: np.ndarray, device: torch.device | str | None) -> None:
+        super().visit(timesteps, device)
         self.timesteps = self.timesteps.flip(0)
 
 
 class ShortStride(DDIMScheduler):
     """Makes every step as long as if all training timesteps were visited."""
 
-    def set_timesteps(
-        self, num_inference_steps: int, device: torch.device | str | None = None
-    ) -> None:
-        super().set_timesteps(num_inference_steps, device)
+    def visit(self, timesteps: np.ndarray, device: torch.device | str | None) -> None:
+        super().visit(timesteps, device)
         self.num_inference_steps = self.config.num_train_timesteps
 
 
 class StopsEarly(DDIMScheduler):
     """Leaves the last three steps out."""
 
-    def set_timesteps(
-        self, num_inference_steps: int, device: torch.device | str | None = None
-    ) -> None:
-        super().set_timesteps(num_inference_steps, device)
+    def visit(self, timesteps: np.ndarray, device: torch.device | str | None) -> None:
+        super().visit(timesteps, device)
         self.timesteps = self.timesteps[:-3]
 
 

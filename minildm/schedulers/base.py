@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -29,6 +29,8 @@ class Scheduler(ConfigMixin):
 
     config_name = "scheduler_config.json"
     prediction_types: ClassVar[tuple[str, ...]] = ("epsilon", "sample", "v_prediction")
+    # what set_timesteps(timesteps=…) takes: whole numbers, numbers between them, too, or nothing
+    kind_of_timesteps: ClassVar[type[float] | None] = int
     order = 1
 
     def prepare(self) -> None:
@@ -121,11 +123,27 @@ class Scheduler(ConfigMixin):
     # Sampling
 
     def set_timesteps(
-        self, num_inference_steps: int, device: torch.device | str | None = None
+        self,
+        num_inference_steps: int | None = None,
+        device: torch.device | str | None = None,
+        *,
+        timesteps: Sequence[float] | Tensor | None = None,
     ) -> None:
-        """Choose the timesteps to visit, noisiest first, and forget every step taken before."""
-        self.check_steps(num_inference_steps)
-        timesteps = self.spaced_timesteps(num_inference_steps)
+        """Choose the timesteps to visit, noisiest first, and forget every step taken before: so
+        many, spaced as the configuration says, or `timesteps` themselves."""
+        if timesteps is None:
+            count = self.check_steps(num_inference_steps)
+            chosen = self.spaced_timesteps(count)
+        else:
+            if num_inference_steps is not None:
+                raise ValueError("expected num_inference_steps or timesteps, got both")
+            chosen = self.check_timesteps(timesteps)
+            count = len(chosen)
+        self.num_inference_steps = count
+        self.visit(chosen, device)
+
+    def visit(self, timesteps: np.ndarray, device: torch.device | str | None) -> None:
+        """Be ready for the first of these timesteps, (N,), falling."""
         self.timesteps = torch.as_tensor(timesteps.round().astype(np.int64)).to(device)
 
     @property
@@ -133,13 +151,31 @@ class Scheduler(ConfigMixin):
         """How many steps there can be."""
         return self.config.num_train_timesteps
 
-    def check_steps(self, num_inference_steps: int) -> None:
+    def check_steps(self, num_inference_steps: int | None) -> int:
+        """The number of steps, if there can be so many."""
         most = self.most_steps
         if not (isinstance(num_inference_steps, Integral) and 1 <= num_inference_steps <= most):
             raise ValueError(
                 f"expected num_inference_steps from 1 to {most}, got {num_inference_steps!r}"
             )
-        self.num_inference_steps = num_inference_steps
+        return int(num_inference_steps)
+
+    def check_timesteps(self, timesteps: Sequence[float] | Tensor) -> np.ndarray:
+        """The timesteps, (N,), if this scheduler can visit them."""
+        kind, most = self.kind_of_timesteps, self.config.num_train_timesteps - 1
+        if kind is None:
+            raise ValueError(
+                f"expected num_inference_steps: {type(self).__name__} has timesteps of its own only"
+            )
+        chosen = torch.as_tensor(timesteps).double().cpu().numpy()
+        falling = chosen.ndim == 1 and len(chosen) > 0 and (np.diff(chosen) < 0).all()
+        if not (falling and 0 <= chosen[-1] <= chosen[0] <= most) or (
+            kind is int and (chosen % 1).any()
+        ):
+            numbers = "whole numbers" if kind is int else "numbers"
+            got = f"got {chosen.tolist()}"
+            raise ValueError(f"expected timesteps: {numbers} that fall within {most} … 0, {got}")
+        return chosen
 
     def set_begin_index(self, begin_index: int = 0) -> None:
         """Begin at this place of `timesteps`, as one does from an image; only samplers that count
@@ -199,6 +235,7 @@ class Scheduler(ConfigMixin):
         model_output: Tensor,
         timestep: Tensor | float,
         sample: Tensor,
+        *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """From x_t, `sample`, and what the network said of it to x at the timestep before.

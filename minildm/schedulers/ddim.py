@@ -23,6 +23,7 @@ class DDIMScheduler(Scheduler):
     set_alpha_to_one: after the last step ᾱ is 1; if False, that of timestep 0.
     """
 
+    kind_of_timesteps = None
     unsupported = {
         "thresholding": False,
         "dynamic_thresholding_ratio": ...,
@@ -53,10 +54,13 @@ class DDIMScheduler(Scheduler):
         model_output: Tensor,
         timestep: Tensor | float,
         sample: Tensor,
-        generator: torch.Generator | None = None,
         eta: float = 0.0,
+        *,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
         """eta: 0 adds no noise, 1 as much as DDPM; Song et al. 2020, eq. 16."""
+        if not (isinstance(eta, (int, float)) and 0 <= eta <= 1):
+            raise ValueError(f"expected an eta from 0 to 1, got {eta!r}")
         t = self.checked_step(model_output, timestep, sample)
         previous = t - self.config.num_train_timesteps // self.require_timesteps()
         alpha_prod_t = self.alphas_cumprod[t]

@@ -61,6 +61,7 @@ class DDPMScheduler(Scheduler):
                 f"expected a variance_type of fixed_small, fixed_large, got {variance_type!r}"
             )
         self.prepare()
+        self.num_inference_steps = num_train_timesteps  # all, until told otherwise
 
     def step(
         self,

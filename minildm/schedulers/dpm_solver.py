@@ -85,19 +85,15 @@ class DPMSolverMultistepScheduler(SigmaScheduler):
             )
         self.prepare()
 
-    def set_timesteps(
-        self, num_inference_steps: int, device: torch.device | str | None = None
-    ) -> None:
-        self.check_steps(num_inference_steps)
+    def visit(self, timesteps: np.ndarray, device: torch.device | str | None) -> None:
         most = self.config.num_train_timesteps
         if self.config.use_flow_sigmas:
-            rising = 1 - np.linspace(1, 1 / most, num_inference_steps + 1)
+            rising = 1 - np.linspace(1, 1 / most, len(timesteps) + 1)
             sigmas = shift_sigmas(rising, self.config.flow_shift)[:0:-1]
             timesteps = sigmas * most
         else:
-            timesteps = self.spaced_timesteps(num_inference_steps).round()
             timesteps, sigmas = self.space_sigmas(
-                timesteps, *self.sigmas_at(np.array([most - 1, 0]))
+                timesteps.round(), *self.sigmas_at(np.array([most - 1, 0]))
             )
             if self.config.use_karras_sigmas and self.config.beta_schedule != "squaredcos_cap_v2":
                 timesteps = timesteps.round()  # the others are cut off, as in diffusers

@@ -3,6 +3,7 @@ Chapter 05."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -45,11 +46,7 @@ class EulerDiscreteScheduler(VarianceExplodingScheduler):
     ):
         self.prepare()
 
-    def set_timesteps(
-        self, num_inference_steps: int, device: torch.device | str | None = None
-    ) -> None:
-        self.check_steps(num_inference_steps)
-        timesteps = self.spaced_timesteps(num_inference_steps)
+    def visit(self, timesteps: np.ndarray, device: torch.device | str | None) -> None:
         timesteps, sigmas = self.space_sigmas(timesteps, *self.sigmas_at(timesteps[[0, -1]]))
         self.set_sigmas(timesteps.astype("float32"), sigmas, device)
 
@@ -58,6 +55,7 @@ class EulerDiscreteScheduler(VarianceExplodingScheduler):
         model_output: Tensor,
         timestep: Tensor | float,
         sample: Tensor,
+        *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         check_output(model_output, sample)

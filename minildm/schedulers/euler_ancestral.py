@@ -3,6 +3,7 @@ Karras et al. 2022). Chapter 05."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,11 +42,7 @@ class EulerAncestralDiscreteScheduler(VarianceExplodingScheduler):
     ):
         self.prepare()
 
-    def set_timesteps(
-        self, num_inference_steps: int, device: torch.device | str | None = None
-    ) -> None:
-        self.check_steps(num_inference_steps)
-        timesteps = self.spaced_timesteps(num_inference_steps)
+    def visit(self, timesteps: np.ndarray, device: torch.device | str | None) -> None:
         self.set_sigmas(timesteps.astype("float32"), self.sigmas_at(timesteps), device)
 
     def step(

@@ -35,6 +35,7 @@ class FlowMatchEulerDiscreteScheduler(SigmaScheduler):
         "stochastic_sampling": False,
     }
     prediction_types = ("flow_prediction",)
+    kind_of_timesteps = None
 
     @register_to_config
     def __init__(self, num_train_timesteps: int = 1000, shift: float = 1.0):
@@ -57,13 +58,13 @@ class FlowMatchEulerDiscreteScheduler(SigmaScheduler):
     def prediction_type(self) -> str:
         return "flow_prediction"
 
-    def set_timesteps(
-        self, num_inference_steps: int, device: torch.device | str | None = None
-    ) -> None:
-        self.check_steps(num_inference_steps)
-        evenly = np.linspace(1, self.sigma_min, num_inference_steps)
-        sigmas = shift_sigmas(evenly, self.config.shift)
-        timesteps = sigmas * self.config.num_train_timesteps
+    def spaced_timesteps(self, count: int) -> np.ndarray:
+        """Even steps from all noise to the first timestep, then shifted."""
+        evenly = np.linspace(1, self.sigma_min, count)
+        return shift_sigmas(evenly, self.config.shift) * self.config.num_train_timesteps
+
+    def visit(self, timesteps: np.ndarray, device: torch.device | str | None) -> None:
+        sigmas = timesteps / self.config.num_train_timesteps
         self.set_sigmas(timesteps.astype(np.float32), sigmas, device)
 
     def step(
@@ -71,6 +72,7 @@ class FlowMatchEulerDiscreteScheduler(SigmaScheduler):
         model_output: Tensor,
         timestep: Tensor | float,
         sample: Tensor,
+        *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         check_output(model_output, sample)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,13 +44,8 @@ class HeunDiscreteScheduler(VarianceExplodingScheduler):
     ):
         self.prepare()
 
-    def set_timesteps(
-        self, num_inference_steps: int, device: torch.device | str | None = None
-    ) -> None:
-        """Choose the timesteps; all but the first come twice: as the end of a step and the
-        beginning of the next."""
-        self.check_steps(num_inference_steps)
-        timesteps = self.spaced_timesteps(num_inference_steps)
+    def visit(self, timesteps: np.ndarray, device: torch.device | str | None) -> None:
+        """All but the first come twice: as the end of a step and the beginning of the next."""
         timesteps, sigmas = self.space_sigmas(timesteps, *self.sigmas_at(timesteps[[0, -1]]))
         self.set_sigmas(timesteps.repeat(2)[1:].astype("float32"), sigmas.repeat(2)[1:], device)
         self.started: tuple[Tensor, Tensor] | None = None
@@ -59,6 +55,7 @@ class HeunDiscreteScheduler(VarianceExplodingScheduler):
         model_output: Tensor,
         timestep: Tensor | float,
         sample: Tensor,
+        *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         check_output(model_output, sample)

@@ -43,6 +43,7 @@ class PNDMScheduler(Scheduler):
     Runge-Kutta's."""
 
     prediction_types = ("epsilon", "v_prediction")
+    kind_of_timesteps = None
 
     @register_to_config
     def __init__(
@@ -61,20 +62,16 @@ class PNDMScheduler(Scheduler):
         self.prepare()
         self.final_alpha_cumprod = torch.tensor(1.0) if set_alpha_to_one else self.alphas_cumprod[0]
 
-    def set_timesteps(
-        self, num_inference_steps: int, device: torch.device | str | None = None
-    ) -> None:
-        """Choose the timesteps; the first phase visits some of them more than once, so there are
-        more than asked."""
-        self.check_steps(num_inference_steps)
-        falling = self.spaced_timesteps(num_inference_steps).round().astype(np.int64)
-        self.stride = self.config.num_train_timesteps // num_inference_steps
+    def visit(self, timesteps: np.ndarray, device: torch.device | str | None) -> None:
+        """The first phase visits some of them more than once, so there are more than asked."""
+        falling = timesteps.round().astype(np.int64)
+        self.stride = self.config.num_train_timesteps // len(falling)
         if self.config.skip_prk_steps:  # the second timestep twice
             first = falling[:0]
             rest = np.concatenate([falling[:1], falling[1:2], falling[1:]])
         else:
-            if num_inference_steps < 4:
-                got = f"got {num_inference_steps}"
+            if len(falling) < 4:
+                got = f"got {len(falling)}"
                 raise ValueError(f"expected 4 steps or more for Runge-Kutta's beginning, {got}")
             # three steps, each from a timestep by way of the middle (twice) to the next
             halves = falling[:4].repeat(2) + np.tile([self.stride // 2, 0], 4)
@@ -90,6 +87,7 @@ class PNDMScheduler(Scheduler):
         model_output: Tensor,
         timestep: Tensor | float,
         sample: Tensor,
+        *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         t = self.checked_step(model_output, timestep, sample)

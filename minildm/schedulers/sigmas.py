@@ -3,6 +3,8 @@ et al. 2022); in flow matching x = (1 - σ)·x₀ + σ·ε. Chapter 05."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -48,6 +50,12 @@ class SigmaScheduler(Scheduler):
         self.sigmas = ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt().flip(0)
         self.index: int | None = None
 
+    def check_timesteps(self, timesteps: Sequence[float] | Tensor) -> np.ndarray:
+        for rule in ("karras", "exponential", "flow"):
+            if self.config.get(f"use_{rule}_sigmas"):
+                raise ValueError(f"expected timesteps or use_{rule}_sigmas, got both")
+        return super().check_timesteps(timesteps)
+
     def sigmas_at(self, timesteps: np.ndarray) -> np.ndarray:
         """The sigmas of timesteps, which may lie between two, by linear interpolation."""
         sigmas = ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt().cpu().numpy()
@@ -65,7 +73,7 @@ class SigmaScheduler(Scheduler):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Timesteps to visit and their sigmas: those given, or as many sigmas as steps were asked
         for from `first` to `last`, by the rule that the configuration names."""
-        config, count = self.config, self.require_timesteps()
+        config, count = self.config, len(timesteps)
         if config.use_karras_sigmas:
             sigmas = karras_sigmas(first, last, count)
         elif config.use_exponential_sigmas:
@@ -139,6 +147,13 @@ class SigmaScheduler(Scheduler):
 class VarianceExplodingScheduler(SigmaScheduler):
     """One whose `step` works on x₀ + σ·ε, which is up to hundreds of times larger than what the
     network was trained on (Song et al. 2021, section 3.4)."""
+
+    kind_of_timesteps = float
+
+    def prepare(self) -> None:
+        super().prepare()
+        most = self.num_inference_steps = self.config.num_train_timesteps  # until told otherwise
+        self.visit(np.arange(most)[::-1], None)
 
     def alpha_sigma_at(self, timestep: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
         sigma = self.sigmas[self.index_at(timestep)]

@@ -8,7 +8,6 @@ import functools
 import inspect
 import math
 import os
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import UnionType
@@ -28,24 +27,13 @@ from typing import (
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from minildm.files import read_json, write_json, write_tensors
+from minildm.state_dicts import describe_mismatch, rename_legacy
 
 # The oldest diffusers release whose configuration keys are the ones we write.
 DIFFUSERS_VERSION = "0.35.0"
-
-# Names that older checkpoints use -> today's. None: a buffer that is no longer stored.
-LEGACY_NAMES: dict[str, str | None] = {
-    r"^text_model\.": "",  # CLIPTextModel before transformers 5
-    r"^embeddings\.position_ids$": None,  # CLIPTextModel before transformers 4.31
-    # AutoencoderKL before diffusers 0.15, and the three below
-    r"(attentions\.\d+)\.query\.": r"\1.to_q.",
-    r"(attentions\.\d+)\.key\.": r"\1.to_k.",
-    r"(attentions\.\d+)\.value\.": r"\1.to_v.",
-    r"(attentions\.\d+)\.proj_attn\.": r"\1.to_out.0.",
-}
-
 
 Configured = TypeVar("Configured", bound="ConfigMixin")
 Arguments = ParamSpec("Arguments")
@@ -242,32 +230,6 @@ class ModelMixin(ConfigMixin, nn.Module):
         file = Path(folder) / self.weights_name
         metadata = {"format": "pt"}  # transformers asks for this entry
         write_tensors(file, self.state_dict(), metadata, dtype)
-
-
-def rename_legacy(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under today's names; see LEGACY_NAMES."""
-    renamed = {}
-    for key, tensor in state_dict.items():
-        for pattern, replacement in LEGACY_NAMES.items():
-            if key is not None and re.search(pattern, key):
-                key = None if replacement is None else re.sub(pattern, replacement, key)
-        if key is not None:
-            renamed[key] = tensor
-    return renamed
-
-
-def describe_mismatch(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> str:
-    """How names and shapes of `got` differ from those `expected`, in a few words; "" if not at
-    all."""
-    missing = [key for key in expected if key not in got]
-    unexpected = [key for key in got if key not in expected]
-    if missing or unexpected:
-        parts = [(len(missing), "missing", missing), (len(unexpected), "unexpected", unexpected)]
-        return " and ".join(f"{n} {what} keys (first: {keys[0]})" for n, what, keys in parts if n)
-    for key, tensor in expected.items():
-        if tensor.shape != got[key].shape:
-            return f"{key} of shape {tuple(got[key].shape)} instead of {tuple(tensor.shape)}"
-    return ""
 
 
 def _frozen(value: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from minildm.configuration import describe_mismatch
+from minildm.state_dicts import describe_mismatch
 
 
 def pace(course: int, test: int) -> int:

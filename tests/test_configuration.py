@@ -20,8 +20,8 @@ from minildm.configuration import (
     ConfigMixin,
     ModelMixin,
     register_to_config,
-    rename_legacy,
 )
+from minildm.state_dicts import rename_legacy
 
 
 class Scheduler(ConfigMixin):

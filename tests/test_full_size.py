@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from minildm import AutoencoderKL, CLIPTextModel, CLIPTokenizer, UNet2DConditionModel
-from minildm.configuration import describe_mismatch
+from minildm.state_dicts import describe_mismatch
 from minildm.testing import randomise_
 from minildm.text import ALPHABET, BOS, EOS
 

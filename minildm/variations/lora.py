@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from minildm.configuration import describe_mismatch
 from minildm.files import write_tensors
 from minildm.models.unet import UNet2DConditionModel
+from minildm.state_dicts import describe_mismatch
 from minildm.text.text_encoder import CLIPTextModel
 
 WEIGHTS_NAME = "pytorch_lora_weights.safetensors"  # diffusers' name for the file,

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.spatial
 import torch
 
 from minildm.evaluation import (
@@ -139,6 +140,32 @@ def test_precision_recall_does_not_lose_close_neighbours_to_rounding():
     assert 0 < expected[0] < 1
 
 
+def scipys_precision_recall(real, generated, k=3):
+    """From all distances, each a sum of squared differences."""
+
+    def inside(points, others):
+        radius = np.sort(scipy.spatial.distance.cdist(others, others, "sqeuclidean"))[:, k]
+        hits = scipy.spatial.distance.cdist(points, others, "sqeuclidean") <= radius
+        return hits.any(1).mean()
+
+    return inside(generated, real), inside(real, generated)
+
+
+def test_precision_and_recall_are_scipys_with_copies_and_points_on_the_rim():
+    """On a lattice many points are copies, and many lie exactly as far away as a ball reaches."""
+    generator = torch.Generator().manual_seed(0)
+    for trial in range(30):
+        real = torch.randint(-9, 10, (60 + trial, 2), generator=generator).double()
+        drawn = torch.randint(-12, 13, (50, 2), generator=generator).double()
+        real[:8] = real[0]  # more copies than neighbours: a ball of radius 0
+        drawn[:3] = real[:3]
+        expected = scipys_precision_recall(real.numpy(), drawn.numpy())
+        assert 0.3 < min(expected) < 1
+        # moved and stretched the lattice is the same one, though its products round
+        for moved in (lambda x: x, lambda x: 0.1 * x + 1 / 3, lambda x: x / 8 + 1000):
+            assert precision_recall(moved(real), moved(drawn)) == expected
+
+
 def test_nearest_distances_are_those_of_a_double_loop():
     images = torch.rand(5, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     training = torch.rand(9, 1, 4, 4, generator=torch.Generator().manual_seed(1))
@@ -149,7 +176,50 @@ def test_nearest_distances_are_those_of_a_double_loop():
 def test_nearest_distances_find_a_copy():
     training = torch.rand(2000, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
     distances = nearest_distances(torch.cat([training[[7, 1999]], -training[[3]]]), training)
-    assert distances[:2].max() < 1e-3 and distances[2] > 0.1
+    assert distances[:2].max() == 0 and distances[2] > 0.1
+
+
+def photographs(count, seed=0):
+    """Bytes as floats, in [-1, 1]: many alike, and all far from the origin."""
+    generator = torch.Generator().manual_seed(seed)
+    common = torch.randint(0, 256, (1, 3, 16, 16), generator=generator)
+    own = torch.randint(-3, 4, (count, 3, 16, 16), generator=generator)
+    return (common + own).clamp(0, 255) / 127.5 - 1
+
+
+@pytest.mark.parametrize("candidates", [1, 20, 30, 700])
+def test_nearest_images_are_those_of_scipy_whatever_the_number_of_candidates(candidates):
+    training = photographs(candidates)
+    noise = torch.randn(40, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    for images in (photographs(130, 1), photographs(40) + 1e-3 * noise, -training[:30]):
+        table = scipy.spatial.distance.cdist(
+            images.flatten(1).numpy(), training.flatten(1).numpy(), "sqeuclidean"
+        )
+        distances, indices = nearest_images(images, training)
+        assert indices.tolist() == table.argmin(1).tolist()
+        expected = torch.tensor(table.min(1) / images[0].numel()).sqrt()
+        torch.testing.assert_close(distances.double(), expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64, torch.uint8])
+def test_a_copy_is_at_distance_0_of_itself_and_of_several_it_is_the_first(dtype):
+    training = photographs(60)
+    if dtype == torch.uint8:
+        training = (127.5 * (training + 1)).round()
+    training = torch.cat([training, training]).to(dtype)
+    distances, indices = nearest_images(training, training)
+    assert (distances == 0).all()
+    assert indices.tolist() == [*range(60), *range(60)]
+    assert distances.dtype == (dtype if dtype == torch.float64 else torch.float32)
+
+
+def test_images_that_are_not_finite_have_no_nearest():
+    training = photographs(30)
+    for where in (0, 1):
+        pair = [training.clone(), training.clone()]
+        pair[where][3, 0, 2, 2] = torch.nan
+        with pytest.raises(ValueError, match="expected finite images"):
+            nearest_images(*pair)
 
 
 def test_nearest_images_name_the_picture_that_a_double_loop_finds_in_every_piece():

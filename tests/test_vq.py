@@ -2,6 +2,7 @@
 
 import diffusers
 import pytest
+import scipy.spatial
 import torch
 
 from minildm.models import VectorQuantizer, VQModel
@@ -58,6 +59,21 @@ def test_each_place_gets_its_nearest_word():
     distances = (z[:, None] - quantizer.embedding.weight[None, :, :, None, None]).square().sum(2)
     assert torch.equal(indices, distances.argmin(1)) and indices.shape == (2, 4, 5)
     torch.testing.assert_close((latents - z).square().sum(1), distances.amin(1))
+
+
+@pytest.mark.parametrize("n_e", [7, 40])
+def test_the_nearest_of_words_close_together_is_scipys(n_e):
+    """A product in float32 cannot tell such words apart once there are more than 25 of them."""
+    generator = torch.Generator().manual_seed(0)
+    quantizer = VectorQuantizer(n_e, 3)
+    quantizer.embedding.weight.data = 5 + 1e-3 * torch.randn(n_e, 3, generator=generator)
+    words = quantizer.embedding.weight.detach()
+    z = 5 + 1e-3 * torch.randn(100, 3, generator=generator)
+    z = torch.cat([z, words])  # each word is its own nearest
+    table = scipy.spatial.distance.cdist(z.numpy(), words.numpy())
+    indices = quantizer(z.T[None, :, :, None]).indices.flatten()
+    assert indices.tolist() == table.argmin(1).tolist()
+    assert indices[100:].tolist() == list(range(n_e))
 
 
 def test_gradients_go_straight_through_and_the_codebook_learns_by_its_loss_alone():

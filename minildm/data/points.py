@@ -53,8 +53,11 @@ def energy_distance(a: Tensor, b: Tensor) -> float:
             f"got {tuple(a.shape)} and {tuple(b.shape)}"
         )
 
-    def mean_of_others(x: Tensor) -> float:
-        distances = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
-        return float(distances.sum()) / (len(x) * (len(x) - 1))
+    def total(x: Tensor, y: Tensor) -> float:
+        return float(torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist").sum())
 
-    return 2 * float(torch.cdist(a, b).mean()) - mean_of_others(a) - mean_of_others(b)
+    def mean_of_others(x: Tensor) -> float:
+        return total(x, x) / (len(x) * (len(x) - 1))
+
+    between = total(a, b) / (len(a) * len(b))
+    return 2 * between - mean_of_others(a) - mean_of_others(b)

@@ -20,6 +20,7 @@ from minildm.models.classifier import ImageClassifier, extract
 # a piece of less than 32 MB is memory that the allocator keeps and hands out again, where a larger
 # one is asked of the system anew.
 PIECE = 100
+EXACT = "donot_use_mm_for_euclid_dist"  # torch's name for distances from differences
 
 
 @dataclass(frozen=True)
@@ -99,16 +100,20 @@ def precision_recall(real: Tensor, generated: Tensor, k: int = 3) -> tuple[float
     and the reverse.
 
     A set's manifold is the union of balls around its points that reach to their k-th neighbour;
-    Kynkäänniemi et al. 2019, eq. 1. N, M > k.
+    Kynkäänniemi et al. 2019, eq. 1; a point on the rim of a ball is inside. N, M > k.
     """
     real, generated = _check(real, generated, least=k + 1)
+    centre = real.mean(0)  # what all features share would take digits from their distances
+    real, generated = real - centre, generated - centre
+    rim = _blur(real, generated)
+
+    def squares(x: Tensor, others: Tensor) -> Tensor:
+        return torch.cdist(x, others).square()
 
     def inside(points: Tensor, others: Tensor) -> float:
-        nearest = [
-            torch.cdist(x, others).topk(k + 1, largest=False).values for x in others.split(PIECE)
-        ]
-        radius = torch.cat(nearest)[:, k]
-        hits = [(torch.cdist(x, others) <= radius).any(1) for x in points.split(PIECE)]
+        nearest = [squares(x, others).topk(k + 1, largest=False) for x in others.split(PIECE)]
+        radius = torch.cat([found.values for found in nearest])[:, k]
+        hits = [(squares(x, others) <= radius + rim).any(1) for x in points.split(PIECE)]
         return torch.cat(hits).sum().item() / len(points)
 
     return inside(generated, real), inside(real, generated)
@@ -135,12 +140,12 @@ def mode_coverage(real: Tensor, generated: Tensor, bins: int = 50, seed: int = 0
     real, generated = _check(real, generated, least=bins)
     centres = real[torch.randperm(len(real), generator=torch.Generator().manual_seed(seed))[:bins]]
     for _ in range(20):
-        nearest = torch.cdist(real, centres).argmin(1)
+        nearest = torch.cdist(real, centres, compute_mode=EXACT).argmin(1)
         sums = torch.zeros_like(centres).index_add_(0, nearest, real)
         counts = nearest.bincount(minlength=bins)
         centres = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centres)
     p, q = (
-        torch.cdist(x, centres).argmin(1).bincount(minlength=bins) / len(x)
+        torch.cdist(x, centres, compute_mode=EXACT).argmin(1).bincount(minlength=bins) / len(x)
         for x in (real, generated)
     )
     pooled = (p * len(real) + q * len(generated)) / (len(real) + len(generated))
@@ -151,18 +156,34 @@ def mode_coverage(real: Tensor, generated: Tensor, bins: int = 50, seed: int = 0
 
 def nearest_images(images: Tensor, training_images: Tensor) -> tuple[Tensor, Tensor]:
     """For each image (N, C, H, W) the nearest of the training images (M, C, H, W): its root mean
-    square distance per pixel and its index, both (N,). A distance near 0 is a copy."""
+    square distance per pixel and its index, both (N,); the first of several. A copy has distance
+    0."""
     if images.shape[1:] != training_images.shape[1:] or not len(training_images):
         raise ValueError(
             "expected images of the training images' shape "
             f"{tuple(training_images.shape[1:])} and at least one of those, "
             f"got {tuple(images.shape[1:])} and {len(training_images)}"
         )
-    a, b = images.flatten(1), training_images.flatten(1)
-    # large pieces: each costs a copy of all training images
-    found = [torch.cdist(x, b).min(1) for x in a.split(500)]
-    distances = torch.cat([nearest.values for nearest in found]) / a.shape[1] ** 0.5
-    return distances, torch.cat([nearest.indices for nearest in found])
+    kind = torch.promote_types(images.dtype, training_images.dtype)
+    kind = torch.promote_types(kind, torch.float32)
+    a, b = images.flatten(1).to(kind), training_images.flatten(1).to(kind)
+    if not (a.isfinite().all() and b.isfinite().all()):
+        raise ValueError("expected finite images, got some with NaN or infinity")
+    squares = b.square().sum(1)
+    distances, indices = [], []
+    for x in a.split(PIECE):
+        # ‖x - b‖² but for ‖x‖², by a product: quick, and blurred by rounding. So it only says which
+        # can be the nearest; their differences decide.
+        rough = torch.addmm(squares, x, b.T, alpha=-2)
+        possible = rough <= rough.amin(1, keepdim=True) + _blur(x, b)
+        for image, candidates in zip(x, possible, strict=True):
+            which = candidates.nonzero()[:, 0]
+            own = image.cpu().double()  # not every device has float64
+            parts = [(b[some].cpu().double() - own).square().sum(1) for some in which.split(PIECE)]
+            nearest = torch.cat(parts).min(0)
+            distances.append((nearest.values / a.shape[1]).sqrt())
+            indices.append(which[nearest.indices])
+    return torch.stack(distances).to(a), torch.stack(indices)
 
 
 def nearest_distances(images: Tensor, training_images: Tensor) -> Tensor:
@@ -202,6 +223,13 @@ def balanced_subset(labels: Tensor, size: int, num_classes: int = 10) -> Tensor:
             f"expected {size // num_classes} images of every class, got {fewest} of one"
         )
     return torch.stack(per_class, 1).flatten()
+
+
+def _blur(a: Tensor, b: Tensor) -> Tensor:
+    """What rounding can do at most to the difference of two squared distances between rows (N, D)
+    and (M, D) that are made of products, ‖x‖² - 2·x·y + ‖y‖²; ()."""
+    reach = a.norm(dim=1).max() + b.norm(dim=1).max()
+    return 4 * (a.shape[1] + 3) * torch.finfo(a.dtype).eps * reach.square()
 
 
 def _check(a: Tensor, b: Tensor, least: int = 2) -> tuple[Tensor, Tensor]:

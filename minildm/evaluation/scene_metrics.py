@@ -18,6 +18,7 @@ from torch import Tensor
 
 from minildm.data.scene_captions import ABSENT, GROUNDS, INKS, PAIRS, PLACES, Attributes
 from minildm.data.scenes import CANVAS, GAP, GROUND, PIXELS, ROAM, extent, palette
+from minildm.evaluation.metrics import EXACT
 from minildm.models.classifier import ImageClassifier
 
 # How far ink lies from the ground, in [-1, 1]³: the palest, purple on grey, lies 1.2 away from it.
@@ -185,14 +186,14 @@ def _read(examiner: ImageClassifier, images: Tensor) -> Reading:
     middles = torch.stack([left + right, top + bottom], 2) / 2 - CANVAS / 2  # x and y, (N, 2, 2)
     places = torch.where(there.all(1)[:, None], places, _place_alone(middles[:, :1]))
     sizes = (side > sum(PIXELS.values()) / len(PIXELS)).long()
-    colours = torch.cdist(ink, palette(INKS)).argmin(2)
+    colours = torch.cdist(ink, palette(INKS), compute_mode=EXACT).argmin(2)
     digits = examiner(_as_mnist(cover, side).flatten(0, 1)[:, None]).argmax(1).view_as(there)
     attributes = Attributes(
         digits=digits.masked_fill(~there, ABSENT),
         colours=colours.masked_fill(~there, ABSENT),
         sizes=sizes.masked_fill(~there, ABSENT),
         places=places.masked_fill(~there, ABSENT),
-        ground=torch.cdist(ground, palette(GROUNDS)).argmin(1),
+        ground=torch.cdist(ground, palette(GROUNDS), compute_mode=EXACT).argmin(1),
     )
     strongest, which = cover.max(1)  # (N, 32, 32)
     drawn = digits.gather(1, which.flatten(1)).view_as(which)

@@ -41,7 +41,11 @@ class VectorQuantizer(nn.Module):
 
     def forward(self, z: Tensor) -> Quantized:
         last = z.permute(0, 2, 3, 1)
-        distances = torch.cdist(last.flatten(0, 2), self.embedding.weight)
+        # from differences: by torch's matrix product, as diffusers has it, rounding decides between
+        # words that lie close together
+        distances = torch.cdist(
+            last.flatten(0, 2), self.embedding.weight, compute_mode="donot_use_mm_for_euclid_dist"
+        )
         indices = distances.argmin(1).view(last.shape[:3])
         words = self.embedding(indices).permute(0, 3, 1, 2)
         loss = F.mse_loss(z, words.detach()) + self.beta * F.mse_loss(words, z.detach())

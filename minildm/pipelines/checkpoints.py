@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from minildm.configuration import DIFFUSERS_VERSION, ConfigMixin, ModelMixin
 from minildm.files import CHECKSUMS, checked, read_checksums, read_json, write_json
@@ -68,7 +67,7 @@ def save_parts(
     """The inverse; the index comes last, so that an unfinished folder is not taken for a model."""
     index: dict[str, Any] = {"_class_name": PIPELINE, "_diffusers_version": DIFFUSERS_VERSION}
     for name, part in parts.items():
-        options = {"dtype": dtype} if isinstance(part, nn.Module) else {}
+        options = {"dtype": dtype} if hasattr(part, "parameters") else {}  # networks
         part.save_pretrained(folder / name, **options)
         class_ = getattr(part, "saved_as", type(part))  # a ControlledUNet is saved as its U-Net
         index[name] = [COMPONENTS[name][0], class_.__name__]

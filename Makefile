@@ -4,7 +4,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help lab test test-package test-notebooks test-large test-lowest test-browser course book book-serve \
-	assignments bench weights pictures lint address strip clean
+	assignments bench mutants weights pictures lint address strip clean
 
 UV := $(shell command -v uv 2>/dev/null)
 CHECK := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
@@ -58,7 +58,15 @@ test-browser: book $(BROWSER) ## open every page of the book in Chromium, which 
 	OMP_NUM_THREADS=1 $(PYTEST) tests_browser -n $(JOBS) --dist loadfile
 
 bench: $(INSTALLED) ## the measured claims, each beside the peer it is measured against
-	@for script in benchmarks/*.py; do echo; echo "== $$script"; $(PY) "$$script" || exit 1; done
+	@for script in $(filter-out benchmarks/mutant%,$(wildcard benchmarks/*.py)); do echo; echo "== $$script"; $(PY) "$$script" || exit 1; done
+
+NUMBER ?= 600
+SEED ?= 0
+PACKAGES ?=
+MUTANTS := .venv/.mutants
+
+mutants: $(MUTANTS) ## plant NUMBER small faults, one at a time: which do the tests notice? (up to six hours; Ctrl-C, and go on)
+	$(PY) benchmarks/mutants.py --number $(NUMBER) --seed $(SEED) --jobs $(JOBS) $(if $(PACKAGES),--packages $(PACKAGES))
 
 # The project's address, as book.yml has it, for the badges of the students' notebooks; none without it.
 REPOSITORY ?= $(shell sed -n 's/^  repository: "\(.*\)"/\1/p' book.yml)
@@ -118,6 +126,10 @@ $(INSTALLED): pyproject.toml
 		else "$(PYTHON)" -m venv .venv; fi; }
 	$(PIP) -e '.[course,test]'
 	@$(PY) -m jupyter labextension disable "@jupyterlab/apputils-extension:announcements" >/dev/null 2>&1 # no news pop-up
+	@touch $@
+
+$(MUTANTS): $(INSTALLED)
+	$(PIP) -e '.[course,test,mutants]'
 	@touch $@
 
 $(BOOK): $(INSTALLED)

@@ -254,6 +254,7 @@ def third_party(sources: list[str]) -> set[str]:
             found.add(node.module.partition(".")[0])
     own = {"minildm", *(path.stem for path in [*SCRIPTS, *(ROOT / "docs").glob("*.py")])}
     distribution = {"PIL": "pillow", "yaml": "pyyaml", "py_mini_racer": "mini-racer"}
+    distribution["cosmic_ray"] = "cosmic-ray"
     return {distribution.get(name, name) for name in found - sys.stdlib_module_names - own}
 
 
@@ -295,7 +296,7 @@ def test_every_import_is_a_declared_dependency():
         "course"
     )
     assert third_party([path.read_text() for path in SCRIPTS]) <= declared(
-        "course", "grade", "test"
+        "course", "grade", "test", "mutants"
     )
     assert third_party([(ROOT / "browser" / "build.py").read_text()]) <= declared("book")
 

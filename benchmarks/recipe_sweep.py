@@ -54,7 +54,7 @@ VARIANTS = {
         },
     ),
     "slower": replace(BASE, denoiser=replace(BASE.denoiser, learning_rate=1e-3)),
-    "no-ema": replace(BASE, ema=0.0),
+    "no-ema": replace(BASE, denoiser=replace(BASE.denoiser, ema=0.0)),
 }
 
 

@@ -185,7 +185,7 @@ def train_denoiser(
     )
     predict = TextConditionedUNet(unet, text_encoder)
     loss = DenoisingLoss(predict, DDPMScheduler(**recipe.scheduler), weighting)
-    trainer = Trainer("denoiser", loss, batches, stage.learning_rate, ema=recipe.ema)
+    trainer = Trainer("denoiser", loss, batches, stage.learning_rate, ema=stage.ema)
     trainer.train(steps, progress=False)
     scheduler = DPMSolverMultistepScheduler(**recipe.scheduler)
     card = {"dataset": data.name}

@@ -12,7 +12,7 @@ The package is read in this order, and a file uses only what stands above it:
                   mlp
     text/         bpe tokenizer text_encoder
     pipelines/    checkpoints compatibility prompts start stable_diffusion attention_maps
-    training/     losses objectives batches state trainer recipes runs
+    training/     losses objectives batches state trainer recipes examiners runs
     evaluation/   metrics scene_metrics evaluation baselines ablations costs diagnostics faults
     variations/   contexts concatenation controlnet lora textual_inversion distillation gan
     plots/        style images curves bars tables points sampling

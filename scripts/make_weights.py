@@ -110,7 +110,7 @@ def train_again(
         pipeline.unet.requires_grad_(True), pipeline.text_encoder.requires_grad_(True)
     )
     loss = DenoisingLoss(predict, DDPMScheduler(**recipe.scheduler))
-    trainer = Trainer("denoiser again", loss, batches, learning_rate, ema=recipe.ema)
+    trainer = Trainer("denoiser again", loss, batches, learning_rate, ema=recipe.denoiser.ema)
     runs.mkdir(parents=True, exist_ok=True)
     trainer.train(steps, runs)
     surroundings = {"hardware": hardware(torch.device("cpu")), "threads": torch.get_num_threads()}

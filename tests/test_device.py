@@ -26,7 +26,7 @@ from minildm.plots import (
 from minildm.schedulers import SAMPLERS
 from minildm.testing import assert_parity
 from minildm.training import ClassifierLoss, Trainer, classifier_batches
-from minildm.training.recipes import EXAMINERS
+from minildm.training.examiners import EXAMINERS
 from minildm.widgets import frame_slider
 
 CHAPTERS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))

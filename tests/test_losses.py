@@ -9,6 +9,7 @@ from minildm.models import ImageClassifier
 from minildm.schedulers import DDPMScheduler
 from minildm.training import (
     PatchDiscriminator,
+    adaptive_weight,
     contrastive_loss,
     discriminator_loss,
     generator_loss,
@@ -129,6 +130,19 @@ def test_the_adversarial_losses_have_their_closed_forms():
             ValueError, match="expected a loss of non_saturating or hinge, got 'ls'"
         ):
             loss()
+
+
+def test_the_adaptive_weight_makes_both_losses_pull_equally_hard():
+    """In closed form: of two linear losses the gradients are their coefficients, and weighted they
+    are equally long, however loud the adversarial one is."""
+    last_layer = torch.zeros(3, requires_grad=True)
+    a, b = torch.tensor([3.0, 0.0, 4.0]), torch.tensor([0.0, 2.0, 0.0])
+    for loudness in (0.1, 1.0, 50.0):
+        weight = adaptive_weight(a @ last_layer, loudness * b @ last_layer, last_layer)
+        torch.testing.assert_close(weight, torch.tensor(5 / (2 * loudness + 1e-4)))
+        assert not weight.requires_grad and last_layer.grad is None
+    silent = adaptive_weight(a @ last_layer, 0 * b @ last_layer, last_layer)
+    assert silent == 1e4  # Esser et al. keep it finite so
 
 
 def test_the_hinge_is_zero_beyond_the_margin_and_two_where_it_cannot_tell():

@@ -1,11 +1,27 @@
-"""minildm.training.objectives: what the denoiser's loss aims at, and what it counts."""
+"""minildm.training.objectives: what the denoiser's loss aims at and what it counts, and what the
+autoencoder and its discriminator learn from each other."""
+
+from signal import SIGINT, raise_signal
 
 import pytest
 import torch
 from torch import nn
 
+from minildm.models import AutoencoderKL, ImageClassifier
 from minildm.schedulers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
-from minildm.training import DenoisingLoss, TextConditionedUNet
+from minildm.training import (
+    AutoencoderLoss,
+    DenoisingLoss,
+    PatchDiscriminator,
+    TextConditionedUNet,
+    Trainer,
+    adaptive_weight,
+    discriminator_loss,
+    generator_loss,
+    perceptual_loss,
+    reconstruction_loss,
+    step_generator,
+)
 
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
 
@@ -111,3 +127,90 @@ def test_with_a_weighting_one_mistake_costs_the_same_whatever_is_predicted(weigh
 def test_the_weightings_differ():
     costs = [loss("v_prediction", weighting).item() for weighting in (*PREDICTIONS, "min_snr")]
     assert len({round(cost, 3) for cost in costs}) == 4
+
+
+# The autoencoder's discriminator
+
+
+def autoencoder_loss(start: int | None) -> AutoencoderLoss:
+    """A small one; with a discriminator that the decoder hears after `start` steps, if any."""
+    torch.manual_seed(0)
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(8, 16),
+        norm_num_groups=4,
+        mid_block_add_attention=False,
+    )
+    perceptual_net = ImageClassifier(16, 3, block_out_channels=(4, 4), feature_dim=4)
+    discriminator = None if start is None else PatchDiscriminator(3, 8)
+    return AutoencoderLoss(vae, perceptual_net, 0.3, 1e-3, discriminator, 0.7, start or 0).train()
+
+
+def pictures(step: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = step_generator(0, "pictures", step)
+    images = torch.rand(6, 3, 16, 16, generator=generator) * 2 - 1
+    return images, torch.randn(6, 4, 8, 8, generator=generator)
+
+
+def gradients(module: nn.Module) -> list[torch.Tensor]:
+    return [p.grad for p in module.parameters() if p.grad is not None]
+
+
+def test_before_its_start_the_discriminator_learns_and_the_autoencoder_does_not_hear_it():
+    plain, loss = autoencoder_loss(None), autoencoder_loss(start=1)
+    images, noise = pictures()
+    plain(images, noise).backward()
+    loss(images, noise).backward()
+    for got, expected in zip(gradients(loss.vae), gradients(plain.vae), strict=True):
+        torch.testing.assert_close(got, expected)
+    assert gradients(loss.discriminator)[0].any()
+
+
+def test_both_players_have_the_gradients_of_their_own_losses_and_of_no_other():
+    """Each is taken alone, with the networks of the same seed, from the paper's formulas."""
+    loss, alone = autoencoder_loss(start=0), autoencoder_loss(start=0)
+    images, noise = pictures()
+    loss(images, noise).backward()
+
+    vae, discriminator = alone.vae, alone.discriminator
+    posterior = vae.encode(images)
+    decoded = vae.decode(posterior.mean + posterior.std * noise)
+    likeness = reconstruction_loss(decoded, images)
+    likeness = likeness + 0.3 * perceptual_loss(alone.perceptual_net, decoded, images)
+    fooled = generator_loss(discriminator(decoded), "hinge")
+    weight = adaptive_weight(likeness, fooled, vae.decoder.conv_out.weight)
+    kl = posterior.kl().mean() / noise[0].numel()
+    total = likeness + 1e-3 * kl + 0.7 * weight * fooled
+    expected = torch.autograd.grad(total, list(vae.parameters()))
+    for got, wanted in zip(gradients(loss.vae), expected, strict=True):
+        torch.testing.assert_close(got, wanted)
+
+    told = discriminator_loss(discriminator(images), discriminator(decoded.detach()), "hinge") / 2
+    expected = torch.autograd.grad(told, list(discriminator.parameters()))
+    for got, wanted in zip(gradients(loss.discriminator), expected, strict=True):
+        torch.testing.assert_close(got, wanted)
+
+
+def test_judged_it_is_the_loss_without_a_discriminator_and_no_step_is_counted():
+    plain, loss = autoencoder_loss(None).eval(), autoencoder_loss(start=0).eval()
+    assert loss(*pictures()) == plain(*pictures()) and loss.steps == 0
+
+
+def test_interrupted_it_hears_the_discriminator_at_the_same_step(tmp_path):
+    def trainer(batch=pictures):
+        return Trainer("autoencoder", autoencoder_loss(start=6), batch, 1e-3, ema=0.2)
+
+    def interrupting(step):
+        if step == 4:
+            raise_signal(SIGINT)
+        return pictures(step)
+
+    whole = trainer()
+    expected = whole.train(10, progress=False)
+    with pytest.raises(KeyboardInterrupt):
+        trainer(interrupting).train(10, tmp_path, progress=False)
+    resumed = trainer()
+    assert resumed.train(10, tmp_path, progress=False) == expected
+    for name, tensor in whole.loss.state_dict().items():
+        assert torch.equal(tensor, resumed.loss.state_dict()[name]), name

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from minildm.training import PRESETS, train
+from minildm.training import PRESETS, runs, train
 
 STEPS = (6, 20, 40)
 
@@ -73,6 +73,41 @@ def test_killed_at_random_moments_and_resumed_it_ends_with_the_same_weights(trai
         kills += 1
     assert kills >= 2
     assert_same_weights(trained, out)
+
+
+def test_a_recipe_of_photographs_trains_the_same_when_it_is_resumed(tmp_path, monkeypatch):
+    """With pictures held out and mirrored, a discriminator and an average of the autoencoder's
+    weights."""
+    stage = replace(PRESETS["tiny"].autoencoder, ema=0.2)
+    recipe = replace(
+        PRESETS["tiny"],
+        autoencoder=stage,
+        held_out=100,
+        augmented=True,
+        discriminator_weight=0.5,
+        discriminator_width=8,
+    )
+    options = {"steps": STEPS, "device": "cpu", "progress": False}
+    train(recipe, tmp_path / "whole", **options)
+
+    save = runs.write_tensors
+
+    def interrupted(file, tensors):
+        save(file, tensors)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "write_tensors", interrupted)  # as soon as a stage is done
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, tmp_path / "resumed", resume=True, **options)
+    monkeypatch.setattr(runs, "write_tensors", save)
+    train(recipe, tmp_path / "resumed", resume=True, **options)
+    assert_same_weights(tmp_path / "whole", tmp_path / "resumed")
+    logs = [
+        json.loads((tmp_path / name / "training.json").read_text()) for name in ("whole", "resumed")
+    ]
+    assert logs[0]["held_out_accuracy"] == logs[1]["held_out_accuracy"] <= 1
+    assert logs[0]["losses"] == logs[1]["losses"]
 
 
 def test_a_folder_that_holds_a_run_is_not_overwritten(trained):

@@ -14,8 +14,10 @@ from minildm.training.batches import (
     spread_timesteps,
     step_generator,
 )
+from minildm.training.examiners import train_examiner
 from minildm.training.losses import (
     PatchDiscriminator,
+    adaptive_weight,
     contrastive_loss,
     discriminator_loss,
     generator_loss,
@@ -30,7 +32,7 @@ from minildm.training.objectives import (
     TextConditionedUNet,
 )
 from minildm.training.recipes import PRESETS, Recipe, StageRecipe, new_denoiser, seeded
-from minildm.training.runs import PERCEPTUAL_STREAM, train, train_examiner
+from minildm.training.runs import PERCEPTUAL_STREAM, train
 from minildm.training.state import EMA, STATE_FILE, hardware, save_state
 from minildm.training.trainer import Trainer, learning_rate_at
 
@@ -49,6 +51,7 @@ __all__ = [
     "StageRecipe",
     "TextConditionedUNet",
     "Trainer",
+    "adaptive_weight",
     "autoencoder_batches",
     "batch_indices",
     "check_range",

@@ -1,6 +1,6 @@
 """What networks are trained to make small, as functions of what they say (Kingma & Welling 2013;
-Goodfellow et al. 2014; Johnson et al. 2016; Isola et al. 2017; Radford et al. 2021).
-Chapters 03, 06, 08 and 13."""
+Goodfellow et al. 2014; Johnson et al. 2016; Isola et al. 2017; Esser et al. 2021; Radford et al.
+2021). Chapters 03, 06, 08 and 13."""
 
 from __future__ import annotations
 
@@ -141,3 +141,16 @@ def generator_loss(fake: Tensor, kind: str = "non_saturating") -> Tensor:
     if kind == "hinge":
         return -fake.mean()
     raise ValueError(f"expected a loss of non_saturating or hinge, got {kind!r}")
+
+
+def adaptive_weight(loss: Tensor, adversarial: Tensor, last_layer: Tensor) -> Tensor:
+    """What to multiply the adversarial loss by, so that it pulls at the decoder as hard as the
+    other loss does: ‖∇loss‖ / ‖∇adversarial‖, (), by the weights of the decoder's last layer; Esser
+    et al. 2021, eq. 7.
+
+    loss, adversarial: () both, computed from last_layer; no gradient flows through the weight
+    """
+    of_loss, of_adversarial = (
+        torch.autograd.grad(term, last_layer, retain_graph=True)[0] for term in (loss, adversarial)
+    )
+    return (of_loss.norm() / (of_adversarial.norm() + 1e-4)).clamp(max=1e4)

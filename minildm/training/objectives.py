@@ -1,5 +1,5 @@
 """Modules that make a loss of a batch, one for each kind of network (Kingma & Welling 2013; Ho et
-al. 2020; Rombach et al. 2022). Chapters 06, 07 and 11.
+al. 2020; Esser et al. 2021; Rombach et al. 2022). Chapters 06, 07 and 11.
 
 ClassifierLoss   images and labels: the perceptual net, whose features teach the next network
 AutoencoderLoss  images: pixels <-> latents
@@ -8,13 +8,22 @@ DenoisingLoss    clean pictures or latents, noise, timesteps, and whatever the d
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, channels_last, nn
 
 from minildm.models.autoencoder import AutoencoderKL
 from minildm.models.classifier import ImageClassifier
 from minildm.schedulers import Scheduler
-from minildm.training.losses import perceptual_loss, reconstruction_loss, snr_weights
+from minildm.training.losses import (
+    PatchDiscriminator,
+    adaptive_weight,
+    discriminator_loss,
+    generator_loss,
+    perceptual_loss,
+    reconstruction_loss,
+    snr_weights,
+)
 
 
 class ClassifierLoss(nn.Module):
@@ -29,10 +38,14 @@ class ClassifierLoss(nn.Module):
 
 
 class AutoencoderLoss(nn.Module):
-    """Reconstruction + perceptual + KL.
+    """Reconstruction + perceptual + KL, and where there is a discriminator, what it learns and, as
+    soon as `discriminator_start` training steps are done, how well it sees through the decoder.
 
-    images (B, C, H, W), noise (B, latent_channels, h, w) -> ().
+    images (B, C, H, W), noise (B, latent_channels, h, w) -> (). Both players are trained at once:
+    the discriminator's gradient stops at the pictures, the decoder's at the discriminator.
     """
+
+    steps: Tensor
 
     def __init__(
         self,
@@ -40,12 +53,21 @@ class AutoencoderLoss(nn.Module):
         perceptual_net: ImageClassifier,
         perceptual_weight: float,
         kl_weight: float,
+        discriminator: PatchDiscriminator | None = None,
+        discriminator_weight: float = 0.5,
+        discriminator_start: int = 0,
     ):
         super().__init__()
         self.vae = vae.to(memory_format=channels_last)
         self.perceptual_net = perceptual_net.requires_grad_(False)
         self.perceptual_weight = perceptual_weight
         self.kl_weight = kl_weight
+        self.discriminator = discriminator
+        self.discriminator_weight = discriminator_weight
+        self.discriminator_start = discriminator_start
+        if discriminator is not None:
+            discriminator.to(memory_format=channels_last)
+            self.register_buffer("steps", torch.zeros((), dtype=torch.int64))  # resumed with it
 
     def train(self, mode: bool = True) -> AutoencoderLoss:
         super().train(mode)
@@ -58,11 +80,30 @@ class AutoencoderLoss(nn.Module):
         reconstruction = self.vae.decode(posterior.mean + posterior.std * noise)
         kl = posterior.kl().mean() / noise[0].numel()
         perceptual = perceptual_loss(self.perceptual_net, reconstruction, images)
-        return (
-            reconstruction_loss(reconstruction, images)
-            + self.perceptual_weight * perceptual
-            + self.kl_weight * kl
-        )
+        likeness = reconstruction_loss(reconstruction, images) + self.perceptual_weight * perceptual
+        loss = likeness + self.kl_weight * kl
+        if self.discriminator is None or not self.training:
+            return loss
+        return loss + self.adversarial_loss(self.discriminator, likeness, reconstruction, images)
+
+    def adversarial_loss(
+        self,
+        discriminator: PatchDiscriminator,
+        likeness: Tensor,
+        reconstruction: Tensor,
+        images: Tensor,
+    ) -> Tensor:
+        """What the discriminator has to learn, and what the decoder, weighed against `likeness`."""
+        real, fake = discriminator(images), discriminator(reconstruction.detach())
+        its_own = discriminator_loss(real, fake, kind="hinge") / 2
+        self.steps += 1
+        if self.steps <= self.discriminator_start:
+            return its_own
+        discriminator.requires_grad_(False)  # here it judges, it does not learn
+        decoders = generator_loss(discriminator(reconstruction), kind="hinge")
+        discriminator.requires_grad_(True)
+        weight = adaptive_weight(likeness, decoders, self.vae.decoder.conv_out.weight)
+        return its_own + self.discriminator_weight * weight * decoders
 
 
 class DenoisingLoss(nn.Module):

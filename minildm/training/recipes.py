@@ -10,11 +10,9 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from minildm.models.classifier import jitter, shift_and_mirror
 from minildm.models.unet import UNet2DConditionModel
 from minildm.text.text_encoder import CLIPTextModel
 from minildm.text.tokenizer import CLIPTokenizer
-from minildm.training.batches import Augmentation
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -26,6 +24,8 @@ class StageRecipe:
     share: float  # of the time
     learning_rate: float  # at its peak
     batch_size: int
+    weight_decay: float = 0.01
+    ema: float = 0.0  # the average of the weights reaches over this part of the steps; 0 for none
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,15 @@ class Recipe:
 
     perceptual_net: StageRecipe = StageRecipe(share=0.04, learning_rate=5e-3, batch_size=64)
     autoencoder: StageRecipe = StageRecipe(share=0.34, learning_rate=3e-3, batch_size=32)
-    denoiser: StageRecipe = StageRecipe(share=0.62, learning_rate=2e-3, batch_size=64)
+    denoiser: StageRecipe = StageRecipe(share=0.62, learning_rate=2e-3, batch_size=64, ema=0.05)
+    held_out: int = 0  # pictures that the perceptual net does not see, to say how good it is
+    augmented: bool = False  # those it sees are mirrored and shifted, as photographs may be
     perceptual_weight: float = 0.3
     kl_weight: float = 5e-3
+    discriminator_weight: float = 0.0  # 0: the autoencoder has no discriminator
+    discriminator_width: int = 32
+    discriminator_start: float = 0.5  # the part of the steps after which the decoder hears of it
     prompt_dropout: float = 0.1  # how often the U-Net sees no prompt, which guidance needs
-    ema: float = 0.05  # the average of the U-Net's weights reaches over this part of the steps
 
     guidance_scale: float = 1.75  # this and the next are what drawings are scored at
     num_inference_steps: int = 10
@@ -185,24 +189,6 @@ TINY = Recipe(
 )
 
 PRESETS = {"mnist": MNIST, "scenes": SCENES, "cifar10": CIFAR10, "tiny": TINY}
-
-
-@dataclass(frozen=True)
-class ExaminerRecipe:
-    """How a classifier that scores is trained: for so many steps, on images that are changed a
-    little so that they seem more."""
-
-    steps: int
-    augment: Augmentation
-    block_out_channels: tuple[int, ...] = (16, 32, 64)
-
-
-EXAMINERS = {
-    "mnist": ExaminerRecipe(steps=4000, augment=jitter),
-    "cifar10": ExaminerRecipe(
-        steps=3900, augment=shift_and_mirror, block_out_channels=(32, 64, 128, 256)
-    ),
-}
 
 
 def seeded(seed: int, model: Callable[..., Model], config: Mapping[str, Any]) -> Model:

@@ -5,34 +5,35 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from minildm.data.datasets import load_images
 from minildm.data.text_image import TextImageDataset, load_text_image
 from minildm.files import write_json, write_tensors
 from minildm.models.autoencoder import AutoencoderKL, with_scaling_factor
-from minildm.models.classifier import ImageClassifier, extract
+from minildm.models.classifier import ImageClassifier, extract, shift_and_mirror
 from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
 from minildm.schedulers import DDPMScheduler, DPMSolverMultistepScheduler
 from minildm.training.batches import (
+    Batch,
     autoencoder_batches,
     classifier_batches,
     denoiser_batches,
     encode_dataset,
 )
+from minildm.training.losses import PatchDiscriminator
 from minildm.training.objectives import (
     AutoencoderLoss,
     ClassifierLoss,
     DenoisingLoss,
     TextConditionedUNet,
 )
-from minildm.training.recipes import EXAMINERS, PRESETS, Recipe, new_denoiser, seeded
+from minildm.training.recipes import PRESETS, Recipe, StageRecipe, new_denoiser, seeded
 from minildm.training.state import STATE_FILE, open_log
 from minildm.training.trainer import Trainer, open_accelerator
 
@@ -97,42 +98,18 @@ def train(
     return Run(recipe, Path(out), accelerator, log[0], seed=seed, progress=progress).train()
 
 
-def train_examiner(
-    out: Path | str,
-    dataset: str = "mnist",
-    steps: int | None = None,
-    seed: int = 0,
-    progress: bool = True,
-) -> ImageClassifier:
-    """Train the classifier that `evaluate` scores with, on changed training images; it is in no
-    other training.
-
-    dataset: one of EXAMINERS, whose number of steps is the default; all of CIFAR-10, which is not
-    bundled. Beside the weights, in minildm.json, goes the accuracy on the test images.
-    """
-    recipe = EXAMINERS[dataset]
-    steps = steps or recipe.steps
-    images, labels, classes = load_images(dataset, "train", full=True)
-    config = {
-        "sample_size": images.shape[-1],
-        "in_channels": images.shape[1],
-        "num_classes": len(classes),
-        "block_out_channels": recipe.block_out_channels,
-    }
-    examiner = seeded(seed, ImageClassifier, config)
-    batches = classifier_batches(
-        images, labels, stream="examiner", batch_size=128, seed=seed, augment=recipe.augment
+def new_trainer(
+    name: str, stage: StageRecipe, loss: nn.Module, batches: Callable[[int], Batch]
+) -> Trainer:
+    """The trainer of one stage, as its recipe says."""
+    return Trainer(
+        name,
+        loss,
+        batches,
+        learning_rate=stage.learning_rate,
+        weight_decay=stage.weight_decay,
+        ema=stage.ema,
     )
-    trainer = Trainer("examiner", ClassifierLoss(examiner), batches, learning_rate=3e-3)
-    trainer.train(steps, progress=progress)
-    test = load_images(dataset, "test", full=True)
-    accuracy = (extract(examiner, test.images)[1] == test.labels).float().mean().item()
-    examiner.save_pretrained(out, torch.float16)
-    write_json(
-        Path(out) / "minildm.json",
-        {"dataset": dataset, "steps": steps, "seed": seed, "accuracy": accuracy},
-    )
-    return examiner
 
 
 @dataclass
@@ -184,18 +161,23 @@ class Run:
 
     def train_perceptual_net(self, data: TextImageDataset) -> ImageClassifier:
         """The first stage: a small classifier whose features are a loss of the next stage."""
-        stage = self.recipe.perceptual_net
-        perceptual_net = seeded(self.seed, ImageClassifier, self.recipe.classifier)
+        recipe, stage = self.recipe, self.recipe.perceptual_net
+        perceptual_net = seeded(self.seed, ImageClassifier, recipe.classifier)
+        seen = len(data) - recipe.held_out
         batches = classifier_batches(
-            data.images,
-            data.labels,
+            data.images[:seen],
+            data.labels[:seen],
             stream=PERCEPTUAL_STREAM,
             batch_size=stage.batch_size,
             seed=self.seed,
+            augment=shift_and_mirror if recipe.augmented else None,
         )
         loss = ClassifierLoss(perceptual_net)
-        trainer = Trainer("perceptual_net", loss, batches, learning_rate=stage.learning_rate)
-        self.run_stage(trainer, perceptual_net)
+        self.run_stage(new_trainer("perceptual_net", stage, loss, batches), perceptual_net)
+        if recipe.held_out:
+            right = extract(perceptual_net, data.images[seen:])[1] == data.labels[seen:]
+            self.log["held_out_accuracy"] = right.float().mean().item()
+            self.write_log()
         return perceptual_net
 
     def train_autoencoder(
@@ -211,8 +193,20 @@ class Run:
             batch_size=stage.batch_size,
             seed=self.seed,
         )
-        loss = AutoencoderLoss(vae, perceptual_net, recipe.perceptual_weight, recipe.kl_weight)
-        trainer = Trainer("autoencoder", loss, batches, learning_rate=stage.learning_rate)
+        discriminator = None
+        if recipe.discriminator_weight:
+            config = {"in_channels": vae.config.out_channels, "width": recipe.discriminator_width}
+            discriminator = seeded(self.seed, PatchDiscriminator, config)
+        loss = AutoencoderLoss(
+            vae,
+            perceptual_net,
+            recipe.perceptual_weight,
+            recipe.kl_weight,
+            discriminator,
+            recipe.discriminator_weight,
+        )
+        trainer = new_trainer("autoencoder", stage, loss, batches)
+        loss.discriminator_start = int(recipe.discriminator_start * self.steps_for(trainer))
         self.run_stage(trainer, vae)
         return vae
 
@@ -236,8 +230,7 @@ class Run:
         )
         predict = TextConditionedUNet(unet, text_encoder)
         loss = DenoisingLoss(predict, DDPMScheduler(**recipe.scheduler))
-        trainer = Trainer("denoiser", loss, batches, stage.learning_rate, ema=recipe.ema)
-        self.run_stage(trainer, predict)
+        self.run_stage(new_trainer("denoiser", stage, loss, batches), predict)
         scheduler = DPMSolverMultistepScheduler(**recipe.scheduler)
         recorded = ("seed", "steps", "seconds", "hardware", "threads", "processes")
         card = {
@@ -253,25 +246,17 @@ class Run:
     def run_stage(self, trainer: Trainer, model: nn.Module) -> None:
         """Train one stage, or read `model` from the folder if a run before this one finished the
         stage."""
-        from accelerate.utils import broadcast_object_list
-
         name = trainer.name
         file = self.out / f"{name}.safetensors"
         if name in self.log["seconds"]:
             model.load_state_dict(load_file(file))
             model.eval()
             return
-        if name not in self.log["steps"]:
-            steps: list[Any] = [
-                trainer.steps_within(self.seconds_for(name), self.accelerator.device)
-            ]
-            self.log["steps"][name] = broadcast_object_list(steps)[0]
-            self.write_log()
         # Batch normalisation needs the whole batch: every process trains the same small perceptual
         # net, not a share of it.
         alone = name == "perceptual_net"
         losses = trainer.train(
-            self.log["steps"][name],
+            self.steps_for(trainer),
             folder=self.out if self.main or not alone else None,
             accelerator=None if alone else self.accelerator,
             progress=self.progress,
@@ -281,6 +266,19 @@ class Run:
         self.log["seconds"][name] = round(trainer.seconds, 1)
         self.log["losses"][name] = [round(loss, 6) for loss in losses]
         self.write_log()
+
+    def steps_for(self, trainer: Trainer) -> int:
+        """The stage's number of steps: the recorded one, or as many as fit into its time."""
+        from accelerate.utils import broadcast_object_list
+
+        name = trainer.name
+        if name not in self.log["steps"]:
+            steps: list[Any] = [
+                trainer.steps_within(self.seconds_for(name), self.accelerator.device)
+            ]
+            self.log["steps"][name] = broadcast_object_list(steps)[0]
+            self.write_log()
+        return self.log["steps"][name]
 
     def seconds_for(self, name: str) -> float:
         """The stage's share of the time; the last stage's is all that is left."""

@@ -8,7 +8,7 @@ import functools
 import inspect
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import (
@@ -24,10 +24,11 @@ from typing import (
     get_type_hints,
 )
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from minildm.files import read_json, write_json, write_tensors
 from minildm.state_dicts import describe_mismatch, rename_legacy
@@ -41,7 +42,13 @@ Arguments = ParamSpec("Arguments")
 
 class Config(dict):
     """A read-only dict whose entries are attributes too: `config.in_channels` is
-    `config["in_channels"]`."""
+    `config["in_channels"]`. defaults: the keys that nobody gave."""
+
+    defaults: frozenset[str]
+
+    def __init__(self, entries: Mapping[str, Any], defaults: Collection[str] = ()):
+        super().__init__(entries)
+        self.__dict__["defaults"] = frozenset(defaults)
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -61,24 +68,28 @@ class Config(dict):
 
     def __reduce__(self) -> tuple:
         # copy and pickle rebuild it whole, since they may not fill it key by key
-        return Config, (dict(self),)
+        return Config, (dict(self), self.defaults)
 
 
 def register_to_config(
     init: Callable[Concatenate[Configured, Arguments], None],
 ) -> Callable[Concatenate[Configured, Arguments], None]:
     """Written above the `__init__` of a ConfigMixin: before anything else it keeps the arguments,
-    defaults included, in `self.config`, where the body and every method find them."""
+    defaults included, in `self.config`, where the body and every method find them. It takes the
+    keys of `unsupported`, too, at the values that we accept."""
     signature = inspect.signature(init)
 
     @functools.wraps(init)
     def recorded_init(self: Configured, *args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
         # a parent's constructor, called from a child's, records nothing
         if "config" not in self.__dict__:
+            others = {key: frozen(kwargs.pop(key)) for key in self.unsupported if key in kwargs}
+            self.check_unsupported(others)
             bound = signature.bind(self, *args, **kwargs)
+            given = {*bound.arguments}
             bound.apply_defaults()
-            values = {key: _frozen(value) for key, value in list(bound.arguments.items())[1:]}
-            self.config = Config(values)
+            values = {key: frozen(value) for key, value in list(bound.arguments.items())[1:]}
+            self.config = Config({**values, **others}, defaults=values.keys() - given)
         init(self, *args, **kwargs)
 
     return recorded_init
@@ -104,35 +115,45 @@ class ConfigMixin:
         return {"_class_name": cls.__name__}
 
     @classmethod
+    def arguments(cls) -> list[str]:
+        """The keys that the constructor asks for."""
+        return [*inspect.signature(cls.__init__).parameters][1:]
+
+    @classmethod
     def from_config(cls, config: Mapping[str, Any], **overrides: Any) -> Self:
-        """A new object from a mapping of keys, such as `other.config`; a key that is not supported
-        is a ValueError."""
-        given = {**config, **overrides}
-        parameters = inspect.signature(cls.__init__).parameters
-        own = {*parameters, *cls.identity()}
-        for key in [key for key in given if key not in own and key[:1] != "_"]:
-            value = _frozen(given[key])
+        """A new object from a mapping of keys, such as `other.config`, whose defaults are not
+        handed on; a key that is not supported is a ValueError."""
+        given = {**given_keys(config), **overrides}
+        arguments = cls.arguments()
+        own = {*arguments, *cls.identity()}
+        cls.check_unsupported(
+            {key: value for key, value in given.items() if key not in own and key[:1] != "_"}
+        )
+        known = {key: value for key, value in given.items() if key in arguments}
+        kinds = get_type_hints(cls.__init__)
+        for key, value in known.items():
+            if not _is_a(frozen(value), kinds.get(key, Any)):
+                raise ValueError(
+                    f"{cls.__name__}: expected {key} to be {_in_words(kinds[key])}, got {value!r}"
+                )
+        return cls(**known)
+
+    @classmethod
+    def check_unsupported(cls, keys: Mapping[str, Any]) -> None:
+        """ValueError unless keys that the constructor lacks have values that change nothing."""
+        for key, value in keys.items():
             if key in cls.unsupported:
                 accepted = cls.unsupported[key]
                 values = accepted if isinstance(accepted, tuple) else (accepted,)
-                if accepted is not ... and value not in values:
+                if accepted is not ... and frozen(value) not in values:
                     expected = " or ".join(map(repr, values))
-                    raise ValueError(
-                        f"{cls.__name__} supports only {key} = {expected}, got {value!r}"
-                    )
+                    got = f"got {value!r}"
+                    raise ValueError(f"{cls.__name__} supports only {key} = {expected}, {got}")
             # None and False both mean "without it", and so are we
             elif value is not None and value is not False:
                 raise ValueError(
                     f"{cls.__name__} does not support the configuration key {key!r} (got {value!r})"
                 )
-        known = {key: value for key, value in given.items() if key in parameters}
-        kinds = get_type_hints(cls.__init__)
-        for key, value in known.items():
-            if not _is_a(_frozen(value), kinds.get(key, Any)):
-                raise ValueError(
-                    f"{cls.__name__}: expected {key} to be {_in_words(kinds[key])}, got {value!r}"
-                )
-        return cls(**known)
 
     @classmethod
     def load_config(cls, folder: str | os.PathLike) -> dict[str, Any]:
@@ -154,7 +175,7 @@ class ConfigMixin:
     def save_config(self, folder: str | os.PathLike) -> None:
         """Write `<folder>/<config_name>`, whole or not at all."""
         Path(folder).mkdir(parents=True, exist_ok=True)
-        content = {**self.identity(), **self.stamp, **self.config}
+        content = {**self.identity(), **self.stamp, **self.config} | self.stamp
         write_json(Path(folder) / self.config_name, content)
 
     @classmethod
@@ -232,9 +253,17 @@ class ModelMixin(ConfigMixin, nn.Module):
         write_tensors(file, self.state_dict(), metadata, dtype)
 
 
-def _frozen(value: Any) -> Any:
-    """JSON has only lists; a configuration holds tuples."""
-    return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value
+def given_keys(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration, ours or a diffusers object's, without the keys left to their defaults."""
+    left = config.defaults if isinstance(config, Config) else config.get("_use_default_values", ())
+    return {key: value for key, value in config.items() if key not in left}
+
+
+def frozen(value: Any) -> Any:
+    """JSON has only lists, and numbers of Python's own; a configuration holds tuples of them."""
+    if isinstance(value, (np.ndarray, np.generic, Tensor)):
+        value = value.tolist()
+    return tuple(map(frozen, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _is_a(value: Any, kind: Any) -> bool:

@@ -3,11 +3,14 @@
 import copy
 import errno
 import importlib
+import inspect
 import json
 import os
 import pickle
 import pkgutil
 
+import diffusers
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -118,9 +121,9 @@ def test_config_is_read_only_and_names_its_keys():
 
 
 def test_config_survives_copy_and_pickle():
-    config = Config(a=1, b=(2, 3))
+    config = Config({"a": 1, "b": (2, 3)}, defaults=["b"])
     for other in (copy.copy(config), copy.deepcopy(config), pickle.loads(pickle.dumps(config))):
-        assert other == config and isinstance(other, Config)
+        assert other == config and isinstance(other, Config) and other.defaults == {"b"}
     assert copy.deepcopy(Net(4)).config.width == 4
 
 
@@ -130,6 +133,86 @@ def test_from_config_takes_another_objects_config_and_overrides():
         "betas": (0.1, 0.2),
         "name": "n",
     }
+
+
+def test_a_default_that_nobody_gave_is_not_handed_on():
+    class Other(ConfigMixin):
+        @register_to_config
+        def __init__(self, steps: int = 99, betas: tuple[float, ...] = (0.3,), name: str = "other"):
+            pass
+
+    assert Scheduler(5).config.defaults == {"betas", "name"}
+    made = Other.from_config(Scheduler(5).config)
+    assert made.config == {"steps": 5, "betas": (0.3,), "name": "other"}
+    assert made.config.defaults == {"betas", "name"}
+    assert Other.from_config(Scheduler(betas=(0.1, 0.2)).config).config.betas == (0.1, 0.2)
+    given = {"steps": 7, "name": "x", "_use_default_values": ["name"]}  # as diffusers marks them
+    assert Other.from_config(given).config == {"steps": 7, "betas": (0.3,), "name": "other"}
+
+
+def test_numbers_and_arrays_of_numpy_and_torch_are_recorded_as_jsons(tmp_path):
+    for betas in (np.array([0.5, 0.25]), torch.tensor([0.5, 0.25]), [np.float32(0.5), 0.25]):
+        made = Scheduler(np.int64(7), betas=betas)
+        assert made.config == {"steps": 7, "betas": (0.5, 0.25), "name": None}
+        made.save_pretrained(tmp_path)
+        assert Scheduler.from_pretrained(tmp_path).config == made.config
+        assert Scheduler.from_config({"betas": betas}).config.betas == (0.5, 0.25)
+
+
+def test_the_constructor_takes_the_keys_that_from_config_takes():
+    made = Scheduler(3, thresholding_ratio=0.995, timestep_type="linear", note=[1])
+    assert made.config.timestep_type == "linear" and made.config.note == (1,)
+    for make in (lambda **keys: Scheduler.from_config(keys), Scheduler):
+        with pytest.raises(ValueError) as error:
+            make(thresholding_ratio=0.5)
+        message(error, "Scheduler supports only thresholding_ratio = 0.995, got 0.5")
+    for value in (None, False, 0, "red"):  # from_config would not mind the first two, in a file
+        with pytest.raises(TypeError, match="colour"):
+            Scheduler(colour=value)
+
+
+def namesakes():
+    """Our classes beside those of the same name in diffusers or transformers."""
+    for module in pkgutil.walk_packages(minildm.__path__, "minildm."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    for ours in sorted(every_subclass(ConfigMixin), key=lambda each: each.__name__):
+        theirs = getattr(diffusers, ours.__name__, None)
+        if (
+            theirs is not None
+            and "__init__" in vars(ours)
+            and ours.__module__.startswith("minildm.")
+        ):
+            yield ours, theirs
+
+
+def test_every_constructor_takes_every_default_of_diffusers():
+    compared = 0
+    for ours, theirs in namesakes():
+        parameters = [*inspect.signature(theirs.__init__).parameters.values()][1:]
+        defaults = {
+            each.name: each.default for each in parameters if each.kind is not each.VAR_KEYWORD
+        }
+        with torch.device("meta" if issubclass(ours, nn.Module) else "cpu"):
+            made, bare = ours(**defaults), ours()
+        for key, value in bare.config.items():
+            assert made.config[key] == value, (ours, key)
+        assert ours.from_config(defaults).config.keys() >= bare.config.keys()
+        compared += len(defaults)
+    assert compared > 250
+
+
+def test_positional_arguments_of_every_constructor_mean_what_they_mean_in_diffusers():
+    for ours, theirs in namesakes():
+        parameters = inspect.signature(ours.__init__).parameters.values()
+        positional = [each.name for each in parameters if each.kind is not each.KEYWORD_ONLY]
+        expected = [*inspect.signature(theirs.__init__).parameters][: len(positional)]
+        assert positional == expected, ours
+
+
+def test_no_key_is_both_an_argument_and_not_supported():
+    for ours, _ in namesakes():
+        assert not {*inspect.signature(ours.__init__).parameters} & {*ours.unsupported}, ours
 
 
 def test_from_config_passes_over_harmless_keys():

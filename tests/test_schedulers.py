@@ -1,7 +1,10 @@
 import inspect
 import itertools
+import json
+import random
 
 import diffusers
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +17,7 @@ from minildm.schedulers import (
     boundary_scalings,
     exponential_sigmas,
     karras_sigmas,
+    sampler_name,
 )
 
 NAMES = [sampler.__name__ for sampler in SAMPLERS.values()]
@@ -413,9 +417,156 @@ def test_configurations_are_read_by_diffusers_and_read_from_it(name, tmp_path):
     ours, theirs = getattr(minildm, name), getattr(diffusers, name)
     ours(**config).save_pretrained(tmp_path / "ours")
     theirs(**config).save_pretrained(tmp_path / "theirs")
-    assert dict(ours.from_pretrained(tmp_path / "theirs").config) == dict(ours(**config).config)
+    opened = ours.from_pretrained(tmp_path / "theirs").config
+    file = json.loads((tmp_path / "theirs" / "scheduler_config.json").read_text())
+    said = {key: value for key, value in file.items() if key[:1] != "_"}
+    assert dict(opened) == said and said.keys() >= ours().config.keys()
     opened = theirs.from_pretrained(tmp_path / "ours")
     assert {key: opened.config[key] for key in ours(**config).config} == dict(ours(**config).config)
+
+
+# What lies in `scheduler/` of the published models. Older files say less than the classes have
+# learned to ask since, and each says things that its class does not ask.
+STABLE_DIFFUSION = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "trained_betas": None,
+    "set_alpha_to_one": False,
+    "skip_prk_steps": True,
+    "steps_offset": 1,
+}
+PUBLISHED_FILES = {
+    "v1-1": ("PNDMScheduler", STABLE_DIFFUSION),
+    "v1-5": ("PNDMScheduler", STABLE_DIFFUSION | {"clip_sample": False}),
+    "2-1": (
+        "DDIMScheduler",
+        STABLE_DIFFUSION | {"clip_sample": False, "prediction_type": "v_prediction"},
+    ),
+    "2-1-base": (
+        "EulerDiscreteScheduler",
+        STABLE_DIFFUSION | {"clip_sample": False, "prediction_type": "epsilon"},
+    ),
+    "turbo": (
+        "EulerDiscreteScheduler",
+        STABLE_DIFFUSION
+        | {
+            "clip_sample": False,
+            "interpolation_type": "linear",
+            "prediction_type": "epsilon",
+            "sample_max_value": 1.0,
+            "timestep_spacing": "trailing",
+            "use_karras_sigmas": False,
+        },
+    ),
+}
+
+
+def same_configuration(ours, theirs):
+    """Every key of ours, own or carried along, has diffusers' value, and so has every key that was
+    given."""
+    expected = {key: theirs.config[key] for key in ours.config}
+    assert {**ours.config} == expected
+    left = {*theirs.config.get("_use_default_values", ())}
+    given = {key for key in theirs.config if key[:1] != "_" and key not in left}
+    assert {key for key in ours.config if key not in ours.config.defaults} == given
+
+
+@pytest.mark.parametrize("model", PUBLISHED_FILES)
+def test_from_config_over_every_pair_of_classes_is_that_of_diffusers(model, tmp_path):
+    file_class, said = PUBLISHED_FILES[model]
+    content = {"_class_name": file_class, "_diffusers_version": "0.8.0", **said}
+    (tmp_path / "scheduler_config.json").write_text(json.dumps(content))
+    opened = getattr(minildm, file_class).from_pretrained(tmp_path).config
+    expected = getattr(diffusers, file_class).from_pretrained(tmp_path).config
+    for first in NAMES:
+        ours = getattr(minildm, first).from_config(opened)
+        theirs = getattr(diffusers, first).from_config(expected)
+        same_configuration(ours, theirs)
+        for second in NAMES:
+            pair = (
+                getattr(minildm, second).from_config(ours.config),
+                getattr(diffusers, second).from_config(theirs.config),
+            )
+            same_configuration(*pair)
+            for scheduler in pair:
+                scheduler.set_timesteps(5)
+            torch.testing.assert_close(pair[0].timesteps, pair[1].timesteps)
+
+
+def test_what_was_given_is_handed_on_along_any_way_and_what_was_not_is_not():
+    """From objects instead of files: some keys are given, three classes one after the other."""
+    rng = random.Random(0)
+    choices = {
+        "num_train_timesteps": [500, 1000],
+        "beta_start": [0.0001, 0.00085],
+        "beta_end": [0.012, 0.02],
+        "beta_schedule": ["linear", "squaredcos_cap_v2"],
+        "clip_sample": [True, False],
+        "clip_sample_range": [0.5, 1.0],
+        "set_alpha_to_one": [True, False],
+        "steps_offset": [0, 1],
+        "timestep_spacing": [*SPACINGS],
+        "use_karras_sigmas": [True, False],
+        "final_sigmas_type": ["zero", "sigma_min"],
+        "solver_order": [1, 2],
+        "original_inference_steps": [20, 50],
+        "skip_prk_steps": [True, False],
+        "shift": [1.0, 3.0],
+    }
+    for _ in range(150):
+        way = rng.choices(NAMES, k=3)
+        own = [key for key in choices if key in getattr(minildm, way[0])().config]
+        said = {key: rng.choice(choices[key]) for key in rng.sample(own, rng.randint(0, len(own)))}
+        ours, theirs = getattr(minildm, way[0])(**said), getattr(diffusers, way[0])(**said)
+        for name in way[1:]:
+            key = rng.choice([key for key in choices if key in getattr(minildm, name)().config])
+            change = {key: rng.choice(choices[key])} if rng.random() < 0.3 else {}
+            ours = getattr(minildm, name).from_config(ours.config, **change)
+            theirs = getattr(diffusers, name).from_config(theirs.config, **change)
+            same_configuration(ours, theirs)
+
+
+def test_stable_diffusions_sampler_becomes_another_as_in_diffusers(tmp_path):
+    """Neither clips latents, and Euler begins at all noise: neither was said, but clip_sample."""
+    said = PUBLISHED_FILES["v1-5"][1]
+    pndm = minildm.PNDMScheduler.from_config(said)
+    assert minildm.DDIMScheduler.from_config(pndm.config).config.clip_sample is False
+    euler = minildm.EulerDiscreteScheduler.from_config(pndm.config)
+    euler.set_timesteps(5)
+    assert euler.timesteps[[0, -1]].tolist() == [999, 0]
+    euler.save_pretrained(tmp_path)
+    again = minildm.EulerDiscreteScheduler.from_pretrained(tmp_path)
+    assert again.config == euler.config and again.config.clip_sample is False
+
+
+def test_what_another_class_does_with_a_key_is_not_done_by_one_that_carries_it():
+    said = {"final_sigmas_type": "sigma_min", "use_karras_sigmas": True}
+    euler = minildm.EulerDiscreteScheduler(**said)
+    carrier = Ancestral.from_config(euler.config)
+    assert carrier.config.use_karras_sigmas is True and sampler_name(carrier) == "euler_a"
+    carrier.set_timesteps(5)
+    alone = Ancestral()
+    alone.set_timesteps(5)
+    torch.testing.assert_close(carrier.sigmas, alone.sigmas, rtol=0, atol=0)
+    zero = minildm.DDIMScheduler(rescale_betas_zero_snr=True, prediction_type="v_prediction")
+    pndm = minildm.PNDMScheduler.from_config(zero.config)
+    torch.testing.assert_close(pndm.betas, minildm.PNDMScheduler().betas, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("betas", [list, tuple, np.array, torch.tensor])
+def test_trained_betas_are_as_many_as_the_timesteps_in_whatever_they_come(betas):
+    """Where one number is of another length than the other, diffusers fails somewhere later."""
+    some = [0.001 * i for i in range(1, 101)]
+    ours = minildm.DDPMScheduler(num_train_timesteps=100, trained_betas=betas(some))
+    theirs = diffusers.DDPMScheduler(num_train_timesteps=100, trained_betas=some)
+    torch.testing.assert_close(ours.alphas_cumprod, theirs.alphas_cumprod)
+    assert type(ours.config.trained_betas) is tuple
+    for count in (99, 101, 1000):
+        expected = f"expected as many trained_betas as num_train_timesteps={count}, got 100"
+        with pytest.raises(ValueError, match=expected):
+            minildm.EulerDiscreteScheduler(num_train_timesteps=count, trained_betas=betas(some))
 
 
 @pytest.mark.parametrize("other", DIFFUSION)

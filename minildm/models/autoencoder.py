@@ -186,7 +186,7 @@ class AutoencoderKL(ModelMixin, nn.Module):
     `encode` and `decode` themselves apply neither.
     """
 
-    unsupported = {"act_fn": ("silu", "swish")}
+    unsupported = {"act_fn": ("silu", "swish"), "latents_mean": None, "latents_std": None}
 
     @register_to_config
     def __init__(
@@ -197,6 +197,7 @@ class AutoencoderKL(ModelMixin, nn.Module):
         up_block_types: tuple[str, ...] = ("UpDecoderBlock2D",),
         block_out_channels: tuple[int, ...] = (64,),
         layers_per_block: int = 1,
+        *,
         latent_channels: int = 4,
         norm_num_groups: int = 32,
         sample_size: int | tuple[int, int] = 32,

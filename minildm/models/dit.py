@@ -169,6 +169,7 @@ class DiTTransformer2DModel(ModelMixin, nn.Module):
         in_channels: int = 4,
         out_channels: int | None = None,
         num_layers: int = 28,
+        *,
         attention_bias: bool = True,
         sample_size: int = 32,
         patch_size: int = 2,

@@ -94,6 +94,10 @@ class UNet2DModel(UNetBase):
         "resnet_time_scale_shift": "default",
         "add_attention": True,
         "num_train_timesteps": ...,  # only a learned time embedding would use it
+        **dict.fromkeys(
+            ("center_input_sample", "class_embed_type", "time_embedding_dim"), (None, False)
+        ),
+        "attn_norm_num_groups": None,
     }
 
     @register_to_config
@@ -102,6 +106,7 @@ class UNet2DModel(UNetBase):
         sample_size: int | tuple[int, int] | None = None,
         in_channels: int = 3,
         out_channels: int = 3,
+        *,
         freq_shift: int = 0,
         flip_sin_to_cos: bool = True,
         down_block_types: tuple[str, ...] = (
@@ -158,6 +163,31 @@ class UNet2DModel(UNetBase):
         return self.denoise(sample, temb, context=None)
 
 
+# What later models added: none of it is in Stable Diffusion 1 and 2.
+WITHOUT = (
+    "addition_embed_type",
+    "addition_time_embed_dim",
+    "center_input_sample",
+    "class_embed_type",
+    "class_embeddings_concat",
+    "cross_attention_norm",
+    "dual_cross_attention",
+    "encoder_hid_dim",
+    "encoder_hid_dim_type",
+    "mid_block_only_cross_attention",
+    "num_attention_heads",
+    "num_class_embeds",
+    "only_cross_attention",
+    "projection_class_embeddings_input_dim",
+    "resnet_skip_time_act",
+    "reverse_transformer_layers_per_block",
+    "time_cond_proj_dim",
+    "time_embedding_act_fn",
+    "time_embedding_dim",
+    "timestep_post_act",
+)
+
+
 class UNet2DConditionModel(UNetBase):
     """The U-Net of Stable Diffusion: it also reads a text, through cross-attention.
 
@@ -183,6 +213,7 @@ class UNet2DConditionModel(UNetBase):
         "attention_type": "default",
         "upcast_attention": ...,  # about overflow in float16 only
         "addition_embed_type_num_heads": ...,  # means something only with an addition_embed_type
+        **dict.fromkeys(WITHOUT, (None, False)),
     }
 
     @register_to_config
@@ -191,6 +222,7 @@ class UNet2DConditionModel(UNetBase):
         sample_size: int | tuple[int, int] | None = None,
         in_channels: int = 4,
         out_channels: int = 4,
+        *,
         flip_sin_to_cos: bool = True,
         freq_shift: int = 0,
         down_block_types: tuple[str, ...] = (*3 * ("CrossAttnDownBlock2D",), "DownBlock2D"),

@@ -77,6 +77,7 @@ class VQModel(ModelMixin, nn.Module):
         up_block_types: tuple[str, ...] = ("UpDecoderBlock2D",),
         block_out_channels: tuple[int, ...] = (64,),
         layers_per_block: int = 1,
+        *,
         latent_channels: int = 3,
         sample_size: int = 32,
         num_vq_embeddings: int = 256,

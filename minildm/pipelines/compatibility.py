@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from minildm.configuration import given_keys
 from minildm.models.autoencoder import AutoencoderKL
 from minildm.models.unet import UNet2DConditionModel
 from minildm.schedulers.base import Scheduler
@@ -95,15 +96,16 @@ def sampler_like(scheduler: Scheduler, name: str) -> Scheduler:
     kind = scheduler.prediction_type
     fitting = [each for each, class_ in SAMPLERS.items() if kind in class_.prediction_types]
     if scheduler.config.get("rescale_betas_zero_snr"):
-        fitting = [each for each in fitting if "rescale_betas_zero_snr" in SAMPLERS[each]().config]
+        key = "rescale_betas_zero_snr"
+        fitting = [each for each in fitting if key in SAMPLERS[each].arguments()]
     if plain not in fitting:
         raise ValueError(
             f"expected a sampler that fits this model, one of {', '.join(fitting)}, got {name!r}"
         )
-    config = {"skip_prk_steps": True, **scheduler.config, "prediction_type": kind}
+    config = {"skip_prk_steps": True, **given_keys(scheduler.config), "prediction_type": kind}
     config |= {f"use_{each}_sigmas": each == rule for each in SPACING_RULES}
     # diffusers' names for the same two settings differ between its flow matching samplers
-    shift = config.get("shift", config.get("flow_shift", 1.0))
+    shift = scheduler.config.get("shift", scheduler.config.get("flow_shift", 1.0))
     config |= {"shift": shift, "flow_shift": shift, "use_flow_sigmas": kind == "flow_prediction"}
     return with_latent_conventions(SAMPLERS[plain].from_config(config))
 
@@ -114,6 +116,8 @@ def with_latent_conventions(scheduler: Scheduler) -> Scheduler:
     not to 0."""
     insisted = {"clip_sample": False, "steps_offset": 1}
     changes = {
-        key: value for key, value in insisted.items() if scheduler.config.get(key, value) != value
+        key: value
+        for key, value in insisted.items()
+        if key in scheduler.arguments() and scheduler.config[key] != value
     }
     return type(scheduler).from_config(scheduler.config, **changes) if changes else scheduler

@@ -1,6 +1,6 @@
 """The schedulers: a file for each algorithm, `base.py` for what they share. Chapter 05."""
 
-from minildm.schedulers.base import SPACINGS, Scheduler
+from minildm.schedulers.base import Scheduler
 from minildm.schedulers.ddim import DDIMScheduler, ddim_step
 from minildm.schedulers.ddpm import DDPMScheduler, ddpm_posterior
 from minildm.schedulers.dpm_solver import DPMSolverMultistepScheduler
@@ -17,6 +17,7 @@ from minildm.schedulers.sigmas import (
     exponential_sigmas,
     karras_sigmas,
 )
+from minildm.schedulers.timesteps import SPACINGS, evenly_spaced
 
 __all__ = [
     "DDIMScheduler",
@@ -37,6 +38,7 @@ __all__ = [
     "boundary_scalings",
     "ddim_step",
     "ddpm_posterior",
+    "evenly_spaced",
     "exponential_sigmas",
     "karras_sigmas",
     "sampler_name",

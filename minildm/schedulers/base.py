@@ -7,7 +7,6 @@ said of x_t, and gives x at the timestep before.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Mapping, Sequence
 from numbers import Integral
@@ -17,11 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minildm.configuration import ConfigMixin
+from minildm.configuration import Config, ConfigMixin, frozen, given_keys
 from minildm.diffusion.parameterization import to_epsilon, to_x0, training_target
 from minildm.diffusion.schedules import alphas_cumprod, make_betas, rescale_zero_terminal_snr
-
-SPACINGS = ("leading", "trailing", "linspace")
+from minildm.schedulers.timesteps import SPACINGS, evenly_spaced, falling_timesteps
 
 
 class Scheduler(ConfigMixin):
@@ -51,6 +49,11 @@ class Scheduler(ConfigMixin):
                 raise ValueError(
                     f"expected trained_betas in (0, 1], at least one, got {config.trained_betas}"
                 )
+            if len(config.trained_betas) != config.num_train_timesteps:
+                expected = (
+                    f"as many trained_betas as num_train_timesteps={config.num_train_timesteps}"
+                )
+                raise ValueError(f"expected {expected}, got {len(config.trained_betas)}")
             self.betas = torch.tensor(config.trained_betas, dtype=torch.float32)
         else:
             self.betas = make_betas(
@@ -73,12 +76,20 @@ class Scheduler(ConfigMixin):
     def from_config(cls, config: Mapping[str, Any], **overrides: Any) -> Self:
         """A scheduler from its own configuration or from another's.
 
-        In `DDIMScheduler.from_config(other.config)` keys that only other schedulers know are
-        passed over.
+        In `DDIMScheduler.from_config(other.config)` keys that only other schedulers know change
+        nothing, and are carried along for those that are made from this one.
         """
         own, siblings = _known_keys(cls), set().union(*map(_known_keys, _all_subclasses(Scheduler)))
-        mine = {key: value for key, value in config.items() if key in own or key not in siblings}
-        return super().from_config(mine, **overrides)
+        given = given_keys(config)
+        mine = {key: value for key, value in given.items() if key in own or key not in siblings}
+        made = super().from_config(mine, **overrides)
+        carried = {
+            key: frozen(value)
+            for key, value in given.items()
+            if key not in made.config and key[:1] != "_"
+        }
+        made.config = Config({**made.config, **carried}, made.config.defaults)
+        return made
 
     @property
     def prediction_type(self) -> str:
@@ -162,34 +173,23 @@ class Scheduler(ConfigMixin):
 
     def check_timesteps(self, timesteps: Sequence[float] | Tensor) -> np.ndarray:
         """The timesteps, (N,), if this scheduler can visit them."""
-        kind, most = self.kind_of_timesteps, self.config.num_train_timesteps - 1
+        kind = self.kind_of_timesteps
         if kind is None:
             raise ValueError(
                 f"expected num_inference_steps: {type(self).__name__} has timesteps of its own only"
             )
-        chosen = torch.as_tensor(timesteps).double().cpu().numpy()
-        falling = chosen.ndim == 1 and len(chosen) > 0 and (np.diff(chosen) < 0).all()
-        if not (falling and 0 <= chosen[-1] <= chosen[0] <= most) or (
-            kind is int and (chosen % 1).any()
-        ):
-            numbers = "whole numbers" if kind is int else "numbers"
-            got = f"got {chosen.tolist()}"
-            raise ValueError(f"expected timesteps: {numbers} that fall within {most} … 0, {got}")
-        return chosen
+        return falling_timesteps(timesteps, self.config.num_train_timesteps - 1, kind is int)
 
     def set_begin_index(self, begin_index: int = 0) -> None:
         """Begin at this place of `timesteps`, as one does from an image; only samplers that count
         need to be told."""
 
     def spaced_timesteps(self, count: int) -> np.ndarray:
-        """`count` timesteps, falling; Lin et al. 2023, table 2. "leading" never visits the noisiest
-        timestep, "trailing" starts there, "linspace" has both ends."""
-        most, spacing = self.config.num_train_timesteps, self.config.timestep_spacing
-        if spacing == "linspace":
-            return np.linspace(0, most - 1, count)[::-1].copy()
-        if spacing == "trailing":
-            return np.arange(most, 0, -most / count).round() - 1
-        return (np.arange(count) * (most // count))[::-1] + float(self.config.steps_offset)
+        """`count` timesteps, falling, as the configuration says."""
+        config = self.config
+        return evenly_spaced(
+            config.timestep_spacing, count, config.num_train_timesteps, config.steps_offset
+        )
 
     @property
     def init_noise_sigma(self) -> Tensor | float:
@@ -307,9 +307,9 @@ def fresh_noise(sample: Tensor, generator: torch.Generator | None) -> Tensor:
     return noise.to(sample.device)
 
 
-def _known_keys(cls: type) -> set[str]:
-    return {*inspect.signature(cls.__init__).parameters, *cls.unsupported}
+def _known_keys(cls: type[Scheduler]) -> set[str]:
+    return {*cls.arguments(), *cls.unsupported}
 
 
-def _all_subclasses(cls: type) -> list[type]:
+def _all_subclasses(cls: type[Scheduler]) -> list[type[Scheduler]]:
     return [sub for child in cls.__subclasses__() for sub in [child, *_all_subclasses(child)]]

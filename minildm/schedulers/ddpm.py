@@ -51,6 +51,7 @@ class DDPMScheduler(Scheduler):
         variance_type: str = "fixed_small",
         clip_sample: bool = True,
         prediction_type: str = "epsilon",
+        *,
         clip_sample_range: float = 1.0,
         timestep_spacing: str = "leading",
         steps_offset: int = 0,

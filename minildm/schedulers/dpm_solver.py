@@ -63,6 +63,7 @@ class DPMSolverMultistepScheduler(SigmaScheduler):
         trained_betas: tuple[float, ...] | None = None,
         solver_order: int = 2,
         prediction_type: str = "epsilon",
+        *,
         lower_order_final: bool = True,
         euler_at_final: bool = False,
         use_karras_sigmas: bool | None = False,

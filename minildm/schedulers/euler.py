@@ -37,6 +37,7 @@ class EulerDiscreteScheduler(VarianceExplodingScheduler):
         beta_schedule: str = "linear",
         trained_betas: tuple[float, ...] | None = None,
         prediction_type: str = "epsilon",
+        *,
         use_karras_sigmas: bool | None = False,
         use_exponential_sigmas: bool | None = False,
         timestep_spacing: str = "linspace",

@@ -37,6 +37,7 @@ class HeunDiscreteScheduler(VarianceExplodingScheduler):
         prediction_type: str = "epsilon",
         use_karras_sigmas: bool | None = False,
         use_exponential_sigmas: bool | None = False,
+        *,
         clip_sample: bool = False,
         clip_sample_range: float = 1.0,
         timestep_spacing: str = "linspace",

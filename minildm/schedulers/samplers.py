@@ -40,5 +40,6 @@ def sampler_name(scheduler: Scheduler) -> str:
     """What a scheduler is called among `SAMPLERS` or, if its sigmas are spaced by a rule,
     `SPACED_SAMPLERS`."""
     name = next(name for name, class_ in SAMPLERS.items() if type(scheduler) is class_)
-    rules = [rule for rule in SPACING_RULES if scheduler.config.get(f"use_{rule}_sigmas")]
+    spaced = name in [plain for plain, _ in SPACED_SAMPLERS.values()]  # others only carry the key
+    rules = [rule for rule in SPACING_RULES if spaced and scheduler.config[f"use_{rule}_sigmas"]]
     return "_".join([name, *rules])

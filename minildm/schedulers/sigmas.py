@@ -52,8 +52,9 @@ class SigmaScheduler(Scheduler):
 
     def check_timesteps(self, timesteps: Sequence[float] | Tensor) -> np.ndarray:
         for rule in ("karras", "exponential", "flow"):
-            if self.config.get(f"use_{rule}_sigmas"):
-                raise ValueError(f"expected timesteps or use_{rule}_sigmas, got both")
+            key = f"use_{rule}_sigmas"
+            if key in self.arguments() and self.config[key]:
+                raise ValueError(f"expected timesteps or {key}, got both")
         return super().check_timesteps(timesteps)
 
     def sigmas_at(self, timesteps: np.ndarray) -> np.ndarray:
@@ -86,11 +87,9 @@ class SigmaScheduler(Scheduler):
         self, timesteps: np.ndarray, sigmas: np.ndarray, device: torch.device | str | None
     ) -> None:
         """Visit these, then the end, with no noise or ("sigma_min") as much as at timestep 0."""
-        final = (
-            self.sigmas_at(np.zeros(1))[0]
-            if self.config.get("final_sigmas_type") == "sigma_min"
-            else 0.0
-        )
+        asked = "final_sigmas_type" in self.arguments()  # the others at most carry it
+        ends_early = asked and self.config.final_sigmas_type == "sigma_min"
+        final = self.sigmas_at(np.zeros(1))[0] if ends_early else 0.0
         self.sigmas = torch.as_tensor(np.append(sigmas, final).astype(np.float32))
         self.timesteps = torch.as_tensor(timesteps).to(device)
         self.index = None

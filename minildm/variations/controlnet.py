@@ -3,7 +3,6 @@ through convolutions that begin at zero (Zhang et al. 2023). Chapter 14."""
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,7 +57,8 @@ class ControlNetModel(UNetEncoder):
 
     blocks = UNet2DConditionModel.blocks
     unsupported = UNet2DConditionModel.unsupported | {
-        "controlnet_conditioning_channel_order": "rgb"
+        "controlnet_conditioning_channel_order": "rgb",
+        "global_pool_conditions": (None, False),
     }
 
     @register_to_config
@@ -70,6 +70,7 @@ class ControlNetModel(UNetEncoder):
         freq_shift: int = 0,
         down_block_types: tuple[str, ...] = (*3 * ("CrossAttnDownBlock2D",), "DownBlock2D"),
         mid_block_type: str = "UNetMidBlock2DCrossAttn",
+        *,
         block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280),
         layers_per_block: int = 2,
         downsample_padding: int = 1,
@@ -100,7 +101,7 @@ class ControlNetModel(UNetEncoder):
         conditioning_channels: int = 3,
     ) -> ControlNetModel:
         """A copy of the U-Net's way down and middle, whose zero convolutions say nothing yet."""
-        ours = inspect.signature(cls.__init__).parameters
+        ours = cls.arguments()
         controlnet = cls(
             **{key: value for key, value in unet.config.items() if key in ours},
             conditioning_channels=conditioning_channels,

@@ -7,6 +7,7 @@ from tiny import tiny_pipeline
 
 from minildm.models import UNet2DConditionModel
 from minildm.pipelines import AttentionMaps, word_positions
+from minildm.schedulers import SAMPLERS
 
 PROMPTS = ["a handwritten seven", "the digit 3"]
 
@@ -118,6 +119,15 @@ def test_several_batches_and_no_pictures_at_all_are_refused(pipeline):
     ):
         with AttentionMaps(pipeline) as maps:
             draw(pipeline, predict=maps.predict, batch_size=1)
+    for sampler in SAMPLERS:  # one step, which some visit twice
+        if "flow" not in sampler:
+            pipeline.use_sampler(sampler)
+            with pytest.raises(ValueError, match="expected one batch of pictures, got another"):
+                with AttentionMaps(pipeline) as maps:
+                    options = {"batch_size": 1, "num_inference_steps": 1}
+                    draw(pipeline, predict=maps.predict, **options)
+            with AttentionMaps(pipeline) as maps:
+                draw(pipeline, predict=maps.predict)
     with AttentionMaps(pipeline) as maps:
         pass
     with pytest.raises(ValueError, match="expected a pipeline call inside"):

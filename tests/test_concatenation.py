@@ -253,3 +253,18 @@ def test_an_image_that_is_left_out_has_a_context_of_zeros():
     context = ImageContext(features, 8)
     kept = context(features, torch.tensor([True, False, True]))
     assert torch.equal(kept[[0, 2]], context(features)[[0, 2]]) and not kept[1].any()
+
+
+def test_a_condition_of_other_rows_or_another_size_is_refused():
+    network, x = ConcatenatedUNet(small_unet(2)), torch.zeros(2, 1, 8, 8)
+    for shape in ((1, 1, 8, 8), (4, 1, 8, 8), (2, 1, 4, 8), (2, 8, 8)):
+        with pytest.raises(ValueError, match=r"expected a condition \(2, K, 8, 8\), got"):
+            network(x, torch.tensor(3), torch.zeros(shape))
+
+
+def test_features_of_another_shape_are_not_spread_over_the_places():
+    context = ImageContext(torch.randn(6, 4, 3), 5)
+    for shape, keep in (((2, 1, 3), None), ((2, 4, 1), None), ((2, 4, 3), 1), ((2, 4, 3), 3)):
+        kept = None if keep is None else torch.ones(keep, dtype=torch.bool)
+        with pytest.raises(ValueError, match=r"expected features \(B, 4, 3\) and keep \(B,\)"):
+            context(torch.zeros(shape), kept)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from minildm.diffusion import guide, predict_guided
+from minildm.diffusion.guidance import unconditional
 
 
 def normal(*shape, seed=0):
@@ -50,3 +51,21 @@ def test_the_model_is_asked_once_and_each_row_meets_its_own_conditions(timesteps
     torch.testing.assert_close(
         predict_guided(model, x, timesteps, texts[:1], scales=[]), model(x, timesteps, texts[0])
     )
+
+
+def test_conditions_that_only_fill_the_batch_by_their_number_are_refused():
+    """Four rows are two samples with two conditions each; not one with four, nor four with one."""
+    x, texts = normal(2, 3), normal(2, 2, 3, seed=1)
+    expected = r"expected conditions \(2, 2, …\) of 2 samples and 1 scales, got"
+    for wrong in (texts.flatten(0, 1)[None], texts.flatten(0, 1)[:, None], texts[:, :1]):
+        with pytest.raises(ValueError, match=expected):
+            predict_guided(lambda x, t, c: x + c, x, torch.tensor(3), wrong, scales=[2.0])
+
+
+def test_what_says_nothing_has_the_shape_of_what_says_something():
+    contexts = normal(4, 5, 3)
+    for nothing in (contexts[0], contexts[:1], contexts):
+        assert torch.equal(unconditional(nothing, contexts), torch.broadcast_to(nothing, (4, 5, 3)))
+    for wrong in (contexts[0, :1], contexts[0, :, :1], contexts[:, :1], contexts[:2]):
+        with pytest.raises(ValueError, match=r"expected an empty condition of shape \(5, 3\)"):
+            unconditional(wrong, contexts)

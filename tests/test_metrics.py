@@ -281,8 +281,10 @@ def test_too_few_or_differently_shaped_features_are_refused(metric, a, b):
 
 
 def test_score_wants_a_label_for_every_picture(examiner):
-    with pytest.raises(ValueError, match="expected a label for each of 3 images, got 2"):
-        score(examiner, torch.zeros(3, 1, 8, 8), torch.zeros(2), torch.zeros(9, 5))
+    for shape in ((2,), (1,), (3, 1)):  # the last two would be spread over all of them
+        got = f"got {tuple(shape)}".replace("(", r"\(").replace(")", r"\)")
+        with pytest.raises(ValueError, match=f"expected a label for each of 3 images, {got}"):
+            score(examiner, torch.zeros(3, 1, 8, 8), torch.zeros(shape), torch.zeros(9, 5))
 
 
 def test_balanced_subset_has_as_many_of_each_class_in_turn():

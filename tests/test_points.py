@@ -74,3 +74,13 @@ def test_the_network_sees_the_point_and_the_timestep_and_takes_one_timestep_for_
 def test_points_that_cannot_be_compared_are_named(a, b):
     with pytest.raises(ValueError, match="expected points"):
         energy_distance(torch.zeros(a), torch.zeros(b))
+
+
+def test_a_point_has_a_timestep_of_its_own_or_all_have_one():
+    network, points = ToyDenoiser(hidden=8), torch.randn(4, 2, generator=generator())
+    times = torch.tensor([5, 5, 5, 5])
+    assert torch.equal(network(points, 5), network(points, times))
+    assert torch.equal(network(points, times[:1]), network(points, times))
+    for wrong in (times[:2], torch.zeros(8)):
+        with pytest.raises(ValueError, match=r"expected points \(B, 2\) and a timestep"):
+            network(points, wrong)

@@ -4,10 +4,11 @@ names what differs."""
 import pytest
 import torch
 from diffusers.training_utils import EMAModel
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from minildm.training import EMA, STATE_FILE, hardware, save_state
-from minildm.training.state import load_state
+from minildm.training.state import load_state, load_weights, state_tensors
 
 
 def toy():
@@ -101,6 +102,69 @@ def test_the_state_of_another_network_is_refused_and_of_another_stage_passed_ove
     assert load_state(file, "other", *toy(), None) == ([], 0.0)
     with pytest.raises(ValueError, match="expected the training state of this recipe's toy"):
         load_state(file, "toy", *toy(), EMA([torch.zeros(1)], 10))
+
+
+def autoencoder(channels):
+    """With its optimizer and its average, after one step."""
+    torch.manual_seed(0)
+    vae = nn.Sequential(nn.Conv2d(channels, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, channels, 3))
+    optimizer = torch.optim.AdamW(vae.parameters())
+    vae(torch.randn(2, channels, 8, 8)).square().mean().backward()
+    optimizer.step()
+    return vae, optimizer, EMA(vae.parameters(), 10)
+
+
+def test_the_state_of_one_channel_does_not_fill_a_network_of_three(tmp_path):
+    file = tmp_path / STATE_FILE
+    save_state(file, "autoencoder", *autoencoder(1), [1.0], 0.5)
+    other = autoencoder(3)
+    before = {name: tensor.clone() for name, tensor in state_tensors(*other).items()}
+    expected = (
+        "expected the training state of this recipe's autoencoder, got "
+        r"loss.0.weight of shape \(4, 1, 3, 3\) instead of \(4, 3, 3, 3\)$"
+    )
+    with pytest.raises(ValueError, match=expected):
+        load_state(file, "autoencoder", *other)
+    for name, tensor in state_tensors(*other).items():
+        assert torch.equal(tensor, before[name]), name
+
+
+def test_every_tensor_of_a_state_has_its_shape(tmp_path):
+    """Each in turn in a shape that would be spread over the one it should have."""
+    file = tmp_path / STATE_FILE
+    vae = autoencoder(1)
+    save_state(file, "autoencoder", *vae, [1.0], 0.5)
+    whole, metadata = load_file(file), {"stage": "autoencoder"}
+    names = state_tensors(*vae).keys()
+    assert {name.split(".")[0] for name in names} == {"loss", "optimizer", "ema"}
+    for name in names:
+        tensor = whole[name]
+        narrow = tensor[None] if tensor.ndim == 0 else tensor.flatten()[:1].clone()
+        if narrow.shape == tensor.shape:
+            continue
+        save_file(whole | {name: narrow}, file, metadata)
+        with pytest.raises(ValueError, match=f"got {name} of shape .* instead of"):
+            load_state(file, "autoencoder", *vae)
+
+
+def test_an_average_goes_only_to_parameters_of_its_shapes():
+    ema = EMA([torch.ones(2, 1), torch.ones(3)], 10)
+    for wrong in ([torch.zeros(2, 4), torch.zeros(3)], [torch.zeros(2, 1)]):
+        with pytest.raises(ValueError, match="expected the parameters that were averaged, got"):
+            ema.copy_to(wrong)
+        assert all((tensor == 0).all() for tensor in wrong)
+
+
+def test_a_finished_stage_fills_only_the_network_it_was_of(tmp_path):
+    file = tmp_path / "autoencoder.safetensors"
+    vae, other = autoencoder(1)[0], autoencoder(3)[0]
+    save_file(vae.state_dict(), file)
+    load_weights(file, vae)
+    with pytest.raises(ValueError, match=r"got 0.weight of shape \(4, 1, 3, 3\)"):
+        load_weights(file, other)
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(ValueError, match="expected a whole safetensors file"):
+        load_weights(file, vae)
 
 
 def test_the_hardware_has_a_name():

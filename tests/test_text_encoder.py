@@ -181,3 +181,13 @@ def test_a_prompt_longer_than_the_context_is_refused():
         CLIPTextModel(**TINY)(torch.zeros(1, 13, dtype=torch.long))
     with pytest.raises(ValueError, match=r"\(B, L\)"):
         CLIPTextModel(**TINY)(torch.zeros(13, dtype=torch.long))
+
+
+def test_each_text_is_pooled_at_its_own_end():
+    model = CLIPTextModel(**TINY | {"vocab_size": 9, "eos_token_id": 8})
+    ids = torch.tensor([[1, 8, 8], [1, 2, 8]])
+    states = torch.randn(2, 3, 4)
+    assert torch.equal(model.pool(states, ids), torch.stack([states[0, 1], states[1, 2]]))
+    for wrong in (ids[:1], ids[:, :2]):
+        with pytest.raises(ValueError, match=r"expected states \(B, L, D\) of input_ids"):
+            model.pool(states, wrong)

@@ -300,3 +300,38 @@ def test_wrong_configurations_are_refused(change, words):
 def test_a_head_wider_than_the_image_is_deep_is_refused():
     with pytest.raises(ValueError, match="attention_head_dim of at most 16, the channels, got 17"):
         UNet2DModel(**(ATTENTION | dict(attention_head_dim=17)))
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_what_belongs_to_a_sample_is_not_spread_over_others(rows):
+    """A label, a context or a residual for another number of samples than there are."""
+    sample, timestep, context = condition_inputs({})
+    unet = UNet2DConditionModel(**SMALL | CONDITION_CONFIGS["one block"]).eval()
+    with pytest.raises(ValueError, match=r"expected encoder_hidden_states \(2, L, 12\), got"):
+        unet(sample, timestep, context[:1].expand(rows, -1, -1))
+    if rows != 1:  # one timestep may be that of all
+        with pytest.raises(ValueError, match=r"one per sample \(2\), got \(3,\)"):
+            unet(sample, torch.zeros(rows), context)
+    seen = []
+    plain = UNet2DModel(
+        block_out_channels=(4,),
+        down_block_types=("DownBlock2D",),
+        up_block_types=("UpBlock2D",),
+        in_channels=4,
+        norm_num_groups=2,
+        num_class_embeds=5,
+        attention_head_dim=2,
+    )
+    for labels in (torch.zeros(rows, dtype=torch.long), torch.tensor(3), torch.zeros(2, 1).long()):
+        with pytest.raises(ValueError, match=r"expected class_labels \(2,\), one a sample, got"):
+            plain(sample, timestep, labels)
+    assert plain(sample, timestep, torch.tensor([1, 4])).shape == (2, 3, 8, 8)
+    hook = unet.conv_in.register_forward_hook(lambda *args: seen.append(args[2].shape))
+    unet(sample, timestep, context)
+    hook.remove()
+    down = [torch.zeros(rows, *seen[0][1:])]
+    residuals = 2  # one behind conv_in, one behind the only ResNet
+    with pytest.raises(ValueError, match=r"expected a residual of shape \(2, .*got \("):
+        unet(sample, timestep, context, down * residuals)
+    with pytest.raises(ValueError, match=r"expected a residual of shape \(2, .*got \("):
+        unet(sample, timestep, context, None, torch.zeros(1, 1, 1, 1))

@@ -25,6 +25,15 @@ def guide(predictions: Sequence[Tensor], scales: Sequence[Tensor | float]) -> Te
     return guided
 
 
+def unconditional(nothing: Tensor, conditions: Tensor) -> Tensor:
+    """The condition that says nothing, (…), (1, …) or (N, …), for each of `conditions` (N, …)."""
+    one = conditions.shape[1:]
+    if nothing.shape not in (one, (1, *one), conditions.shape):
+        expected, got = tuple(one), tuple(nothing.shape)
+        raise ValueError(f"expected an empty condition of shape {expected}, got {got}")
+    return nothing.expand_as(conditions)
+
+
 def predict_guided(
     model: Callable[..., Tensor],
     x: Tensor,
@@ -38,6 +47,13 @@ def predict_guided(
     tells it most; scales: K - 1 of them, none for no guidance.
     """
     count = len(scales) + 1
+    for condition in conditions:
+        if condition.shape[:2] != (count, len(x)):
+            got = tuple(condition.shape)
+            raise ValueError(
+                f"expected conditions ({count}, {len(x)}, …) of {len(x)} samples and "
+                f"{len(scales)} scales, got {got}"
+            )
     if timesteps.ndim:
         timesteps = timesteps.repeat(count)
     told = [condition.flatten(0, 1) for condition in conditions]

@@ -194,8 +194,9 @@ def nearest_distances(images: Tensor, training_images: Tensor) -> Tensor:
 def score(examiner: ImageClassifier, images: Tensor, labels: Tensor, reference: Tensor) -> Scores:
     """All scores of images (N, C, H, W) in [-1, 1], drawn from prompts of the classes `labels`
     (N,), against the `reference` features (M, D) of real test images."""
-    if len(images) != len(labels):
-        raise ValueError(f"expected a label for each of {len(images)} images, got {len(labels)}")
+    if labels.shape != (len(images),):
+        got = tuple(labels.shape)
+        raise ValueError(f"expected a label for each of {len(images)} images, got {got}")
     features, predicted = extract(examiner, images)
     accuracy = (predicted == labels).float().mean().item()
     precision, recall = precision_recall(reference, features)

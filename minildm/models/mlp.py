@@ -24,7 +24,11 @@ class ToyDenoiser(nn.Module):
         self.linear_out = nn.Linear(hidden, 2)
 
     def forward(self, sample: Tensor, timesteps: Tensor | int) -> Tensor:
-        timesteps = torch.as_tensor(timesteps, device=sample.device).expand(len(sample))
+        timesteps = torch.as_tensor(timesteps, device=sample.device)
+        if sample.ndim != 2 or timesteps.numel() not in (1, len(sample)):
+            got = f"{tuple(sample.shape)} and {tuple(timesteps.shape)}"
+            raise ValueError(f"expected points (B, 2) and a timestep, or one a point, got {got}")
+        timesteps = timesteps.reshape(-1).expand(len(sample))
         x = self.linear_in(sample) + self.time_embedding(self.time_proj(timesteps))
         for layer in self.layers:
             x = x + layer(F.silu(x))

@@ -65,14 +65,22 @@ class UNetBase(UNetEncoder):
                 raise ValueError(
                     f"expected {len(skips)} residuals, one for each skip, got {len(skip_residuals)}"
                 )
-            skips = [skip + residual for skip, residual in zip(skips, skip_residuals, strict=True)]
+            skips = [add(skip, said) for skip, said in zip(skips, skip_residuals, strict=True)]
         if mid_residual is not None:
-            x = x + mid_residual
+            x = add(x, mid_residual)
         # 3. up, where each block takes its skips from the end of the list
         for block in self.up_blocks:
             x = block(x, skips, temb, context)
         # 4. out
         return self.conv_out(F.silu(self.conv_norm_out(x)))
+
+
+def add(x: Tensor, residual: Tensor) -> Tensor:
+    """Their sum; a residual of another shape would be spread over the samples."""
+    if residual.shape != x.shape:
+        expected, got = tuple(x.shape), tuple(residual.shape)
+        raise ValueError(f"expected a residual of shape {expected}, got {got}")
+    return x + residual
 
 
 class UNet2DModel(UNetBase):
@@ -157,6 +165,9 @@ class UNet2DModel(UNetBase):
         if self.class_embedding is not None:
             if class_labels is None:
                 raise ValueError("expected class_labels, got none")
+            if class_labels.shape != (len(sample),):
+                got = tuple(class_labels.shape)
+                raise ValueError(f"expected class_labels ({len(sample)},), one a sample, got {got}")
             temb = temb + self.class_embedding(class_labels)
         elif class_labels is not None:
             raise ValueError("expected no class_labels (num_class_embeds is None), got some")

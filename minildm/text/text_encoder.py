@@ -173,6 +173,9 @@ class CLIPTextModel(ModelMixin, nn.Module):
 
         (B, L, D) -> (B, D).
         """
+        if last_hidden_state.shape[:2] != input_ids.shape:
+            got = f"{tuple(last_hidden_state.shape)} and {tuple(input_ids.shape)}"
+            raise ValueError(f"expected states (B, L, D) of input_ids (B, L), got {got}")
         if self.config.eos_token_id == 2:
             # what CLIP's own configuration says by mistake: the end has the highest id
             ends = input_ids.argmax(dim=-1)

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from minildm.data.text_image import TextImageDataset, load_text_image
@@ -34,7 +33,7 @@ from minildm.training.objectives import (
     TextConditionedUNet,
 )
 from minildm.training.recipes import PRESETS, Recipe, StageRecipe, new_denoiser, seeded
-from minildm.training.state import STATE_FILE, open_log
+from minildm.training.state import STATE_FILE, load_weights, open_log
 from minildm.training.trainer import Trainer, open_accelerator
 
 if TYPE_CHECKING:
@@ -249,7 +248,7 @@ class Run:
         name = trainer.name
         file = self.out / f"{name}.safetensors"
         if name in self.log["seconds"]:
-            model.load_state_dict(load_file(file))
+            load_weights(file, model)
             model.eval()
             return
         # Batch normalisation needs the whole batch: every process trains the same small perceptual

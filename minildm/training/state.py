@@ -16,10 +16,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from minildm.files import read_json, write_tensors
+from minildm.state_dicts import describe_mismatch
 
 STATE_FILE = "training_state.safetensors"
 
@@ -49,8 +51,12 @@ class EMA:
     @torch.no_grad()
     def copy_to(self, parameters: Iterable[Tensor]) -> None:
         """Give these parameters, in the order of those averaged, the average."""
-        for parameter, average in zip(parameters, self.shadow_params, strict=True):
-            parameter.copy_(average)
+        given = {f"parameter {i}": parameter for i, parameter in enumerate(parameters)}
+        averages = {f"parameter {i}": average for i, average in enumerate(self.shadow_params)}
+        if mismatch := describe_mismatch(averages, given):
+            raise ValueError(f"expected the parameters that were averaged, got {mismatch}")
+        for name, parameter in given.items():
+            parameter.copy_(averages[name])
 
 
 def state_tensors(
@@ -103,6 +109,13 @@ def load_state(
                 raise ValueError(
                     f"{file}: expected the training state of this recipe's {stage}, got another's"
                 )
+            for name, tensor in tensors.items():  # all of them before the first is filled
+                shape = tuple(stored.get_slice(name).get_shape())
+                if shape != tensor.shape:
+                    raise ValueError(
+                        f"{file}: expected the training state of this recipe's {stage}, "
+                        f"got {name} of shape {shape} instead of {tuple(tensor.shape)}"
+                    )
             for name, tensor in tensors.items():
                 tensor.copy_(stored.get_tensor(name))
             return stored.get_tensor("losses").tolist(), stored.get_tensor("seconds").item()
@@ -110,6 +123,17 @@ def load_state(
         raise ValueError(
             f"{file}: expected a whole training state, got: {error}; delete it to start again"
         ) from None
+
+
+def load_weights(file: Path, model: nn.Module) -> None:
+    """Fill a network with the weights that a finished stage left in the file."""
+    try:
+        weights = load_file(file)
+    except SafetensorError as error:
+        raise ValueError(f"{file}: expected a whole safetensors file, got: {error}") from None
+    if mismatch := describe_mismatch(model.state_dict(), weights):
+        raise ValueError(f"{file}: expected the weights of this recipe's network, got {mismatch}")
+    model.load_state_dict(weights)
 
 
 def open_log(

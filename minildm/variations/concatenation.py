@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minildm.data.scenes import GROUND
-from minildm.diffusion.guidance import predict_guided
+from minildm.diffusion.guidance import predict_guided, unconditional
 from minildm.diffusion.sampling import sample
 from minildm.models.classifier import ImageClassifier
 from minildm.models.unet import UNet2DConditionModel, UNet2DModel
@@ -97,6 +97,9 @@ class ConcatenatedUNet(nn.Module):
         self.unet = unet.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, timesteps: Tensor, condition: Tensor, *context: Tensor) -> Tensor:
+        if condition.ndim != 4 or (len(condition), *condition.shape[2:]) != (len(x), *x.shape[2:]):
+            expected = f"({len(x)}, K, {', '.join(map(str, x.shape[2:]))})"
+            raise ValueError(f"expected a condition {expected}, got {tuple(condition.shape)}")
         both = torch.cat([x, condition], 1).contiguous(memory_format=torch.channels_last)
         return self.unet(both, timesteps, *context)
 
@@ -134,7 +137,7 @@ def sample_with_map(
     no text (L, D). Autoencoder and sampler are the pipeline's.
     """
     concatenated = ConcatenatedUNet(unet)
-    no_text = nothing.expand_as(context)
+    no_text = unconditional(nothing, context)
     contexts = torch.stack([no_text, no_text, context])
     conditions = torch.stack([torch.zeros_like(condition), condition, condition])
 
@@ -183,5 +186,10 @@ class ImageContext(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, features: Tensor, keep: Tensor | None = None) -> Tensor:
+        expected = (len(self.positions), len(self.mean))
+        if features.shape[1:] != expected or (keep is not None and len(keep) != len(features)):
+            got = f"{tuple(features.shape)} and {None if keep is None else tuple(keep.shape)}"
+            length, width = expected
+            raise ValueError(f"expected features (B, {length}, {width}) and keep (B,), got {got}")
         tokens = self.norm(self.project((features - self.mean) / self.std) + self.positions)
         return tokens if keep is None else tokens * keep[:, None, None]

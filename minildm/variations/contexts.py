@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from minildm.data.scene_captions import ABSENT, DIGITS, GROUNDS, INKS, PLACES, SIZES, Attributes
-from minildm.diffusion.guidance import predict_guided
+from minildm.diffusion.guidance import predict_guided, unconditional
 from minildm.diffusion.sampling import sample
 from minildm.models.unet import UNet2DConditionModel
 from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
@@ -73,7 +73,7 @@ def sample_with_context(
     reader: what makes the context, of the numbers `asked` (N, …) and of those for no prompt,
         `nothing` (…).
     """
-    context = reader(torch.cat([nothing.expand_as(asked), asked])).unflatten(0, (2, -1))
+    context = reader(torch.cat([unconditional(nothing, asked), asked])).unflatten(0, (2, -1))
 
     def predict(x: Tensor, t: Tensor) -> Tensor:
         return predict_guided(unet, x, t, context, scales=[guidance_scale])

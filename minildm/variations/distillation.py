@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from minildm.diffusion.guidance import predict_guided
+from minildm.diffusion.guidance import predict_guided, unconditional
 from minildm.schedulers import LCMScheduler
 from minildm.schedulers.ddim import ddim_step
 from minildm.schedulers.lcm import boundary_scalings
@@ -74,7 +74,7 @@ class DDIMSolver(nn.Module):
             prediction = self.model(x, timesteps, *condition)
         else:
             (context,) = condition
-            contexts = torch.stack([self.nothing.expand_as(context), context])
+            contexts = torch.stack([unconditional(self.nothing, context), context])
             scales = [self.guidance_scale]
             prediction = predict_guided(self.model, x, timesteps, contexts, scales=scales)
         x0 = self.scheduler.predict_x0(prediction, timesteps, x)

@@ -163,6 +163,24 @@ def test_ideal_denoiser_of_pure_noise_says_the_mean_and_of_almost_none_the_neare
     torch.testing.assert_close(IdealDenoiser(points).predict_x0(xt, alpha_prod_t), points[:4])
 
 
+def test_weights_are_as_likely_as_the_points_and_sum_to_1():
+    points, xt, alpha_prod_t = normal(5, 2), normal(3, 2, seed=6), torch.tensor([0.1, 0.5, 0.9])
+    got = IdealDenoiser(points, variance=0.3).weights(xt, alpha_prod_t)
+    for row, x, a in zip(got, xt, alpha_prod_t.double(), strict=True):
+        deviation = (1 - a + a * 0.3).sqrt()
+        near = torch.distributions.Normal(a.sqrt() * points, deviation)
+        likely = near.log_prob(x).sum(1).exp()
+        torch.testing.assert_close(row, likely / likely.sum())
+
+
+def test_what_has_no_noise_at_all_is_refused_by_a_denoiser_and_taken_by_the_ode():
+    bell, xt = GaussianDenoiser(0.0, 1.0), torch.ones(2, 1)
+    torch.testing.assert_close(bell.ode_solution(xt, 1, 1), xt)
+    for level in (1.0, -0.01, torch.tensor([0.5, 1.0])):
+        with pytest.raises(ValueError, match=r"alphas_cumprod in \[0, 1\), got"):
+            bell.predict_x0(xt, level)
+
+
 def test_no_denoiser_beats_the_ideal_one():
     """On noisy points of the set its mean squared error is below that of points, means and blends
     of both."""
@@ -180,11 +198,13 @@ def test_many_samples_in_pieces_are_the_samples_at_once(monkeypatch):
     whole = [
         f(xt, alpha_prod_t) for f in (denoiser.predict_x0, denoiser.log_density, denoiser.weights)
     ]
-    monkeypatch.setattr(ideal, "CHUNK", 45)
-    for f, expected in zip(
-        (denoiser.predict_x0, denoiser.log_density, denoiser.weights), whole, strict=True
-    ):
-        torch.testing.assert_close(f(xt, alpha_prod_t), expected)
+    for held, rows in ((45, 2), (20, 1), (3, 1)):  # of its 20 points
+        monkeypatch.setattr(ideal, "CHUNK", held)
+        for f, expected in zip(
+            (denoiser.predict_x0, denoiser.log_density, denoiser.weights), whole, strict=True
+        ):
+            torch.testing.assert_close(f(xt, alpha_prod_t), expected)
+        assert max(len(logits) for logits, _ in denoiser._chunks(xt, alpha_prod_t)) == rows
 
 
 def test_ddim_with_an_ideal_denoiser_ends_on_the_points_of_its_set():
@@ -200,6 +220,10 @@ def test_ddim_with_an_ideal_denoiser_ends_on_the_points_of_its_set():
 @pytest.mark.parametrize(
     "call, message",
     [
+        (lambda: GaussianDenoiser(torch.zeros(2), 1.0, torch.eye(2)), "got both or neither"),
+        (lambda: GaussianDenoiser(torch.zeros(1, 2), covariance=torch.eye(1)), "a mean"),
+        (lambda: IdealDenoiser(torch.zeros(3)), r"at least one, got \(3,\)"),
+        (lambda: IdealDenoiser(torch.zeros(3, 2), float("nan")), "0 or more, got nan"),
         (lambda: GaussianDenoiser(0.0), "expected either a variance or a covariance"),
         (lambda: GaussianDenoiser(0.0, -1.0), "expected variances of 0 or more, got -1"),
         (

@@ -36,6 +36,21 @@ def test_a_perfect_reconstruction_costs_nothing():
     )
 
 
+def test_the_loss_of_a_reconstruction_is_its_mean_absolute_error():
+    images, others = pictures()
+    torch.testing.assert_close(reconstruction_loss(others, images), F.l1_loss(others, images))
+
+
+def test_the_perceptual_loss_is_a_relative_error_of_each_layer_and_picture():
+    images, others = pictures()
+    network, terms = perceptual_net(), []
+    for made, real in zip(others, images, strict=True):
+        maps = zip(network.feature_maps(made[None]), network.feature_maps(real[None]), strict=True)
+        terms += [(a - b).norm() ** 2 / b.norm() ** 2 for a, b in maps]
+    expected = torch.stack(terms).mean()
+    torch.testing.assert_close(perceptual_loss(network, others, images), expected)
+
+
 def test_the_loss_of_a_batch_is_the_mean_of_its_parts():
     """So that processes which share a batch follow the gradient of the whole."""
     images, others = pictures()
@@ -52,6 +67,15 @@ def test_the_perceptual_loss_does_not_depend_on_how_loud_a_layer_is():
     for parameter in network.blocks[-1][4].parameters():  # the last normalisation's scale and shift
         parameter.data *= 10
     torch.testing.assert_close(perceptual_loss(network, others, images), before)
+
+
+def test_the_discriminators_slope_is_the_papers_and_its_channels_double_once():
+    network = PatchDiscriminator()
+    slopes = [layer.negative_slope for layer in network if isinstance(layer, torch.nn.LeakyReLU)]
+    widths = [layer.out_channels for layer in network if isinstance(layer, torch.nn.Conv2d)]
+    assert slopes == [0.2, 0.2] and widths == [16, 32, 1]
+    assert network(torch.zeros(1, 1, 8, 8)).shape == (1, 1, 2, 2)
+    assert network[3].num_groups == 1  # one group: it judges a picture's layers together
 
 
 def test_gradients_reach_the_reconstruction_alone():
@@ -245,6 +269,9 @@ def test_its_own_weighting_is_the_plain_loss(prediction_type):
             (torch.tensor([0.5]), "epsilon", "snr"),
             "expected a weighting of epsilon, .*min_snr, got 'snr'",
         ),
+        ((torch.tensor([-0.1]), "epsilon"), r"expected alphas_cumprod in \[0, 1\], got -0.1"),
+        ((torch.tensor([0.5]), "min_snr"), "a prediction_type of .*, got 'min_snr'"),
+        ((torch.tensor([1.0]), "sample"), "some signal and some noise to predict sample"),
         (
             (torch.tensor([0.0]), "epsilon"),
             "expected some signal and some noise to predict epsilon",

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from diffusers import DDPMScheduler
 from diffusers.schedulers.scheduling_ddpm import betas_for_alpha_bar
 from diffusers.schedulers.scheduling_ddpm import rescale_zero_terminal_snr as theirs
 
@@ -23,6 +24,21 @@ def test_betas_are_variances_and_the_picture_only_fades(name, steps):
     betas = make_betas(name, steps)
     assert betas.shape == (steps,) and (betas > 0).all() and (betas < 1).all()
     assert (alphas_cumprod(betas).diff() < 0).all()
+
+
+@pytest.mark.parametrize("name", BETA_SCHEDULES)
+def test_what_nobody_chose_is_as_in_diffusers(name):
+    """By the schedule's name and by its function."""
+    expected = DDPMScheduler(beta_schedule=name).betas
+    torch.testing.assert_close(make_betas(name), expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(BETA_SCHEDULES[name](), expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("name", BETA_SCHEDULES)
+def test_a_schedule_may_be_flat_and_may_have_one_step(name):
+    expected = DDPMScheduler(7, 0.3, 0.3, name).betas
+    torch.testing.assert_close(make_betas(name, 7, 0.3, 0.3), expected)
+    assert make_betas(name, 1).shape == (1,)
 
 
 def test_cosine_is_that_of_the_paper():
@@ -58,6 +74,11 @@ def test_twice_as_wide_lowers_log_snr_by_the_logarithm_of_four():
     )
 
 
+def test_a_picture_may_be_one_pixel_wide_and_its_own_size_changes_nothing():
+    alpha_prod_t = alphas_cumprod(make_betas("linear").double())
+    torch.testing.assert_close(shift_resolution(alpha_prod_t, 1, 1), alpha_prod_t)
+
+
 @pytest.mark.parametrize(
     "call, message",
     [
@@ -67,6 +88,8 @@ def test_twice_as_wide_lowers_log_snr_by_the_logarithm_of_four():
             lambda: make_betas("linear", 10, 0.3, 0.2),
             "expected 0 < beta_start <= beta_end < 1, got 0.3 and 0.2",
         ),
+        (lambda: make_betas("linear", 10, 0.0, 0.2), "got 0.0 and 0.2"),
+        (lambda: make_betas("linear", 10, 0.2, 1.0), "got 0.2 and 1.0"),
         (
             lambda: shift_resolution(torch.ones(3), 0, 32),
             "expected sizes of 1 or more, got 0 and 32",

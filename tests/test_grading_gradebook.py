@@ -171,6 +171,9 @@ def test_a_grade_is_blank_until_the_written_part_is_marked(tiny, tmp_path):
     fill_in(tmp_path / "written.csv", "99")  # more than there is
     assert export({(ADA, "tiny"): result(3)}, tiny, tmp_path, []).unmarked == 0
     assert read_table(tmp_path / "grades.csv")[0]["total"] == "5"
+    fill_in(tmp_path / "written.csv", "-1")  # and less than nothing
+    export({(ADA, "tiny"): result(3)}, tiny, tmp_path, [])
+    assert read_table(tmp_path / "grades.csv")[0]["total"] == "3"
     fill_in(tmp_path / "written.csv", "two")
     with pytest.raises(ValueError, match="expected points for .*, got 'two'"):
         export({(ADA, "tiny"): result(3)}, tiny, tmp_path, [])

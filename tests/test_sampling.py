@@ -199,6 +199,17 @@ def test_told_the_truth_a_sampler_without_dice_ends_at_the_truth(name):
     assert check_sampler(scheduler_for(name), MEAN + STD * noise(7), steps=50).ok
 
 
+@pytest.mark.parametrize("name", ["ddpm", "euler_a", "lcm"])
+def test_the_noise_on_the_way_is_the_generators_alone(name):
+    def drawn(elsewhere, own):
+        torch.manual_seed(elsewhere)
+        scheduler, dice = scheduler_for(name), torch.Generator().manual_seed(own)
+        return sample(Exact(scheduler), scheduler, noise(), 4, generator=dice)
+
+    assert torch.equal(drawn(1, 7), drawn(2, 7))
+    assert not torch.equal(drawn(1, 7), drawn(1, 8))
+
+
 def test_the_callback_sees_each_step_before_it_is_taken():
     scheduler, seen = scheduler_for("ddim"), []
     drawn = sample(

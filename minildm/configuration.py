@@ -247,10 +247,12 @@ class ModelMixin(ConfigMixin, nn.Module):
     def save_pretrained(self, folder: str | os.PathLike, dtype: torch.dtype | None = None) -> None:
         """Write configuration and weights; `dtype` (float16, say) is that of the file, not of the
         model."""
-        self.save_config(folder)
         file = Path(folder) / self.weights_name
+        file.parent.mkdir(parents=True, exist_ok=True)
         metadata = {"format": "pt"}  # transformers asks for this entry
+        # before the configuration: if the disk is full, what the folder held still fits together
         write_tensors(file, self.state_dict(), metadata, dtype)
+        self.save_config(folder)
 
 
 def given_keys(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -32,10 +33,10 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(unfinished, path)
     except OSError as error:
         reason = error.strerror or error
-        kept = "; what it held before is whole" if path.exists() else ""
+        kept = "; what it held before is whole" if os.path.exists(path) else ""
         raise OSError(f"{path}: could not be written ({reason}){kept}") from error
     finally:
-        if unfinished.exists():
+        with suppress(OSError):  # it has taken its place, or was never there
             unfinished.unlink()
 
 
@@ -85,11 +86,18 @@ def write_tensors(
     metadata: dict[str, str] | None = None,
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Write a safetensors file, whole or not at all; `dtype` (float16, say) is that of the file."""
+    """Write a safetensors file, whole or not at all; `dtype` (float16, say) is that of the file.
+
+    Tensors that share their memory, as tied weights do, are written each in full.
+    """
     import safetensors.torch  # here, since what writes no tensors needs no torch
 
     # channels-last tensors, too, are written in the order of their indices
     plain = {name: x.detach().to("cpu", dtype).contiguous() for name, x in tensors.items()}
+    memory = Counter(x.untyped_storage().data_ptr() for x in plain.values())
+    for name, x in plain.items():
+        if memory[x.untyped_storage().data_ptr()] > 1:
+            plain[name] = x.clone()
     with replacing(path) as unfinished:
         unfinished.touch()
         mode = unfinished.stat().st_mode

@@ -455,3 +455,17 @@ def test_legacy_names_become_todays():
         "down_blocks.0.attentions.1.to_v.bias": 6,
         "conv_in.weight": 7,
     }
+
+
+def test_a_full_disk_leaves_a_models_folder_as_it_was(tmp_path, monkeypatch):
+    """Else old weights lie beside a new configuration, and draw something else."""
+    Net(width=3).save_pretrained(tmp_path)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+    def full(*told, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(OSError, match="could not be written .No space left on device"):
+        Net(width=4).save_pretrained(tmp_path)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before

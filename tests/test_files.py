@@ -52,7 +52,16 @@ def test_the_new_content_takes_the_place_of_the_old_at_the_end_and_not_before(fi
     assert file.read_text() == "new" and len(list(file.parent.iterdir())) == 1
 
 
-@pytest.mark.parametrize("error", [ValueError("ours"), KeyboardInterrupt(), SystemExit(1)])
+ENDS = [
+    ValueError("ours"),
+    RuntimeError("theirs"),
+    MemoryError(),
+    KeyboardInterrupt(),
+    SystemExit(1),
+]
+
+
+@pytest.mark.parametrize("error", ENDS)
 def test_whatever_ends_the_writing_leaves_the_old_file_and_nothing_else(file, error):
     with pytest.raises(type(error)) as raised:
         with whole(file) as stream:
@@ -96,6 +105,53 @@ def test_a_full_disk_in_the_middle_of_tensors_leaves_the_old_file(file, monkeypa
     monkeypatch.setattr("safetensors.torch.save_file", half)
     with pytest.raises(OSError, match="file: could not be written .No space left.*is whole"):
         write_tensors(file, {"a": torch.zeros(2)})
+    assert is_as_before(file)
+
+
+@pytest.mark.parametrize("error", ENDS)
+def test_whatever_ends_the_writing_of_tensors_leaves_the_old_file_and_nothing_else(
+    file, monkeypatch, error
+):
+    def half(tensors, path, metadata):
+        path.write_bytes(b"half of i")
+        raise error
+
+    monkeypatch.setattr("safetensors.torch.save_file", half)
+    with pytest.raises(type(error)):
+        write_tensors(file, {"a": torch.zeros(2)})
+    assert is_as_before(file)
+
+
+@pytest.mark.parametrize("dtype", [None, torch.float16])
+def test_tensors_that_share_their_memory_are_written_each_in_full(tmp_path, dtype):
+    table = torch.randn(6, 4)
+    tied = {
+        "tokens": torch.nn.Parameter(table),
+        "head": table,
+        "its transpose": table.T,
+        "a row": table[2],
+        "half of it": table[:3],
+        "spread": table[:1].expand(5, 4),
+        "a number": table[0, 0],
+        "apart": torch.randn(3),
+        "empty": table[:0],
+    }
+    write_tensors(tmp_path / "a.safetensors", tied, dtype=dtype)
+    read = load_file(tmp_path / "a.safetensors")
+    assert read.keys() == tied.keys()
+    for name, tensor in tied.items():
+        assert torch.equal(read[name], tensor.detach().to(dtype or torch.float32)), name
+    assert torch.equal(tied["head"], table) and tied["head"].data_ptr() == table.data_ptr()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="lengths are the system's")
+@pytest.mark.parametrize("writer", ["text", "json", "tensors"])
+@pytest.mark.parametrize("length", [250, 300])
+def test_a_name_that_is_too_long_is_an_error_that_names_the_file(file, writer, length):
+    target = file.parent / (length * "x")
+    with pytest.raises(OSError) as error:
+        WRITERS[writer](target)
+    assert str(error.value) == f"{target}: could not be written (File name too long)"
     assert is_as_before(file)
 
 

@@ -897,3 +897,20 @@ def test_an_image_in_batches_is_the_same(tiny):
 def test_a_wrong_image_is_one_clear_error(tiny, options, message):
     with pytest.raises(ValueError, match=message):
         draw(tiny, num_inference_steps=2, **options)
+
+
+def test_a_folder_that_is_half_written_over_is_no_model_any_more(unsaved, tmp_path, monkeypatch):
+    """Else the parts of two models would draw together."""
+    unsaved.save_pretrained(tmp_path)
+
+    def full(*told, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(unsaved.unet, "save_pretrained", full)
+    with pytest.raises(OSError, match="No space left"):
+        unsaved.save_pretrained(tmp_path)
+    with pytest.raises(FileNotFoundError, match="model_index.json: no such file"):
+        StableDiffusionPipeline.from_pretrained(tmp_path)
+    monkeypatch.undo()
+    unsaved.save_pretrained(tmp_path)
+    StableDiffusionPipeline.from_pretrained(tmp_path)

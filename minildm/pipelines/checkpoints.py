@@ -64,7 +64,9 @@ def load_parts(folder: Path, dtype: torch.dtype | None = None) -> dict[str, Any]
 def save_parts(
     folder: Path, parts: Mapping[str, Any], card: Mapping[str, Any], dtype: torch.dtype | None
 ) -> None:
-    """The inverse; the index comes last, so that an unfinished folder is not taken for a model."""
+    """The inverse; the index comes last, and an older one goes first, so that an unfinished folder
+    is not taken for a model."""
+    (folder / INDEX).unlink(missing_ok=True)
     index: dict[str, Any] = {"_class_name": PIPELINE, "_diffusers_version": DIFFUSERS_VERSION}
     for name, part in parts.items():
         options = {"dtype": dtype} if hasattr(part, "parameters") else {}  # networks

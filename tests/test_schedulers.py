@@ -19,6 +19,7 @@ from minildm.schedulers import (
     karras_sigmas,
     sampler_name,
 )
+from minildm.training import DenoisingLoss
 
 NAMES = [sampler.__name__ for sampler in SAMPLERS.values()]
 DIFFUSION = [name for name in NAMES if not name.startswith("Flow")]
@@ -281,21 +282,59 @@ def test_ddim_with_noise_is_that_of_diffusers(eta):
 
 @pytest.mark.parametrize("name", DIFFUSION)
 def test_the_forward_process_is_that_of_diffusers(name):
-    if name == "PNDMScheduler":  # diffusers' has no get_velocity
-        ours, theirs = minildm.PNDMScheduler(), diffusers.DDPMScheduler()
-    elif name in (*SPACE_SIGMAS, "EulerAncestralDiscreteScheduler", "LCMScheduler"):
-        # Diffusers' sigma schedulers add noise on the scale of the sigmas they sample at; ours
-        # always as in training.
-        ours, theirs = (
-            getattr(minildm, name)(),
-            diffusers.DDPMScheduler(**_betas(getattr(minildm, name)())),
-        )
-    else:
-        ours, theirs = getattr(minildm, name)(), getattr(diffusers, name)()
+    ours, ddpm = (
+        getattr(minildm, name)(),
+        diffusers.DDPMScheduler(**_betas(getattr(minildm, name)())),
+    )
+    # diffusers' DPM-Solver has no right sigmas before set_timesteps
+    theirs = ddpm if name.startswith("DPM") else getattr(diffusers, name)()
     x0, noise = torch.randn(2, 4, 3, 5, 5, generator=torch.Generator().manual_seed(0))
     t = torch.tensor([0, 10, 500, 999])
     torch.testing.assert_close(ours.add_noise(x0, noise, t), theirs.add_noise(x0, noise, t))
-    torch.testing.assert_close(ours.get_velocity(x0, noise, t), theirs.get_velocity(x0, noise, t))
+    torch.testing.assert_close(ours.get_velocity(x0, noise, t), ddpm.get_velocity(x0, noise, t))
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("name", [*SPACE_SIGMAS, "EulerAncestralDiscreteScheduler"])
+def test_noise_is_added_at_a_samplers_own_timesteps_as_in_diffusers(name, spacing):
+    """x₀ + σ·ε for Euler's kind, by the σ that the timestep has in the table, whatever spaced it."""
+    x0, noise = torch.randn(2, 7, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    for rule in ({}, {"use_karras_sigmas": True}, {"use_exponential_sigmas": True}):
+        if rule and name not in SPACE_SIGMAS:
+            continue
+        ours = getattr(minildm, name)(timestep_spacing=spacing, **rule)
+        theirs = getattr(diffusers, name)(timestep_spacing=spacing, **rule)
+        for scheduler in (ours, theirs):
+            scheduler.set_timesteps(7)
+        t = theirs.timesteps[:: theirs.order]
+        got, expected = ours.add_noise(x0, noise, t), theirs.add_noise(x0, noise, t)
+        bound = 1e-6 * expected.abs().amax().item()
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=bound)
+        for begin in (0, 3):  # as a pipeline that begins from a picture
+            for scheduler in (ours, theirs):
+                scheduler.set_begin_index(begin * theirs.order)
+            got = ours.add_noise(x0, noise, t[begin : begin + 1])
+            expected = theirs.add_noise(x0, noise, t[begin : begin + 1].expand(len(x0)))
+            torch.testing.assert_close(got, expected, rtol=1e-5, atol=bound)
+
+
+@pytest.mark.parametrize("name", [name for name in DIFFUSION if name != "LCMScheduler"])
+def test_a_network_is_trained_on_its_own_scale_whatever_the_samplers_is(name):
+    """√ᾱ·x₀ + √(1 - ᾱ)·ε, DDPM eq. 4, for a sampler that steps in x₀ + σ·ε, too."""
+    seen = []
+
+    class Looks(torch.nn.Module):
+        def forward(self, x, t):
+            seen.append(x)
+            return x
+
+    scheduler = getattr(minildm, name)()
+    scheduler.set_timesteps(5)
+    x0, noise = torch.randn(2, 3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    t = torch.tensor([3, 250, 999])
+    DenoisingLoss(Looks(), scheduler)(x0, noise, t)
+    expected = diffusers.DDPMScheduler(**_betas(scheduler)).add_noise(x0, noise, t)
+    torch.testing.assert_close(seen[0], expected)
 
 
 def _betas(scheduler):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from minildm.diffusion.parameterization import straight, to_epsilon, to_x0, variance_preserving
-from minildm.schedulers.base import Scheduler, check_range, shaped
+from minildm.schedulers.base import Scheduler, check_noise, check_range, shaped
 
 
 def karras_sigmas(first: float, last: float, count: int, rho: float = 7.0) -> np.ndarray:
@@ -110,16 +110,39 @@ class SigmaScheduler(Scheduler):
                     f"expected timestep {expected:g}, which comes next, got {float(timestep):g}"
                 )
             return self.index
-        places = (
-            (self.timesteps.cpu() == torch.as_tensor(timestep).cpu()).nonzero().flatten().tolist()
-        )
-        if not places:
+        place = self.place_of(float(timestep))
+        if place is None:
             raise ValueError(
                 f"expected one of the timesteps {self.timesteps.tolist()}, got {float(timestep):g}"
             )
+        return place
+
+    def place_of(self, timestep: float) -> int | None:
+        """Where it stands among the timesteps to visit, if it does."""
+        own = self.timesteps.tolist()
+        places = [place for place, each in enumerate(own) if each == timestep]
+        if self.index in places:  # the step that comes next
+            return self.index
         # Of equal ones the first if the loop begins there, else the second: Heun visits all but the
         # first one twice.
-        return places[0] if places[0] == 0 else places[min(1, len(places) - 1)]
+        return places[min(places[0], 1, len(places) - 1)] if places else None
+
+    def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """x on the scale that `step` works on; at the timesteps to visit by their own sigmas, which
+        a rule may have spaced, at others by those of training. Shapes as in training."""
+        check_noise(original_samples, noise, timesteps)
+        alpha, sigma = self.alpha_sigma(timesteps, torch.empty(0))
+        sigmas = sigma if self.prediction_type == "flow_prediction" else sigma / alpha
+        places = [self.place_of(t) for t in torch.as_tensor(timesteps).flatten().tolist()]
+        table = [
+            sigmas[i] if place is None else self.sigmas[place] for i, place in enumerate(places)
+        ]
+        alpha, sigma = self.step_scales(shaped(torch.stack(table), original_samples))
+        return alpha * original_samples + sigma * noise
+
+    def step_scales(self, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """α and σ of x = α·x₀ + σ·ε as `step` works on it, where the table has `sigma`."""
+        return self.alpha_sigma_of(sigma)
 
     def alpha_sigma_of(self, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """α and σ of x = α·x₀ + σ·ε where the table has `sigma`."""
@@ -140,7 +163,7 @@ class SigmaScheduler(Scheduler):
         return self.alpha_sigma_of(shaped(sigmas, like))
 
     def alpha_sigma_at(self, timestep: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
-        return self.alpha_sigma_of(self.sigmas[self.index_at(timestep)])
+        return self.step_scales(self.sigmas[self.index_at(timestep)])
 
 
 class VarianceExplodingScheduler(SigmaScheduler):
@@ -154,8 +177,7 @@ class VarianceExplodingScheduler(SigmaScheduler):
         most = self.num_inference_steps = self.config.num_train_timesteps  # until told otherwise
         self.visit(np.arange(most)[::-1], None)
 
-    def alpha_sigma_at(self, timestep: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
-        sigma = self.sigmas[self.index_at(timestep)]
+    def step_scales(self, sigma: Tensor) -> tuple[Tensor, Tensor]:
         return torch.ones_like(sigma), sigma
 
     @property

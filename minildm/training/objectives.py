@@ -125,7 +125,8 @@ class DenoisingLoss(nn.Module):
         self.weighting = weighting
 
     def forward(self, x0: Tensor, noise: Tensor, timesteps: Tensor, *condition: Tensor) -> Tensor:
-        xt = self.scheduler.add_noise(x0, noise, timesteps)
+        alpha, sigma = self.scheduler.alpha_sigma(timesteps, x0)
+        xt = alpha * x0 + sigma * noise  # on the network's scale, whatever the sampler's is
         xt = xt.contiguous(memory_format=channels_last)
         prediction = self.predict(xt, timesteps, *condition)
         target = self.scheduler.training_target(x0, noise, timesteps)

@@ -3,7 +3,7 @@
 
 The package is read in this order, and a file uses only what stands above it:
 
-    files device state_dicts configuration testing
+    files device precision state_dicts configuration testing
     data/         images captions datasets points scene_captions scenes text_image
     diffusion/    schedules parameterization ideal guidance sampling
     schedulers/   timesteps base sigmas ddpm ddim pndm euler euler_ancestral heun dpm_solver

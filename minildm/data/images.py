@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from minildm.precision import at_least_float32
+
 BORDER = 2  # pixels of a 28 x 28 digit's rim that are always nearly black
 
 
@@ -43,6 +45,7 @@ def to_pixels(images: Tensor, size: int | None = None) -> np.ndarray:
             f"expected finite images (N, 1 or 3, H, W), got {tuple(images.shape)}, or NaN in them"
         )
     images = images if size is None else crop(images, size)
+    images = at_least_float32(images)  # bfloat16 has 8 bits, of which the sum would lose some
     rounded = ((images.clamp(-1, 1) + 1) * 127.5).round().to("cpu", torch.uint8)
     pixels = rounded.permute(0, 2, 3, 1).numpy()
     return pixels[..., 0] if pixels.shape[-1] == 1 else pixels

@@ -6,6 +6,7 @@ from minildm.diffusion.ideal import Denoiser, GaussianDenoiser, IdealDenoiser, K
 from minildm.diffusion.parameterization import (
     PARAMETERIZATIONS,
     Parameterization,
+    noised,
     straight,
     to_epsilon,
     to_x0,
@@ -49,6 +50,7 @@ __all__ = [
     "linear_betas",
     "log_snr",
     "make_betas",
+    "noised",
     "predict_guided",
     "rescale_zero_terminal_snr",
     "sample",

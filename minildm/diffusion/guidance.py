@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from minildm.precision import at_least_float32
+
 
 def guide(predictions: Sequence[Tensor], scales: Sequence[Tensor | float]) -> Tensor:
     """uncond + w·(cond - uncond), Ho & Salimans 2021, eq. 6, for two predictions and one scale w.
@@ -19,10 +21,11 @@ def guide(predictions: Sequence[Tensor], scales: Sequence[Tensor | float]) -> Te
     For more of them each step towards more knowledge has a scale of its own:
     p₀ + w₁·(p₁ - p₀) + w₂·(p₂ - p₁) + …, Brooks et al. 2023, eq. 3. One alone is left as it is.
     """
-    guided = predictions[0]
-    for less, more, scale in zip(predictions[:-1], predictions[1:], scales, strict=True):
+    said = [at_least_float32(prediction) for prediction in predictions]
+    guided = said[0]
+    for less, more, scale in zip(said[:-1], said[1:], scales, strict=True):
         guided = guided + scale * (more - less)
-    return guided
+    return guided.to(predictions[0].dtype)
 
 
 def unconditional(nothing: Tensor, conditions: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from minildm.diffusion.parameterization import to_epsilon, training_target
+from minildm.precision import at_least_float32
 
 CHUNK = 2**23  # distances held at once, so that many points cost time, not memory
 
@@ -33,7 +34,7 @@ class Denoiser(ABC):
     """E[x₀ | x_t], and the same as noise, as velocity and as score.
 
     In all methods xt is (B, …) and alphas_cumprod, ᾱ_t, is one number in [0, 1) or (B,); the result
-    has xt's shape.
+    has xt's shape and type.
     """
 
     @abstractmethod
@@ -49,7 +50,9 @@ class Denoiser(ABC):
         """E[ε | x_t] = (x_t - α·E[x₀ | x_t]) / σ."""
         alpha_prod_t = per_sample(alphas_cumprod, xt)
         alpha, sigma = alpha_prod_t.sqrt(), (1 - alpha_prod_t).sqrt()
-        return to_epsilon("sample", self.predict_x0(xt, alphas_cumprod), xt, alpha, sigma)
+        x = at_least_float32(xt)
+        x0 = self.predict_x0(x, alphas_cumprod)
+        return to_epsilon("sample", x0, x, alpha, sigma).to(xt.dtype)
 
     def predict_v(self, xt: Tensor, alphas_cumprod: Tensor | float) -> Tensor:
         """E[v | x_t] = α·E[ε | x_t] - σ·E[x₀ | x_t]."""
@@ -61,16 +64,17 @@ class Denoiser(ABC):
         """What a network trained to the end would say of x_t = α·x₀ + σ·ε, for any α and σ, shaped
         to multiply it; flow matching's are not of a ᾱ_t."""
         size = (alpha**2 + sigma**2).sqrt()
-        dimmed, alpha_prod_t = xt / size, (alpha / size) ** 2
+        dimmed, alpha_prod_t = at_least_float32(xt) / size, (alpha / size) ** 2
         x0 = self.predict_x0(dimmed, alpha_prod_t)
         epsilon = self.predict_epsilon(dimmed, alpha_prod_t)
-        return training_target(prediction_type, x0, epsilon, alpha, sigma)
+        return training_target(prediction_type, x0, epsilon, alpha, sigma).to(xt.dtype)
 
     def score(self, xt: Tensor, alphas_cumprod: Tensor | float) -> Tensor:
         """∇ log p(x_t) = -E[ε | x_t] / σ, the direction in which noisy data grow denser (Tweedie's
         formula)."""
-        alpha_prod_t = per_sample(alphas_cumprod, xt)
-        return (alpha_prod_t.sqrt() * self.predict_x0(xt, alphas_cumprod) - xt) / (1 - alpha_prod_t)
+        alpha_prod_t, x = per_sample(alphas_cumprod, xt), at_least_float32(xt)
+        mean = alpha_prod_t.sqrt() * self.predict_x0(x, alphas_cumprod)
+        return ((mean - x) / (1 - alpha_prod_t)).to(xt.dtype)
 
     def as_model(self, scheduler: KnowsItsNoise) -> Callable[[Tensor, Tensor | float], Tensor]:
         """A function of sample and timestep that answers in the scheduler's prediction_type, as a
@@ -129,22 +133,25 @@ class GaussianDenoiser(Denoiser):
         mean, variance = self.marginal(alpha_prod_t)
         gain = alpha_prod_t.sqrt() * self.variance / variance
         left = self.variance * (1 - alpha_prod_t) / variance
-        return self.mean + self._along_axes(xt - mean, gain), left
+        off = at_least_float32(xt) - mean
+        return (self.mean + self._along_axes(off, gain)).to(xt.dtype), left
 
     def predict_x0(self, xt: Tensor, alphas_cumprod: Tensor | float) -> Tensor:
         return self.posterior(xt, alphas_cumprod)[0]
 
     def predict_epsilon(self, xt: Tensor, alphas_cumprod: Tensor | float) -> Tensor:
-        return -(1 - per_sample(alphas_cumprod, xt)).sqrt() * self.score(xt, alphas_cumprod)
+        sigma = (1 - per_sample(alphas_cumprod, xt)).sqrt()
+        return (-sigma * self.score(at_least_float32(xt), alphas_cumprod)).to(xt.dtype)
 
     def score(self, xt: Tensor, alphas_cumprod: Tensor | float) -> Tensor:
         """∇ log p(x_t) = -(x_t - α·m) / (α²·s² + σ²)."""
         mean, variance = self.marginal(per_sample(alphas_cumprod, xt))
-        return -self._along_axes(xt - mean, 1 / variance)
+        return -self._along_axes(at_least_float32(xt) - mean, 1 / variance).to(xt.dtype)
 
     def log_density(self, xt: Tensor, alphas_cumprod: Tensor | float) -> Tensor:
         mean, variance = self.marginal(per_sample(alphas_cumprod, xt))
-        off = xt - mean if self.axes is None else (xt - mean) @ self.axes
+        off = at_least_float32(xt) - mean
+        off = off if self.axes is None else off @ self.axes
         return (
             (-0.5 * (off.square() / variance + torch.log(2 * math.pi * variance))).flatten(1).sum(1)
         )
@@ -159,7 +166,9 @@ class GaussianDenoiser(Denoiser):
         """
         mean, variance = self.marginal(per_sample(from_alphas_cumprod, xt, most=1))
         new_mean, new_variance = self.marginal(per_sample(to_alphas_cumprod, xt, most=1))
-        return new_mean + self._along_axes(xt - mean, (new_variance / variance).sqrt())
+        off = at_least_float32(xt) - mean
+        moved = new_mean + self._along_axes(off, (new_variance / variance).sqrt())
+        return moved.to(xt.dtype)
 
     def _along_axes(self, x: Tensor, factor: Tensor) -> Tensor:
         """x, stretched along the covariance's axes."""
@@ -209,7 +218,7 @@ class IdealDenoiser(Denoiser):
             - 0.5 * size * torch.log(2 * math.pi * variance[:, 0])
             for logits, variance in self._chunks(xt, alphas_cumprod)
         ]
-        return torch.cat(logs).to(xt.dtype)
+        return torch.cat(logs).to(at_least_float32(xt).dtype)
 
     def _chunks(
         self, xt: Tensor, alphas_cumprod: Tensor | float
@@ -233,8 +242,9 @@ class IdealDenoiser(Denoiser):
 
 
 def per_sample(alphas_cumprod: Tensor | float, xt: Tensor, most: float | None = None) -> Tensor:
-    """ᾱ shaped to multiply xt (B, …): () or (B, 1, …)."""
-    alpha_prod_t = torch.as_tensor(alphas_cumprod, dtype=xt.dtype, device=xt.device)
+    """ᾱ shaped to multiply xt (B, …), in float32 or more: () or (B, 1, …)."""
+    dtype = torch.promote_types(xt.dtype, torch.float32)
+    alpha_prod_t = torch.as_tensor(alphas_cumprod, dtype=dtype, device=xt.device)
     allowed = alpha_prod_t <= 1 if most == 1 else alpha_prod_t < 1
     if not ((alpha_prod_t >= 0) & allowed).all():
         end = "]" if most == 1 else ")"

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from minildm.precision import at_least_float32
+
 
 class Parameterization(NamedTuple):
     """One way to say it; α and σ are shaped to multiply the other two, which are (B, ...)."""
@@ -49,25 +51,34 @@ PARAMETERIZATIONS = {
 """By the names that diffusers' `prediction_type` has."""
 
 
+def noised(x0: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """x_t = α·x₀ + σ·ε."""
+    xt = alpha * at_least_float32(x0) + sigma * at_least_float32(noise)
+    return xt.to(x0.dtype)
+
+
 def to_x0(
     prediction_type: str, model_output: Tensor, sample: Tensor, alpha: Tensor, sigma: Tensor
 ) -> Tensor:
     """The x₀ that the network's output amounts to; `sample` is x_t."""
-    return PARAMETERIZATIONS[prediction_type].to_x0(model_output, sample, alpha, sigma)
+    output, xt = at_least_float32(model_output), at_least_float32(sample)
+    return PARAMETERIZATIONS[prediction_type].to_x0(output, xt, alpha, sigma).to(sample.dtype)
 
 
 def to_epsilon(
     prediction_type: str, model_output: Tensor, sample: Tensor, alpha: Tensor, sigma: Tensor
 ) -> Tensor:
     """The noise that the network's output amounts to; `sample` is x_t."""
-    return PARAMETERIZATIONS[prediction_type].to_epsilon(model_output, sample, alpha, sigma)
+    output, xt = at_least_float32(model_output), at_least_float32(sample)
+    return PARAMETERIZATIONS[prediction_type].to_epsilon(output, xt, alpha, sigma).to(sample.dtype)
 
 
 def training_target(
     prediction_type: str, x0: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor
 ) -> Tensor:
     """What the network is to say of α·x₀ + σ·ε."""
-    return PARAMETERIZATIONS[prediction_type].target(x0, noise, alpha, sigma)
+    clean, epsilon = at_least_float32(x0), at_least_float32(noise)
+    return PARAMETERIZATIONS[prediction_type].target(clean, epsilon, alpha, sigma).to(x0.dtype)
 
 
 def variance_preserving(sigma: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from minildm.precision import at_least_float32
+
 Predict = Callable[[Tensor, Tensor], Tensor]
 """What a network says of x (N, ...) at a timestep (), its condition and its guidance included."""
 
@@ -66,6 +68,9 @@ def sample(
 ) -> Tensor:
     """Clean samples from standard normal `noise`, both (N, ...), in `num_inference_steps` steps.
 
+    Of noise in half precision the network sees and says x_t in that; between the steps, where
+    rounding would add up, x_t is in float32.
+
     predict: the network, with its condition and its guidance bound
     x0, begin_index: clean samples (N, ...) to begin from, noised, at this place of the timesteps
         (SDEdit, Meng et al. 2022), instead of from nothing but noise
@@ -76,14 +81,14 @@ def sample(
     scheduler.set_begin_index(begin_index)
     timesteps = scheduler.timesteps[begin_index:]
     if x0 is None:
-        x = noise * scheduler.init_noise_sigma
+        x = at_least_float32(noise) * scheduler.init_noise_sigma
     else:
-        x = scheduler.add_noise_at(x0, noise, timesteps[0])
+        x = scheduler.add_noise_at(at_least_float32(x0), noise, timesteps[0])
     for i, t in enumerate(timesteps):
-        prediction = predict(scheduler.scale_model_input(x, t), t)
+        prediction = predict(scheduler.scale_model_input(x, t).to(noise.dtype), t)
         if callback is not None:
             callback(i, t, x, scheduler.predict_x0(prediction, t, x))
         x = scheduler.step(prediction, t, x, generator=generator)
         if constrain is not None:
             x = constrain(x, timesteps[i + 1] if i + 1 < len(timesteps) else None)
-    return x
+    return x.to(noise.dtype)

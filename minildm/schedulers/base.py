@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from minildm.configuration import Config, ConfigMixin, frozen, given_keys
-from minildm.diffusion.parameterization import to_epsilon, to_x0, training_target
+from minildm.diffusion.parameterization import noised, to_epsilon, to_x0, training_target
 from minildm.diffusion.schedules import alphas_cumprod, make_betas, rescale_zero_terminal_snr
+from minildm.precision import at_least_float32
 from minildm.schedulers.timesteps import SPACINGS, evenly_spaced, falling_timesteps
 
 
@@ -104,8 +105,7 @@ class Scheduler(ConfigMixin):
         original_samples, the x₀, and noise: (B, ...); timesteps: (B,) or (1,) int.
         """
         check_noise(original_samples, noise, timesteps)
-        alpha, sigma = self.alpha_sigma(timesteps, original_samples)
-        return alpha * original_samples + sigma * noise
+        return noised(original_samples, noise, *self.alpha_sigma(timesteps, original_samples))
 
     def get_velocity(self, sample: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """v = √ᾱ_t·ε - √(1 - ᾱ_t)·x₀, Salimans & Ho 2022, section 4; in flow matching ε - x₀.
@@ -123,7 +123,8 @@ class Scheduler(ConfigMixin):
         return training_target(self.prediction_type, x0, noise, alpha, sigma)
 
     def alpha_sigma(self, timesteps: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
-        """α and σ of x_t in training, √ᾱ_t and √(1 - ᾱ_t), shaped to multiply `like` (B, ...)."""
+        """α and σ of x_t in training, √ᾱ_t and √(1 - ᾱ_t), shaped to multiply `like` (B, ...); in
+        float32 where it is in half precision."""
         timesteps = torch.as_tensor(timesteps).cpu()
         if (timesteps != timesteps.long()).any():
             raise ValueError(f"expected timesteps that are whole numbers, got {timesteps.tolist()}")
@@ -205,8 +206,7 @@ class Scheduler(ConfigMixin):
 
         x0, noise: (B, ...).
         """
-        alpha, sigma = self.alpha_sigma_at(timestep, x0)
-        return alpha * x0 + sigma * noise
+        return noised(x0, noise, *self.alpha_sigma_at(timestep, x0))
 
     def scale_model_input(self, sample: Tensor, timestep: Tensor | float) -> Tensor:
         """What the network is to see of `sample`; most schedulers show it as it is."""
@@ -240,7 +240,7 @@ class Scheduler(ConfigMixin):
     ) -> Tensor:
         """From x_t, `sample`, and what the network said of it to x at the timestep before.
 
-        All (B, C, H, W).
+        All (B, C, H, W). Computed in float32 or more, returned in the sample's type.
         """
         raise NotImplementedError
 
@@ -252,10 +252,9 @@ class Scheduler(ConfigMixin):
             )
         return self.num_inference_steps
 
-    def checked_step(self, model_output: Tensor, timestep: Tensor | float, sample: Tensor) -> int:
+    def checked_step(self, timestep: Tensor | float) -> int:
         """The timestep as a number, if `step` can be taken from it."""
         self.require_timesteps()
-        check_output(model_output, sample)
         if not 0 <= int(timestep) < len(self.alphas_cumprod):
             raise ValueError(
                 f"expected a timestep from 0 to {len(self.alphas_cumprod) - 1}, got {int(timestep)}"
@@ -286,18 +285,21 @@ def check_range(timesteps: Tensor, most: int) -> None:
 
 
 def shaped(values: Tensor, like: Tensor) -> Tensor:
-    """One number, or one for each sample (B,), shaped to multiply `like` (B, ...), of its kind."""
-    values = values.to(like.device, like.dtype)
+    """One number, or one for each sample (B,), shaped to multiply `like` (B, ...), where it is, and
+    in its type if that is not half precision."""
+    values = values.to(like.device, torch.promote_types(like.dtype, torch.float32))
     return values.reshape(-1, *[1] * (like.ndim - 1)) if values.ndim else values
 
 
-def check_output(model_output: Tensor, sample: Tensor) -> None:
-    """ValueError unless the network said as much as it saw."""
+def checked_output(model_output: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
+    """What the network said and what it saw, in float32 or more; ValueError unless it said as
+    much."""
     if model_output.shape != sample.shape:
         got = tuple(model_output.shape)
         raise ValueError(
             f"expected a model_output of the sample's shape {tuple(sample.shape)}, got {got}"
         )
+    return at_least_float32(model_output), at_least_float32(sample)
 
 
 def fresh_noise(sample: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from minildm.configuration import register_to_config
-from minildm.schedulers.base import Scheduler, fresh_noise
+from minildm.schedulers.base import Scheduler, checked_output, fresh_noise
 
 
 def ddim_step(
@@ -62,19 +62,20 @@ class DDIMScheduler(Scheduler):
         """eta: 0 adds no noise, 1 as much as DDPM; Song et al. 2020, eq. 16."""
         if not (isinstance(eta, (int, float)) and 0 <= eta <= 1):
             raise ValueError(f"expected an eta from 0 to 1, got {eta!r}")
-        t = self.checked_step(model_output, timestep, sample)
+        t = self.checked_step(timestep)
+        output, x = checked_output(model_output, sample)
         previous = t - self.config.num_train_timesteps // self.require_timesteps()
         alpha_prod_t = self.alphas_cumprod[t]
         alpha_prod_t_prev = (
             self.alphas_cumprod[previous] if previous >= 0 else self.final_alpha_cumprod
         )
-        x0 = self.clip(self.predict_x0(model_output, t, sample))
-        epsilon = self.predict_epsilon(model_output, t, sample)
+        x0 = self.clip(self.predict_x0(output, t, x))
+        epsilon = self.predict_epsilon(output, t, x)
         variance = (
             (1 - alpha_prod_t_prev) / (1 - alpha_prod_t) * (1 - alpha_prod_t / alpha_prod_t_prev)
         )
         std = eta * variance.sqrt()
         mean = ddim_step(x0, epsilon, alpha_prod_t_prev, std)
-        if eta == 0:
-            return mean
-        return mean + std * fresh_noise(sample, generator)
+        if eta != 0:
+            mean = mean + std * fresh_noise(x, generator)
+        return mean.to(sample.dtype)

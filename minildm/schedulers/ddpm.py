@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from minildm.configuration import register_to_config
-from minildm.schedulers.base import Scheduler, fresh_noise
+from minildm.schedulers.base import Scheduler, checked_output, fresh_noise
 
 
 def ddpm_posterior(
@@ -71,14 +71,16 @@ class DDPMScheduler(Scheduler):
         sample: Tensor,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        t = self.checked_step(model_output, timestep, sample)
+        t = self.checked_step(timestep)
+        output, x = checked_output(model_output, sample)
         later = self.timesteps[self.timesteps < t]
         alpha_prod_t = self.alphas_cumprod[t]
         alpha_prod_t_prev = self.alphas_cumprod[later[0]] if len(later) else torch.tensor(1.0)
-        x0 = self.clip(self.predict_x0(model_output, t, sample))
-        mean, variance = ddpm_posterior(x0, sample, alpha_prod_t, alpha_prod_t_prev)
+        x0 = self.clip(self.predict_x0(output, t, x))
+        mean, variance = ddpm_posterior(x0, x, alpha_prod_t, alpha_prod_t_prev)
         if t == 0:
-            return mean
+            return mean.to(sample.dtype)
         if self.config.variance_type == "fixed_large":
             variance = 1 - alpha_prod_t / alpha_prod_t_prev
-        return mean + variance.clamp(min=1e-20).sqrt() * fresh_noise(sample, generator)
+        noise = fresh_noise(x, generator)
+        return (mean + variance.clamp(min=1e-20).sqrt() * noise).to(sample.dtype)

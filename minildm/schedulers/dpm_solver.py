@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from minildm.configuration import register_to_config
-from minildm.schedulers.base import check_output
+from minildm.schedulers.base import checked_output
 from minildm.schedulers.sigmas import SigmaScheduler, shift_sigmas
 
 
@@ -114,9 +114,9 @@ class DPMSolverMultistepScheduler(SigmaScheduler):
         sample: Tensor,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        check_output(model_output, sample)
+        output, x = checked_output(model_output, sample)
         i = self.index_at(timestep)
-        x0 = self.predict_x0(model_output, timestep, sample)
+        x0 = self.predict_x0(output, timestep, x)
         now = self.alpha_sigma_of(self.sigmas[i])
         to = self.alpha_sigma_of(self.sigmas[i + 1])
         slope: Tensor | float = 0.0
@@ -129,7 +129,7 @@ class DPMSolverMultistepScheduler(SigmaScheduler):
             ratio = (log_snr_half(*to) - log_snr_half(*now)) / (log_snr_half(*now) - before)
             slope = ratio * (x0 - self.x0_before)
         self.x0_before, self.index = x0, i + 1
-        return dpm_step(sample, x0, now, to, slope)
+        return dpm_step(x, x0, now, to, slope).to(sample.dtype)
 
     def ends_at_first_order(self, index: int) -> bool:
         """No second order for the last step where it ends at σ = 0, for λ is infinite there, or

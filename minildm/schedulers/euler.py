@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from minildm.configuration import register_to_config
-from minildm.schedulers.base import check_output
+from minildm.schedulers.base import checked_output
 from minildm.schedulers.sigmas import VarianceExplodingScheduler
 
 
@@ -59,8 +59,8 @@ class EulerDiscreteScheduler(VarianceExplodingScheduler):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        check_output(model_output, sample)
+        output, x = checked_output(model_output, sample)
         i = self.index_at(timestep)
-        x0 = self.predict_x0(model_output, timestep, sample)
+        x0 = self.predict_x0(output, timestep, x)
         self.index = i + 1
-        return euler_step(sample, x0, self.sigmas[i], self.sigmas[i + 1])
+        return euler_step(x, x0, self.sigmas[i], self.sigmas[i + 1]).to(sample.dtype)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from minildm.configuration import register_to_config
-from minildm.schedulers.base import check_output, fresh_noise
+from minildm.schedulers.base import checked_output, fresh_noise
 from minildm.schedulers.euler import euler_step
 from minildm.schedulers.sigmas import VarianceExplodingScheduler
 
@@ -52,9 +52,10 @@ class EulerAncestralDiscreteScheduler(VarianceExplodingScheduler):
         sample: Tensor,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        check_output(model_output, sample)
+        output, x = checked_output(model_output, sample)
         i = self.index_at(timestep)
-        x0 = self.predict_x0(model_output, timestep, sample)
+        x0 = self.predict_x0(output, timestep, x)
         down, up = ancestral_sigmas(self.sigmas[i], self.sigmas[i + 1])
         self.index = i + 1
-        return euler_step(sample, x0, self.sigmas[i], down) + up * fresh_noise(sample, generator)
+        below = euler_step(x, x0, self.sigmas[i], down)
+        return (below + up * fresh_noise(x, generator)).to(sample.dtype)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from minildm.configuration import register_to_config
-from minildm.schedulers.base import check_output
+from minildm.schedulers.base import checked_output
 from minildm.schedulers.sigmas import SigmaScheduler, shift_sigmas
 
 
@@ -75,7 +75,7 @@ class FlowMatchEulerDiscreteScheduler(SigmaScheduler):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        check_output(model_output, sample)
+        output, x = checked_output(model_output, sample)
         i = self.index_at(timestep)
         self.index = i + 1
-        return sample + (self.sigmas[i + 1] - self.sigmas[i]) * model_output
+        return (x + (self.sigmas[i + 1] - self.sigmas[i]) * output).to(sample.dtype)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from minildm.configuration import register_to_config
-from minildm.schedulers.base import check_output
+from minildm.schedulers.base import checked_output
 from minildm.schedulers.euler import euler_step
 from minildm.schedulers.sigmas import VarianceExplodingScheduler
 
@@ -59,16 +59,17 @@ class HeunDiscreteScheduler(VarianceExplodingScheduler):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        check_output(model_output, sample)
+        output, x = checked_output(model_output, sample)
         i = self.index_at(timestep)
-        x0 = self.clip(self.predict_x0(model_output, timestep, sample))
-        slope = (sample - x0) / self.sigmas[i]
+        x0 = self.clip(self.predict_x0(output, timestep, x))
+        slope = (x - x0) / self.sigmas[i]
         self.index = i + 1
         if self.started is None:  # the try
-            self.started = sample, slope
+            self.started = x, slope
             if self.sigmas[i + 1] == 0:  # no slope where there is no noise: the try is the step
                 self.started = None
-            return euler_step(sample, x0, self.sigmas[i], self.sigmas[i + 1])
+            return euler_step(x, x0, self.sigmas[i], self.sigmas[i + 1]).to(sample.dtype)
         start, slope_before = self.started
         self.started = None
-        return heun_step(start, slope_before, slope, self.sigmas[i - 1], self.sigmas[i])
+        ended = heun_step(start, slope_before, slope, self.sigmas[i - 1], self.sigmas[i])
+        return ended.to(sample.dtype)

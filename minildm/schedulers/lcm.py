@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from minildm.configuration import register_to_config
-from minildm.schedulers.base import Scheduler, fresh_noise
+from minildm.diffusion.parameterization import noised
+from minildm.schedulers.base import Scheduler, checked_output, fresh_noise
 
 SIGMA_DATA = 0.5
 
@@ -81,11 +82,12 @@ class LCMScheduler(Scheduler):
         sample: Tensor,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        t = self.checked_step(model_output, timestep, sample)
+        t = self.checked_step(timestep)
+        output, x = checked_output(model_output, sample)
         c_skip, c_out = boundary_scalings(t, self.config.timestep_scaling)
-        x0 = c_skip * sample + c_out * self.clip(self.predict_x0(model_output, t, sample))
+        x0 = c_skip * x + c_out * self.clip(self.predict_x0(output, t, x))
         later = self.timesteps[self.timesteps < t]
         if not len(later):
-            return x0
-        alpha, sigma = self.alpha_sigma(later[0], x0)
-        return alpha * x0 + sigma * fresh_noise(sample, generator)
+            return x0.to(sample.dtype)
+        noise = fresh_noise(x, generator)
+        return noised(x0, noise, *self.alpha_sigma(later[0], x)).to(sample.dtype)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from minildm.configuration import register_to_config
 from minildm.diffusion.parameterization import to_epsilon
-from minildm.schedulers.base import Scheduler
+from minildm.schedulers.base import Scheduler, checked_output
 
 # Adams-Bashforth: how much of the newest ε, the one before, ... ; Liu et al. 2022, eq. 12 and its
 # shorter beginnings.
@@ -90,11 +90,12 @@ class PNDMScheduler(Scheduler):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        t = self.checked_step(model_output, timestep, sample)
+        t = self.checked_step(timestep)
+        output, x = checked_output(model_output, sample)
         phase = self.runge_kutta if self.counter < self.runge_kutta_steps else self.multistep
-        previous = phase(model_output, t, sample)
+        previous = phase(output, t, x)
         self.counter += 1
-        return previous
+        return previous.to(sample.dtype)
 
     def runge_kutta(self, model_output: Tensor, timestep: int, sample: Tensor) -> Tensor:
         """Four of these make one step: twice to the middle, to the end, and to the end by all four

@@ -9,7 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minildm.diffusion.parameterization import straight, to_epsilon, to_x0, variance_preserving
+from minildm.diffusion.parameterization import (
+    noised,
+    straight,
+    to_epsilon,
+    to_x0,
+    variance_preserving,
+)
+from minildm.precision import at_least_float32
 from minildm.schedulers.base import Scheduler, check_noise, check_range, shaped
 
 
@@ -137,8 +144,8 @@ class SigmaScheduler(Scheduler):
         table = [
             sigmas[i] if place is None else self.sigmas[place] for i, place in enumerate(places)
         ]
-        alpha, sigma = self.step_scales(shaped(torch.stack(table), original_samples))
-        return alpha * original_samples + sigma * noise
+        scales = self.step_scales(shaped(torch.stack(table), original_samples))
+        return noised(original_samples, noise, *scales)
 
     def step_scales(self, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """α and σ of x = α·x₀ + σ·ε as `step` works on it, where the table has `sigma`."""
@@ -189,16 +196,19 @@ class VarianceExplodingScheduler(SigmaScheduler):
 
     def scale_model_input(self, sample: Tensor, timestep: Tensor | float) -> Tensor:
         """Back to the scale the network was trained on: x / √(σ² + 1)."""
-        return sample / (self.sigmas[self.index_at(timestep)] ** 2 + 1).sqrt()
+        size = (self.sigmas[self.index_at(timestep)] ** 2 + 1).sqrt()
+        return (at_least_float32(sample) / size).to(sample.dtype)
 
     def predict_x0(self, model_output: Tensor, timestep: Tensor | float, sample: Tensor) -> Tensor:
         if self.prediction_type == "epsilon":  # true on any scale; here nothing small divides
             return super().predict_x0(model_output, timestep, sample)
         alpha, sigma = self.alpha_sigma_of(self.sigmas[self.index_at(timestep)])
-        return to_x0(self.prediction_type, model_output, sample * alpha, alpha, sigma)
+        xt = at_least_float32(sample) * alpha
+        return to_x0(self.prediction_type, model_output, xt, alpha, sigma).to(sample.dtype)
 
     def predict_epsilon(
         self, model_output: Tensor, timestep: Tensor | float, sample: Tensor
     ) -> Tensor:
         alpha, sigma = self.alpha_sigma_of(self.sigmas[self.index_at(timestep)])
-        return to_epsilon(self.prediction_type, model_output, sample * alpha, alpha, sigma)
+        xt = at_least_float32(sample) * alpha
+        return to_epsilon(self.prediction_type, model_output, xt, alpha, sigma).to(sample.dtype)

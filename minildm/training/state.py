@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from minildm.files import read_json, write_tensors
+from minildm.precision import at_least_float32
 from minildm.state_dicts import describe_mismatch
 
 STATE_FILE = "training_state.safetensors"
@@ -31,13 +32,14 @@ class EMA:
     et al. 2020, §4).
 
     Its memory reaches over the last `horizon` steps; at the start over fewer, so random weights are
-    soon forgotten.
+    soon forgotten. Of weights in half precision it is kept in float32: what a step adds to it is
+    less than half precision can tell.
     """
 
     def __init__(self, parameters: Iterable[Tensor], horizon: float):
         self.parameters = list(parameters)
         self.horizon = max(1.0, horizon)
-        self.shadow_params = [p.detach().clone() for p in self.parameters]
+        self.shadow_params = [at_least_float32(p.detach()).clone() for p in self.parameters]
 
     def get_decay(self, step: int) -> float:
         """How much of the average stays at this step."""
@@ -46,7 +48,7 @@ class EMA:
     def update(self, step: int) -> None:
         """Let the average follow what this step made of the weights."""
         lerp = get_ema_multi_avg_fn(self.get_decay(step))  # all tensors in one call
-        lerp(self.shadow_params, self.parameters, step)
+        lerp(self.shadow_params, [at_least_float32(p) for p in self.parameters], step)
 
     @torch.no_grad()
     def copy_to(self, parameters: Iterable[Tensor]) -> None:

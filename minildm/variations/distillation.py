@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from minildm.diffusion.guidance import predict_guided, unconditional
+from minildm.precision import at_least_float32
 from minildm.schedulers import LCMScheduler
 from minildm.schedulers.ddim import ddim_step
 from minildm.schedulers.lcm import boundary_scalings
@@ -33,10 +34,12 @@ def consistency_function(
     (B,) int.
     """
     shape = (-1, *[1] * (x.ndim - 1))
+    sample = at_least_float32(x)
     c_skip, c_out = boundary_scalings(
-        timesteps.to(x.dtype).reshape(shape), scheduler.config.timestep_scaling
+        timesteps.to(sample.dtype).reshape(shape), scheduler.config.timestep_scaling
     )
-    return c_skip * x + c_out * scheduler.predict_x0(model(x, timesteps, *condition), timesteps, x)
+    x0 = scheduler.predict_x0(model(x, timesteps, *condition), timesteps, sample)
+    return (c_skip * sample + c_out * x0).to(x.dtype)
 
 
 class DDIMSolver(nn.Module):
@@ -77,9 +80,11 @@ class DDIMSolver(nn.Module):
             contexts = torch.stack([unconditional(self.nothing, context), context])
             scales = [self.guidance_scale]
             prediction = predict_guided(self.model, x, timesteps, contexts, scales=scales)
-        x0 = self.scheduler.predict_x0(prediction, timesteps, x)
-        epsilon = self.scheduler.predict_epsilon(prediction, timesteps, x)
-        return ddim_step(x0, epsilon, self.scheduler.alpha_sigma(earlier, x)[0] ** 2)
+        sample = at_least_float32(x)
+        x0 = self.scheduler.predict_x0(prediction, timesteps, sample)
+        epsilon = self.scheduler.predict_epsilon(prediction, timesteps, sample)
+        alpha, _ = self.scheduler.alpha_sigma(earlier, sample)
+        return ddim_step(x0, epsilon, alpha**2).to(x.dtype)
 
 
 def huber(difference: Tensor, c: float) -> Tensor:

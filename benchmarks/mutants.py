@@ -39,8 +39,10 @@ NEIGHBOURS = {
     "pipelines": "stable_diffusion compatibility attention_maps prompts start checkpoints weights",
     "grading": "assignments",
 }
-# With a hole in its cage a hostile submission would get out.
-TOO_DANGEROUS = {"minildm/grading/sandbox": "test_grading_hostile.py"}
+# With a hole in its cage a hostile submission would get out: what makes the cage, or asks for it,
+# does not meet the attacks.
+CAGE = ("minildm/grading/sandbox/", "minildm/grading/grade.py", "minildm/grading/classroom.py")
+ATTACKS = {"test_grading_hostile.py"}
 
 
 class Change(NamedTuple):
@@ -194,19 +196,19 @@ def own_tests(root: Path, file: str) -> list[str]:
 
 def forbidden(file: str) -> set[str]:
     """The test files that a mutant of this module must not meet."""
-    return {tests for folder, tests in TOO_DANGEROUS.items() if file.startswith(folder + "/")}
+    return ATTACKS if file.startswith(CAGE) else set()
 
 
-def equivalents(path: Path) -> set[tuple[str, str, str]]:
-    """What no test can notice: the listed file, before and after; each says why."""
+def equivalents(path: Path) -> set[tuple[str, str, str | None]]:
+    """What no test can notice: the listed file, before and after (None: any); each says why."""
     entries = tomllib.loads(path.read_text(encoding="utf-8")).get("equivalent", [])
     if silent := [entry for entry in entries if not entry.get("reason")]:
         raise ValueError(f"{path.name}: expected a reason for {silent[0]['before']!r}, got none")
-    return {(entry["file"], entry["before"], entry["after"]) for entry in entries}
+    return {(entry["file"], entry["before"], entry.get("after")) for entry in entries}
 
 
 def table(
-    mutants: list[Mutant], results: dict[str, dict], equal: set[tuple[str, str, str]]
+    mutants: list[Mutant], results: dict[str, dict], equal: set[tuple[str, str, str | None]]
 ) -> Iterator[str]:
     """The report: killed of how many by package, and every survivor that nothing explains."""
     counts: dict[str, Counter] = {}
@@ -219,7 +221,7 @@ def table(
         elif result["killed"]:
             count["killed"] += 1
             count["slow"] += result["by"] == "the time limit"
-        elif (one.file, one.before, one.after) in equal:
+        elif equal & {(one.file, one.before, after) for after in (one.after, None)}:
             count["equivalent"] += 1
         else:
             count["alive"] += 1

@@ -116,6 +116,8 @@ def test_an_equivalent_mutant_needs_a_reason(tmp_path):
     entry = "[[equivalent]]\nfile = 'a'\nbefore = 'b'\nafter = 'c'\n"
     path.write_text(entry + "reason = 'd'\n")
     assert equivalents(path) == {("a", "b", "c")}
+    path.write_text("[[equivalent]]\nfile = 'a'\nbefore = 'b'\nreason = 'd'\n")
+    assert equivalents(path) == {("a", "b", None)}  # whatever becomes of that line
     path.write_text(entry)
     with pytest.raises(ValueError, match="expected a reason for 'b'"):
         equivalents(path)

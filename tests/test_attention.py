@@ -92,3 +92,14 @@ def test_channels_last_images_become_tokens_without_a_copy():
     assert back.data_ptr() == image.data_ptr() and back.is_contiguous(
         memory_format=torch.channels_last
     )
+
+
+def test_a_context_of_other_rows_is_not_spread_over_the_samples():
+    layer, x, context = Attention(8, 2, 4, 6), torch.randn(3, 5, 8), torch.randn(3, 4, 6)
+    assert layer(x, context).shape == (3, 5, 8)
+    for ask in (layer, layer.get_attention_scores):
+        for rows in (context[:1], context[:2]):
+            with pytest.raises(ValueError, match="expected a context for each of 3 samples, got"):
+                ask(x, rows)
+        with pytest.raises(ValueError, match="expected a context for each of 1 samples, got 3"):
+            ask(x[:1], context)

@@ -69,3 +69,8 @@ def test_what_says_nothing_has_the_shape_of_what_says_something():
     for wrong in (contexts[0, :1], contexts[0, :, :1], contexts[:, :1], contexts[:2]):
         with pytest.raises(ValueError, match=r"expected an empty condition of shape \(5, 3\)"):
             unconditional(wrong, contexts)
+
+
+def test_predictions_of_other_samples_are_not_spread_over_these():
+    with pytest.raises(ValueError, match=r"expected predictions of one shape, got \[\(1, 3\)"):
+        guide([normal(1, 3), normal(4, 3)], [2.0])

@@ -214,3 +214,33 @@ def test_interrupted_it_hears_the_discriminator_at_the_same_step(tmp_path):
     assert resumed.train(10, tmp_path, progress=False) == expected
     for name, tensor in whole.loss.state_dict().items():
         assert torch.equal(tensor, resumed.loss.state_dict()[name]), name
+
+
+def test_a_loss_compares_what_has_one_shape():
+    """A network of one channel, or the noise of one picture, would be spread over all of them."""
+    x0, noise = torch.randn(4, 3, 8, 8), torch.randn(4, 3, 8, 8)
+    timesteps = torch.tensor([1, 2, 3, 4])
+
+    def ask(x, t, *condition):
+        return x[:, :1] if condition else x
+
+    class Network(nn.Module):
+        forward = staticmethod(ask)
+
+    loss = DenoisingLoss(Network(), DDPMScheduler())
+    assert loss(x0, noise, timesteps).ndim == 0
+    expected = r"what a loss compares has one shape: expected \(4, 3, 8, 8\), got"
+    with pytest.raises(ValueError, match=expected):
+        loss(x0, noise, timesteps, "one channel")
+    for other in (noise[:1], noise[:, :1]):
+        with pytest.raises(ValueError, match=expected):
+            loss(x0, other, timesteps)
+        for pair in (reconstruction_loss, lambda *two: perceptual_loss(nn.Identity(), *two)):
+            with pytest.raises(ValueError, match="what a loss compares has one shape"):
+                pair(other, x0)
+    for other in (timesteps[:1], torch.tensor(3), timesteps[:, None]):
+        with pytest.raises(ValueError, match="expected a timestep for each of 4 samples, got"):
+            loss(x0, noise, other)
+    images, z = pictures()
+    with pytest.raises(ValueError, match="what a loss compares has one shape"):
+        autoencoder_loss(None)(images, z[:1])

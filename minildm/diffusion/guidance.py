@@ -21,6 +21,9 @@ def guide(predictions: Sequence[Tensor], scales: Sequence[Tensor | float]) -> Te
     For more of them each step towards more knowledge has a scale of its own:
     p₀ + w₁·(p₁ - p₀) + w₂·(p₂ - p₁) + …, Brooks et al. 2023, eq. 3. One alone is left as it is.
     """
+    shapes = {tuple(prediction.shape) for prediction in predictions}
+    if len(shapes) > 1:
+        raise ValueError(f"expected predictions of one shape, got {sorted(shapes)}")
     said = [at_least_float32(prediction) for prediction in predictions]
     guided = said[0]
     for less, more, scale in zip(said[:-1], said[1:], scales, strict=True):

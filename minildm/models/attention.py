@@ -52,8 +52,7 @@ class Attention(nn.Module):
 
     def attend(self, x: Tensor, context: Tensor) -> Tensor:
         """x: (B, N, query_dim); context: (B, L, cross_attention_dim) -> (B, N, query_dim)."""
-        q = self.split_heads(self.to_q(x))  # (B, heads, N, d)
-        k = self.split_heads(self.to_k(context))  # (B, heads, L, d)
+        q, k = self.queries_and_keys(x, context)  # (B, heads, N, d), (B, heads, L, d)
         v = self.split_heads(self.to_v(context))  # (B, heads, L, d)
         if self.slice_size is None:
             attended = F.scaled_dot_product_attention(q, k, v)  # (B, heads, N, d)
@@ -61,6 +60,13 @@ class Attention(nn.Module):
             attended = self.attend_in_slices(q, k, v, self.slice_size)  # (B, heads, N, d)
         side_by_side = attended.transpose(1, 2).flatten(2)  # (B, N, heads·d)
         return self.to_out[0](side_by_side)  # (B, N, query_dim)
+
+    def queries_and_keys(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """What each token of x asks, (B, heads, N, d), and what the context's answer to,
+        (B, heads, L, d)."""
+        if len(context) != len(x):
+            raise ValueError(f"expected a context for each of {len(x)} samples, got {len(context)}")
+        return self.split_heads(self.to_q(x)), self.split_heads(self.to_k(context))
 
     def attend_in_slices(self, q: Tensor, k: Tensor, v: Tensor, slice_size: int) -> Tensor:
         """The same with `slice_size` heads at a time; q, k, v: (B, heads, N or L, d)."""
@@ -96,7 +102,7 @@ class Attention(nn.Module):
         A forward hook of a cross-attention layer (`attn2`) is told the layer and the arguments of
         every call: `maps.append(layer.get_attention_scores(*args))` in it keeps the weights.
         """
-        q, k = self.split_heads(self.to_q(x)), self.split_heads(self.to_k(context))
+        q, k = self.queries_and_keys(x, context)
         return (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(dim=-1)
 
 

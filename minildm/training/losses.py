@@ -11,11 +11,20 @@ from torch import Tensor, nn
 from minildm.models.classifier import ImageClassifier
 
 
+def check_pair(got: Tensor, expected: Tensor) -> None:
+    """ValueError unless both have one shape: a difference would spread the smaller over the
+    larger."""
+    if got.shape != expected.shape:
+        shapes = f"expected {tuple(expected.shape)}, got {tuple(got.shape)}"
+        raise ValueError(f"what a loss compares has one shape: {shapes}")
+
+
 def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
     """Mean absolute error, which keeps strokes crisper than the squared one.
 
     (B, C, H, W) twice -> ().
     """
+    check_pair(reconstruction, images)
     return (reconstruction - images).abs().mean()
 
 
@@ -29,6 +38,7 @@ def perceptual_loss(
     (B, C, H, W) twice -> (). The net must be in eval mode, and is not the examiner that scores the
     result.
     """
+    check_pair(reconstruction, images)
     with torch.no_grad():
         targets = perceptual_net.feature_maps(images)
     maps = perceptual_net.feature_maps(reconstruction)

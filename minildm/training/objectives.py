@@ -18,6 +18,7 @@ from minildm.schedulers import Scheduler
 from minildm.training.losses import (
     PatchDiscriminator,
     adaptive_weight,
+    check_pair,
     discriminator_loss,
     generator_loss,
     perceptual_loss,
@@ -77,6 +78,7 @@ class AutoencoderLoss(nn.Module):
     def forward(self, images: Tensor, noise: Tensor) -> Tensor:
         images = images.contiguous(memory_format=channels_last)
         posterior = self.vae.encode(images)
+        check_pair(noise, posterior.mean)
         reconstruction = self.vae.decode(posterior.mean + posterior.std * noise)
         kl = posterior.kl().mean() / noise[0].numel()
         perceptual = perceptual_loss(self.perceptual_net, reconstruction, images)
@@ -125,11 +127,16 @@ class DenoisingLoss(nn.Module):
         self.weighting = weighting
 
     def forward(self, x0: Tensor, noise: Tensor, timesteps: Tensor, *condition: Tensor) -> Tensor:
+        check_pair(noise, x0)
+        if timesteps.shape != x0.shape[:1]:
+            got = tuple(timesteps.shape)
+            raise ValueError(f"expected a timestep for each of {len(x0)} samples, got {got}")
         alpha, sigma = self.scheduler.alpha_sigma(timesteps, x0)
         xt = alpha * x0 + sigma * noise  # on the network's scale, whatever the sampler's is
         xt = xt.contiguous(memory_format=channels_last)
         prediction = self.predict(xt, timesteps, *condition)
         target = self.scheduler.training_target(x0, noise, timesteps)
+        check_pair(prediction, target)
         if self.weighting is None:
             return F.mse_loss(prediction, target)
         alpha_prod_t = self.scheduler.alphas_cumprod.to(timesteps.device)[timesteps]

@@ -187,7 +187,9 @@ class ImageContext(nn.Module):
 
     def forward(self, features: Tensor, keep: Tensor | None = None) -> Tensor:
         expected = (len(self.positions), len(self.mean))
-        if features.shape[1:] != expected or (keep is not None and len(keep) != len(features)):
+        if features.shape[1:] != expected or (
+            keep is not None and keep.shape != features.shape[:1]
+        ):
             got = f"{tuple(features.shape)} and {None if keep is None else tuple(keep.shape)}"
             length, width = expected
             raise ValueError(f"expected features (B, {length}, {width}) and keep (B,), got {got}")

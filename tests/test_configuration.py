@@ -146,6 +146,8 @@ def test_a_default_that_nobody_gave_is_not_handed_on():
     assert made.config == {"steps": 5, "betas": (0.3,), "name": "other"}
     assert made.config.defaults == {"betas", "name"}
     assert Other.from_config(Scheduler(betas=(0.1, 0.2)).config).config.betas == (0.1, 0.2)
+    changed = {**Scheduler(name="x").config, "steps": 3}  # a copy is what somebody wrote
+    assert Other.from_config(changed).config.steps == 3
     given = {"steps": 7, "name": "x", "_use_default_values": ["name"]}  # as diffusers marks them
     assert Other.from_config(given).config == {"steps": 7, "betas": (0.3,), "name": "other"}
 

@@ -10,6 +10,7 @@ import torch
 
 import minildm
 from minildm.diffusion import BETA_SCHEDULES
+from minildm.pipelines.compatibility import sampler_like
 from minildm.schedulers import (
     SAMPLERS,
     SPACINGS,
@@ -575,6 +576,9 @@ def test_stable_diffusions_sampler_becomes_another_as_in_diffusers(tmp_path):
     euler = minildm.EulerDiscreteScheduler.from_config(pndm.config)
     euler.set_timesteps(5)
     assert euler.timesteps[[0, -1]].tolist() == [999, 0]
+    chosen = sampler_like(pndm, "euler")  # as a pipeline's use_sampler
+    chosen.set_timesteps(5)
+    assert chosen.timesteps.tolist() == euler.timesteps.tolist()
     euler.save_pretrained(tmp_path)
     again = minildm.EulerDiscreteScheduler.from_pretrained(tmp_path)
     assert again.config == euler.config and again.config.clip_sample is False
@@ -802,9 +806,9 @@ def test_shapes_that_would_multiply_into_larger_ones_are_refused(name):
             add(x, x[:, :1], torch.tensor([1, 2]))
         with pytest.raises(ValueError, match=r"one per sample \(2\), got \(3,\)"):
             add(x, x, torch.tensor([1, 2, 3]))
-        torch.testing.assert_close(
-            add(x, x, torch.tensor([5])), add(x, x, torch.tensor([5, 5])), rtol=0, atol=0
-        )
+        for one in (torch.tensor([5]), torch.tensor(5)):
+            expected = add(x, x, torch.tensor([5, 5]))
+            torch.testing.assert_close(add(x, x, one), expected, rtol=0, atol=0)
     scheduler.set_timesteps(5)
     with pytest.raises(ValueError, match="expected a model_output of the sample's shape"):
         scheduler.step(x[:, :1], scheduler.timesteps[0], x)

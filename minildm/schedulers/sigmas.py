@@ -138,13 +138,14 @@ class SigmaScheduler(Scheduler):
         """x on the scale that `step` works on; at the timesteps to visit by their own sigmas, which
         a rule may have spaced, at others by those of training. Shapes as in training."""
         check_noise(original_samples, noise, timesteps)
-        alpha, sigma = self.alpha_sigma(timesteps, torch.empty(0))
-        sigmas = sigma if self.prediction_type == "flow_prediction" else sigma / alpha
-        places = [self.place_of(t) for t in torch.as_tensor(timesteps).flatten().tolist()]
-        table = [
-            sigmas[i] if place is None else self.sigmas[place] for i, place in enumerate(places)
-        ]
-        scales = self.step_scales(shaped(torch.stack(table), original_samples))
+        each = torch.as_tensor(timesteps).flatten()
+        alpha, sigma = self.alpha_sigma(each, torch.empty(0, device="cpu"))
+        sigmas = (sigma if self.prediction_type == "flow_prediction" else sigma / alpha).tolist()
+        for i, timestep in enumerate(each.tolist()):
+            place = self.place_of(timestep)
+            if place is not None:
+                sigmas[i] = float(self.sigmas[place])
+        scales = self.step_scales(shaped(torch.tensor(sigmas), original_samples))
         return noised(original_samples, noise, *scales)
 
     def step_scales(self, sigma: Tensor) -> tuple[Tensor, Tensor]:

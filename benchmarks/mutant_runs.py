@@ -139,7 +139,6 @@ class Bench:
     def __init__(
         self, root: Path, files: Iterable[str], folder: Path, jobs: int, loaded: list[str] = LOADED
     ):
-        self.root = root
         self.folder = folder
         os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", MPLBACKEND="agg")
         self.processes = multiprocessing.get_context("forkserver")
@@ -157,8 +156,9 @@ class Bench:
                 shutil.copy2(root / name, tree / name)
             self.trees.put(tree)
         (folder / "tests").mkdir(parents=True, exist_ok=True)
-        read = [root / name for name in sorted(files) if name.endswith(".py")]
-        self.texts = {path.relative_to(root).as_posix(): path.read_bytes() for path in read}
+        self.first = folder / "tree-0"
+        python = [name for name in sorted(files) if name.endswith(".py")]
+        self.texts = {name: (self.first / name).read_bytes() for name in python}
         self.all_tests = [
             name.removeprefix("tests/")
             for name in self.texts

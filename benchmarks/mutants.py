@@ -255,14 +255,14 @@ def main() -> None:
     options.add_argument("--jobs", type=int, default=2, help="mutants tried side by side")
     options.add_argument("--runs", type=Path, default=ROOT / "runs" / "mutants")
     given = options.parse_args()
-    try:
-        mutants = choose(ROOT, given.packages, given.number, given.seed)
+    equal = equivalents(Path(__file__).with_name("mutants_equivalent.toml"))
+    bench = Bench(ROOT, tracked(ROOT), given.runs.resolve(), given.jobs)
+    try:  # of the copy, since somebody may be at work on the original
+        mutants = choose(bench.first, given.packages, given.number, given.seed)
     except ImportError:
         sys.exit("cosmic-ray is missing: `make mutants` installs it (pip install -e '.[mutants]')")
-    equal = equivalents(Path(__file__).with_name("mutants_equivalent.toml"))
-    bench = Bench(ROOT, tracked(ROOT), given.runs, given.jobs)
     try:
-        bench.try_all(mutants, partial(own_tests, ROOT), forbidden)
+        bench.try_all(mutants, partial(own_tests, bench.first), forbidden)
     except KeyboardInterrupt:
         print("\nInterrupted; the same command goes on from here. So far:")
     print(*table(mutants, bench.results(), equal), sep="\n")

@@ -612,6 +612,13 @@ def test_trained_betas_are_as_many_as_the_timesteps_in_whatever_they_come(betas)
             minildm.EulerDiscreteScheduler(num_train_timesteps=count, trained_betas=betas(some))
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_what_nobody_chose_is_as_in_diffusers(name):
+    theirs = inspect.signature(getattr(diffusers, name)).parameters
+    for key, parameter in inspect.signature(getattr(minildm, name)).parameters.items():
+        assert parameter.default == theirs[key].default, key
+
+
 @pytest.mark.parametrize("other", DIFFUSION)
 @pytest.mark.parametrize("name", DIFFUSION)
 def test_one_scheduler_is_made_from_anothers_configuration(name, other):

@@ -3,7 +3,19 @@ listed, and neither is tried twice."""
 
 import pytest
 from mutant_runs import Bench, statement
-from mutants import Change, Mutant, changes_of_calls, choose, equivalents, mutant, own_tests, table
+from mutants import (
+    NEIGHBOURS,
+    PACKAGES,
+    ROOT,
+    Change,
+    Mutant,
+    changes_of_calls,
+    choose,
+    equivalents,
+    mutant,
+    own_tests,
+    table,
+)
 
 MODULE = '''"""Twice, and once."""
 
@@ -109,6 +121,16 @@ def test_a_statement_is_all_of_its_lines_and_of_a_block_its_head():
     assert statement(source, 2) == range(1, 4)
     assert statement(source, 4) == range(4, 5)
     assert statement(source, 6) == range(5, 8)
+
+
+def test_every_module_has_tests_of_its_own_and_every_named_file_is_there():
+    assert set(NEIGHBOURS) == set(PACKAGES)
+    for package, names in NEIGHBOURS.items():
+        assert [
+            name for name in names.split() if not (ROOT / f"tests/test_{name}.py").is_file()
+        ] == []
+        for path in (ROOT / "minildm" / package).rglob("*.py"):
+            assert own_tests(ROOT, str(path.relative_to(ROOT))), path
 
 
 def test_an_equivalent_mutant_needs_a_reason(tmp_path):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from reading_order import faces, modules, reading_order
+from reading_order import faces, modules
 
 import minildm
 
@@ -147,22 +147,20 @@ def module_of(path: Path) -> str:
     return ".".join([package, *rest[:1]])
 
 
-def minildm_imports(tree: ast.AST) -> set[str]:
-    """The modules of minildm that a file imports, inside functions too; `models` for a whole
-    package."""
+def minildm_imports(path: Path) -> set[str]:
+    """The modules of minildm that a file imports, inside functions too: `models.unet`. What it has
+    from a package's face instead, `models.UNet2DModel`, is no module."""
     found = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, "imports name the whole path"
+            of_a_file = ROOT.joinpath(*node.module.split(".")).with_suffix(".py").exists()
             names = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= {node.module, *names} if node.module.startswith("minildm") else set()
-    within = {name.removeprefix("minildm.") for name in found if name.startswith("minildm.")}
-    known = {*MODULES_IN_ORDER, *reading_order()}
-    return {
-        ".".join(name.split(".")[:2]) for name in within if ".".join(name.split(".")[:2]) in known
-    } - {""}
+            found |= {node.module} if of_a_file else names
+    within = {name for name in found if name.split(".")[0] == "minildm"}
+    return {".".join(name.removeprefix("minildm.").split(".")[:2]) for name in within}
 
 
 MODULES_IN_ORDER = modules()
@@ -180,16 +178,15 @@ def test_imports_point_one_way(path):
     module = module_of(path)
     above = MODULES_IN_ORDER[: MODULES_IN_ORDER.index(module)]
     own = {module} if "." in module and path.parent.parent.parent == PACKAGE else set()
-    imported = minildm_imports(ast.parse(path.read_text())) - set(reading_order())
-    assert imported <= {*above, *own}
-    whole = minildm_imports(ast.parse(path.read_text())) & set(reading_order())
-    assert whole <= {name.split(".")[0] for name in {*above, *own}}
+    assert minildm_imports(path) <= {*above, *own}  # files import files, never a package's face
 
 
 @pytest.mark.parametrize("package", sorted(faces()))
 def test_a_package_hands_on_only_what_is_its_own(package):
     for name, module in faces()[package].items():
         assert module.split(".")[0] == package, name
+    face = minildm_imports(PACKAGE / package / "__init__.py")
+    assert {name.split(".")[0] for name in face} <= {package}
     found = importlib.import_module(f"minildm.{package}")
     assert set(faces()[package]) <= set(getattr(found, "__all__", []))
     assert [name for name in getattr(found, "__all__", []) if not hasattr(found, name)] == []

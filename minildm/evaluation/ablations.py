@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from minildm.diffusion.sampling import sample
 from minildm.models.resnet import Downsample2D
 from minildm.models.unet import UNet2DModel
-from minildm.schedulers import DDPMScheduler, Scheduler
+from minildm.schedulers.base import Scheduler
+from minildm.schedulers.ddpm import DDPMScheduler
 from minildm.training.batches import step_generator
 from minildm.training.objectives import DenoisingLoss
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from minildm.diffusion.sampling import sample
 from minildm.models.autoencoder import DiagonalGaussianDistribution
-from minildm.schedulers import Scheduler
+from minildm.schedulers.base import Scheduler
 
 
 class Pixels(nn.Module):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from minildm.diffusion.sampling import sample
 from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
-from minildm.schedulers import Scheduler
+from minildm.schedulers.base import Scheduler
 
 
 class Finding(NamedTuple):

@@ -26,7 +26,7 @@ from minildm.evaluation.scene_metrics import ScoresByKind, score_scenes
 from minildm.models.classifier import ImageClassifier, extract
 from minildm.pipelines.checkpoints import shipped
 from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
-from minildm.schedulers import sampler_name
+from minildm.schedulers.samplers import sampler_name
 
 # The kinds of prompt for scenes: the split they are drawn from, and how many digits they speak of.
 KINDS = {

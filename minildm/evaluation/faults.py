@@ -18,7 +18,9 @@ from torch import Tensor, nn
 
 from minildm.models.autoencoder import with_scaling_factor
 from minildm.pipelines.stable_diffusion import StableDiffusionPipeline, StartingImage
-from minildm.schedulers import DDIMScheduler, EulerDiscreteScheduler, Scheduler
+from minildm.schedulers.base import Scheduler
+from minildm.schedulers.ddim import DDIMScheduler
+from minildm.schedulers.euler import EulerDiscreteScheduler
 from minildm.text.text_encoder import CLIPTextModel
 
 Make = Callable[[StableDiffusionPipeline], StableDiffusionPipeline]

@@ -14,7 +14,7 @@ from torch import Tensor, channels_last, nn
 
 from minildm.models.autoencoder import AutoencoderKL
 from minildm.models.classifier import ImageClassifier
-from minildm.schedulers import Scheduler
+from minildm.schedulers.base import Scheduler
 from minildm.training.losses import (
     PatchDiscriminator,
     adaptive_weight,

@@ -17,7 +17,8 @@ from minildm.files import write_json, write_tensors
 from minildm.models.autoencoder import AutoencoderKL, with_scaling_factor
 from minildm.models.classifier import ImageClassifier, extract, shift_and_mirror
 from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
-from minildm.schedulers import DDPMScheduler, DPMSolverMultistepScheduler
+from minildm.schedulers.ddpm import DDPMScheduler
+from minildm.schedulers.dpm_solver import DPMSolverMultistepScheduler
 from minildm.training.batches import (
     Batch,
     autoencoder_batches,

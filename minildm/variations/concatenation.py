@@ -20,7 +20,7 @@ from minildm.diffusion.sampling import sample
 from minildm.models.classifier import ImageClassifier
 from minildm.models.unet import UNet2DConditionModel, UNet2DModel
 from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
-from minildm.schedulers import Scheduler
+from minildm.schedulers.base import Scheduler
 
 AnyUNet = TypeVar("AnyUNet", UNet2DModel, UNet2DConditionModel)
 MAP_CLASSES = GROUND + 1  # of a semantic map

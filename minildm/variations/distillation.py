@@ -12,9 +12,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from minildm.diffusion.guidance import predict_guided, unconditional
 from minildm.precision import at_least_float32
-from minildm.schedulers import LCMScheduler
 from minildm.schedulers.ddim import ddim_step
-from minildm.schedulers.lcm import boundary_scalings
+from minildm.schedulers.lcm import LCMScheduler, boundary_scalings
 from minildm.text.text_encoder import CLIPTextModel
 from minildm.training.batches import Batch
 

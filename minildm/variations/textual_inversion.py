@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from minildm.files import write_tensors
 from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
-from minildm.schedulers import DDPMScheduler
+from minildm.schedulers.ddpm import DDPMScheduler
 from minildm.text.text_encoder import CLIPTextModel
 from minildm.text.tokenizer import CLIPTokenizer
 from minildm.training.objectives import DenoisingLoss, TextConditionedUNet

@@ -41,9 +41,10 @@ def set_default_device(device: torch.device | str | None = None) -> torch.device
     This is `torch.set_default_device`, except that random numbers are drawn on the CPU and then
     moved: a seed means the same noise and the same first weights on every device, and a plain
     `torch.Generator()` serves for all of them. On a CPU nothing changes. Apple's mps, which has no
-    float64, is used only if MINILDM_DEVICE or `device` says so.
+    float64, is used only if MINILDM_DEVICE or `device` says so. A device that is not here: a
+    ValueError, and the one chosen before stays.
     """
-    chosen = default_device() if device is None else torch.device(device)
+    chosen = default_device("auto" if device is None else str(device))
     if device is None and chosen.type == "mps" and not os.environ.get(VARIABLE):
         chosen = torch.device("cpu")
     torch.backends.cudnn.allow_tf32 = False  # float32 to all its digits: parity compares five

@@ -122,6 +122,11 @@ def _wrap(part):
     return Pretended(part) if plain else part
 
 
+def _chosen(name: str = "auto") -> torch.device:
+    """As `default_device`, on a machine that has the device."""
+    return DEVICE if name == "auto" else torch.device(name)
+
+
 @contextmanager
 def pretended_device() -> Iterator[torch.device]:
     """Everything new is made on the device that is not there, as on a machine that has it."""
@@ -130,7 +135,7 @@ def pretended_device() -> Iterator[torch.device]:
         mock.patch.object(
             optimizer, "_get_fused_kernels_supported_devices", lambda: [*fused(), DEVICE.type]
         ),
-        mock.patch("minildm.device.default_device", lambda name="auto": DEVICE),
+        mock.patch("minildm.device.default_device", _chosen),
         Watch(),
         Construct(),
     ):

@@ -70,6 +70,14 @@ def test_a_device_that_is_not_here_is_one_clear_line(monkeypatch, name):
         default_device()
 
 
+@pytest.mark.parametrize("name", ["meta", "cuda:7", torch.device("cuda:7")], ids=str)
+def test_a_device_that_is_not_here_is_not_set(name):
+    """torch would take it, and then not even tell it."""
+    with pytest.raises(ValueError, match="expected a device that is here"):
+        set_default_device(name)
+    assert torch.get_default_device() == torch.zeros(1).device == torch.device("cpu")
+
+
 def test_without_float64_a_chapter_stays_on_the_cpu(monkeypatch):
     monkeypatch.delenv("MINILDM_DEVICE", raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)

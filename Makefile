@@ -69,7 +69,7 @@ mutants: $(MUTANTS) ## plant NUMBER small faults, one at a time: which do the te
 	$(PY) benchmarks/mutants.py --number $(NUMBER) --seed $(SEED) --jobs $(JOBS) $(if $(PACKAGES),--packages $(PACKAGES))
 
 # The project's address, as book.yml has it, for the badges of the students' notebooks; none without it.
-REPOSITORY ?= $(shell sed -n 's/^  repository: "\(.*\)"/\1/p' book.yml)
+REPOSITORY ?= $(shell sed -n "s/^  repository: *[\"']*\([A-Za-z0-9_./-]*\).*/\1/p" book.yml)
 
 # KEY is the course key; without it one is made, and kept in course.key. PAGES=_build/html puts the book into the zip.
 assignments: $(INSTALLED) ## the students' notebooks and a zip of them, in build/assignments (KEY=… PAGES=…)

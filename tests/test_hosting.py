@@ -3,6 +3,8 @@ before a commit."""
 
 import re
 import runpy
+import shutil
+import subprocess
 from pathlib import Path
 
 import hosting
@@ -95,6 +97,18 @@ def test_the_command_writes_the_files(tmp_path, monkeypatch, capsys):
     assert HERE in capsys.readouterr().out
     for file in hosting.FILES:
         assert HERE in (tmp_path / file).read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="there is no make")
+@pytest.mark.parametrize("line", [f'"{HERE}"', f"'{HERE}'", HERE, f"{HERE} # ours", '""', "# none"])
+def test_make_reads_the_setting_as_yaml_does(tmp_path, line):
+    """For the badges of the students' notebooks."""
+    setting = f"meta:\n  repository: {line}\n  minutes: {{}}\n"
+    (tmp_path / "book.yml").write_text(setting, encoding="utf-8")
+    command = ["make", "-s", "-f", "-", "-C", str(tmp_path), "told"]
+    rule = MAKEFILE + "\ntold:\n\t@echo '[$(REPOSITORY)]'\n"
+    told = subprocess.run(command, input=rule, capture_output=True, text=True).stdout
+    assert told == f"[{yaml.safe_load(setting)['meta']['repository'] or ''}]\n"
 
 
 # -------------------------------------------------------------------------------- the workflows

@@ -3,7 +3,7 @@
 
 The package is read in this order, and a file uses only what stands above it:
 
-    files device precision state_dicts configuration testing
+    files device keywords kinds precision state_dicts configuration testing
     data/         images captions datasets points scene_captions scenes text_image
     diffusion/    schedules parameterization ideal guidance sampling
     schedulers/   timesteps base sigmas ddpm ddim pndm euler euler_ancestral heun dpm_solver
@@ -11,7 +11,8 @@ The package is read in this order, and a file uses only what stands above it:
     models/       embeddings resnet attention blocks unet_encoder unet dit autoencoder vq classifier
                   mlp
     text/         bpe tokenizer text_encoder
-    pipelines/    checkpoints compatibility prompts start stable_diffusion attention_maps
+    pipelines/    checkpoints compatibility prompts start diffusion_pipeline stable_diffusion
+                  attention_maps
     training/     losses objectives batches state trainer recipes examiners runs
     evaluation/   metrics scene_metrics evaluation baselines ablations costs diagnostics faults
     variations/   contexts concatenation controlnet lora textual_inversion distillation gan

@@ -6,11 +6,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 import os
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from types import UnionType
 from typing import (
     Any,
     ClassVar,
@@ -19,8 +17,6 @@ from typing import (
     ParamSpec,
     Self,
     TypeVar,
-    get_args,
-    get_origin,
     get_type_hints,
 )
 
@@ -31,7 +27,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from minildm.files import read_json, write_json, write_tensors
-from minildm.state_dicts import describe_mismatch, rename_legacy
+from minildm.keywords import check_foreign
+from minildm.kinds import in_words, is_a
+from minildm.state_dicts import check_dtype, describe_mismatch, rename_legacy
 
 # The oldest diffusers release whose configuration keys are the ones we write.
 DIFFUSERS_VERSION = "0.35.0"
@@ -132,9 +130,9 @@ class ConfigMixin:
         known = {key: value for key, value in given.items() if key in arguments}
         kinds = get_type_hints(cls.__init__)
         for key, value in known.items():
-            if not _is_a(frozen(value), kinds.get(key, Any)):
+            if not is_a(frozen(value), kinds.get(key, Any)):
                 raise ValueError(
-                    f"{cls.__name__}: expected {key} to be {_in_words(kinds[key])}, got {value!r}"
+                    f"{cls.__name__}: expected {key} to be {in_words(kinds[key])}, got {value!r}"
                 )
         return cls(**known)
 
@@ -195,12 +193,17 @@ class ConfigMixin:
             ) from error
 
     @classmethod
-    def from_pretrained(cls, folder: str | os.PathLike) -> Self:
-        """The object that `save_pretrained` (or diffusers) wrote into `folder`."""
-        return cls.from_folder(folder)
+    def from_pretrained(
+        cls, folder: str | os.PathLike, subfolder: str | None = None, **foreign: object
+    ) -> Self:
+        """The object that `save_pretrained` (or diffusers) wrote into `folder`, or into its
+        `subfolder`. foreign: see `keywords.FOREIGN`."""
+        check_foreign(f"{cls.__name__}.from_pretrained", foreign)
+        return cls.from_folder(Path(folder) / (subfolder or ""))
 
-    def save_pretrained(self, folder: str | os.PathLike) -> None:
+    def save_pretrained(self, folder: str | os.PathLike, **foreign: object) -> None:
         """Write everything that `from_pretrained` needs into `folder`."""
+        check_foreign(f"{type(self).__name__}.save_pretrained", foreign)
         self.save_config(folder)
 
 
@@ -218,16 +221,39 @@ class ModelMixin(ConfigMixin, nn.Module):
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
+    def __call__(self, *inputs: object, **options: object) -> Any:
+        """As any module's; diffusers' return_dict is refused with a word on what is returned."""
+        if "return_dict" in options:
+            check_foreign(type(self).__name__, {"return_dict": options["return_dict"]})
+        return super().__call__(*inputs, **options)
+
     @classmethod
-    def from_pretrained(cls, folder: str | os.PathLike, dtype: torch.dtype | None = None) -> Self:
-        """The model in `folder`, in evaluation mode. Half-precision files become float32 unless
-        `dtype` is given.
+    def weights_file(cls, folder: str | os.PathLike, variant: str | None = None) -> Path:
+        """Where in `folder` the weights lie; those of a variant, "fp16" say, beside the others."""
+        stem, _, suffix = cls.weights_name.partition(".")
+        return Path(folder) / (f"{stem}.{variant}.{suffix}" if variant else cls.weights_name)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | os.PathLike,
+        dtype: torch.dtype | None = None,
+        subfolder: str | None = None,
+        variant: str | None = None,
+        torch_dtype: torch.dtype | None = None,
+        **foreign: object,
+    ) -> Self:
+        """The model in `folder`, or in its `subfolder`, in evaluation mode. Half-precision files
+        become float32 unless `dtype`, also called `torch_dtype`, is given.
 
         A file that is truncated, of another model or of another configuration: a ValueError of one
         line.
         """
+        check_foreign(f"{cls.__name__}.from_pretrained", foreign)
+        dtype, folder = dtype or torch_dtype, Path(folder) / (subfolder or "")
+        check_dtype(dtype)
         model = cls.from_folder(folder).to(dtype or torch.get_default_dtype())
-        file = Path(folder) / cls.weights_name
+        file = cls.weights_file(folder, variant)
         if not file.is_file():
             raise FileNotFoundError(
                 f"{file}: no such file; expected the weights of {_a(cls.__name__)} as safetensors"
@@ -244,10 +270,18 @@ class ModelMixin(ConfigMixin, nn.Module):
         model.load_state_dict(state_dict)
         return model.eval()
 
-    def save_pretrained(self, folder: str | os.PathLike, dtype: torch.dtype | None = None) -> None:
+    def save_pretrained(
+        self,
+        folder: str | os.PathLike,
+        dtype: torch.dtype | None = None,
+        variant: str | None = None,
+        **foreign: object,
+    ) -> None:
         """Write configuration and weights; `dtype` (float16, say) is that of the file, not of the
         model."""
-        file = Path(folder) / self.weights_name
+        check_foreign(f"{type(self).__name__}.save_pretrained", foreign)
+        check_dtype(dtype)
+        file = self.weights_file(folder, variant)
         file.parent.mkdir(parents=True, exist_ok=True)
         metadata = {"format": "pt"}  # transformers asks for this entry
         # before the configuration: if the disk is full, what the folder held still fits together
@@ -266,45 +300,6 @@ def frozen(value: Any) -> Any:
     if isinstance(value, (np.ndarray, np.generic, Tensor)):
         value = value.tolist()
     return tuple(map(frozen, value)) if isinstance(value, (list, tuple)) else value
-
-
-def _is_a(value: Any, kind: Any) -> bool:
-    """Is `value`, as JSON has it, of the annotated kind? Whole numbers do for fractions, none is
-    negative or NaN."""
-    if kind is Any:
-        return True
-    if isinstance(kind, UnionType):
-        return any(_is_a(value, each) for each in get_args(kind))
-    if get_origin(kind) is tuple:
-        each, rest = get_args(kind)
-        return (
-            isinstance(value, tuple)
-            and all(_is_a(v, each) for v in value)
-            and (rest is ... or len(value) == 2)
-        )
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    if kind is float:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return number and math.isfinite(value)
-    return isinstance(value, kind)
-
-
-def _in_words(kind: Any) -> str:
-    """The kinds that constructors are annotated with, as an error's reader knows them."""
-    if isinstance(kind, UnionType):
-        return " or ".join(map(_in_words, get_args(kind)))
-    if get_origin(kind) is tuple:
-        each, rest = get_args(kind)
-        form = "a list, each entry" if rest is ... else "two entries, each"
-        return f"{form} {_in_words(each)}"
-    words = {
-        int: "a whole number of 0 or more",
-        float: "a number",
-        bool: "true or false",
-        str: "a text",
-    }
-    return words.get(kind, "null" if kind is type(None) else str(kind))
 
 
 def _a(name: str) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 # Names that older checkpoints use -> today's. None: a buffer that is no longer stored.
@@ -44,3 +45,10 @@ def describe_mismatch(expected: Mapping[str, Tensor], got: Mapping[str, Tensor])
         if tensor.shape != got[key].shape:
             return f"{key} of shape {tuple(got[key].shape)} instead of {tuple(tensor.shape)}"
     return ""
+
+
+def check_dtype(dtype: torch.dtype | None) -> None:
+    """ValueError unless weights can be of this dtype; in whole numbers little would be left of
+    them."""
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise ValueError(f"expected a floating-point dtype, like torch.float16, got {dtype!r}")

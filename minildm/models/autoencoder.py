@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minildm.configuration import ModelMixin, register_to_config
+from minildm.keywords import check_foreign
 from minildm.models.blocks import DownBlock2D, UNetMidBlock2D
 from minildm.models.resnet import ResnetBlock2D, Upsample2D
 
@@ -174,6 +175,11 @@ class DiagonalGaussianDistribution:
         """The most likely z, which is the mean."""
         return self.mean
 
+    @property
+    def latent_dist(self) -> DiagonalGaussianDistribution:
+        """Itself: in diffusers `encode` returns something that holds the distribution."""
+        return self
+
     def kl(self) -> Tensor:
         """KL(q(z|x) || N(0, I)) = ½ Σ (mean² + var - 1 - logvar), one number per image: (B,)."""
         return 0.5 * (self.mean.square() + self.var - 1.0 - self.logvar).flatten(1).sum(dim=1)
@@ -242,8 +248,9 @@ class AutoencoderKL(ModelMixin, nn.Module):
         """How many pixels, each way, one latent pixel stands for."""
         return 2 ** (len(self.config.block_out_channels) - 1)
 
-    def encode(self, x: Tensor) -> DiagonalGaussianDistribution:
+    def encode(self, x: Tensor, **foreign: object) -> DiagonalGaussianDistribution:
         """x: (B, in_channels, H, W) in [-1, 1], whose sides `downscale_factor` divides."""
+        check_foreign("AutoencoderKL.encode", foreign)
         factor, channels = self.downscale_factor, self.config.in_channels
         if x.ndim != 4 or x.shape[1] != channels:
             raise ValueError(f"expected images (B, {channels}, H, W), got {tuple(x.shape)}")
@@ -254,9 +261,10 @@ class AutoencoderKL(ModelMixin, nn.Module):
             )
         return DiagonalGaussianDistribution(self.quant_conv(self.encoder(x)))
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, **foreign: object) -> Tensor:
         """z: (B, latent_channels, h, w) -> images (B, out_channels, f·h, f·w), about [-1, 1], not
         clamped."""
+        check_foreign("AutoencoderKL.decode", foreign)
         if z.ndim != 4 or z.shape[1] != self.config.latent_channels:
             raise ValueError(
                 f"expected latents (B, {self.config.latent_channels}, h, w), got {tuple(z.shape)}"

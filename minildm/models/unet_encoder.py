@@ -156,4 +156,7 @@ def check_context(context: Tensor, batch: int, dim: int) -> None:
     """ValueError unless the context is (batch, L, dim)."""
     shape = tuple(context.shape)
     if len(shape) != 3 or shape[0] != batch or shape[2] != dim:
-        raise ValueError(f"expected encoder_hidden_states ({batch}, L, {dim}), got {shape}")
+        hint = (
+            "; a text encoder's answer is the tensor itself, without [0]" if len(shape) < 3 else ""
+        )
+        raise ValueError(f"expected encoder_hidden_states ({batch}, L, {dim}), got {shape}{hint}")

@@ -45,13 +45,15 @@ PIPELINE = "StableDiffusionPipeline"
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 
 
-def load_parts(folder: Path, dtype: torch.dtype | None = None) -> dict[str, Any]:
+def load_parts(
+    folder: Path, dtype: torch.dtype | None = None, variant: str | None = None
+) -> dict[str, Any]:
     """The parts in the folder of a Stable Diffusion model that ours or diffusers wrote, and its
     card (None without)."""
     parts: dict[str, Any] = {}
     for part, class_ in read_index(folder / INDEX).items():
         if issubclass(class_, ModelMixin):
-            parts[part] = class_.from_pretrained(folder / part, dtype)
+            parts[part] = class_.from_pretrained(folder / part, dtype, variant=variant)
         else:
             parts[part] = class_.from_pretrained(folder / part)
     for part in ("vae", "unet"):
@@ -62,14 +64,19 @@ def load_parts(folder: Path, dtype: torch.dtype | None = None) -> dict[str, Any]
 
 
 def save_parts(
-    folder: Path, parts: Mapping[str, Any], card: Mapping[str, Any], dtype: torch.dtype | None
+    folder: Path,
+    parts: Mapping[str, Any],
+    card: Mapping[str, Any],
+    dtype: torch.dtype | None,
+    variant: str | None = None,
 ) -> None:
     """The inverse; the index comes last, and an older one goes first, so that an unfinished folder
     is not taken for a model."""
     (folder / INDEX).unlink(missing_ok=True)
     index: dict[str, Any] = {"_class_name": PIPELINE, "_diffusers_version": DIFFUSERS_VERSION}
     for name, part in parts.items():
-        options = {"dtype": dtype} if hasattr(part, "parameters") else {}  # networks
+        of_networks = {"dtype": dtype, "variant": variant}
+        options = of_networks if hasattr(part, "parameters") else {}
         part.save_pretrained(folder / name, **options)
         class_ = getattr(part, "saved_as", type(part))  # a ControlledUNet is saved as its U-Net
         index[name] = [COMPONENTS[name][0], class_.__name__]

@@ -67,13 +67,13 @@ def check_card(card: Mapping[str, Any]) -> None:
         raise ValueError(f"the card (minildm.json): {error}") from None
 
 
-def check_count(name: str, count: Any) -> None:
+def check_count(name: str, count: object) -> None:
     """ValueError unless it is a whole number of 1 or more."""
     if not (isinstance(count, Integral) and int(count) >= 1):
         raise ValueError(f"expected a whole {name} of 1 or more, got {count!r}")
 
 
-def check_guidance(scale: Any, start: Any = 0.0) -> None:
+def check_guidance(scale: object, start: object = 0.0) -> None:
     """ValueError unless the scale is a number that can weigh the prompt, and the start a part of
     the steps."""
     number = float(scale) if isinstance(scale, (Real, Tensor)) else None

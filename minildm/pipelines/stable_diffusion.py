@@ -4,10 +4,8 @@ guidance (Ho & Salimans 2021). Chapters 00 and 11."""
 from __future__ import annotations
 
 import itertools
-import os
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,23 +13,23 @@ from tqdm.auto import tqdm
 
 from minildm.diffusion.guidance import predict_guided
 from minildm.diffusion.sampling import Callback, sample
-from minildm.models.autoencoder import AutoencoderKL
-from minildm.models.unet import UNet2DConditionModel
-from minildm.pipelines.checkpoints import COMPONENTS, find_model, load_parts, save_parts
-from minildm.pipelines.compatibility import (
-    check_card,
-    check_count,
-    check_fit,
-    check_guidance,
-    check_prediction_type,
-    sampler_like,
-    with_latent_conventions,
-)
+from minildm.keywords import check_foreign
+from minildm.pipelines.compatibility import check_count, check_guidance
+from minildm.pipelines.diffusion_pipeline import DiffusionPipeline
 from minildm.pipelines.prompts import encode_texts, pair_prompts
-from minildm.pipelines.start import StartingImage, drawing, encode_image, starting_noise
-from minildm.schedulers.base import Scheduler
-from minildm.text.text_encoder import CLIPTextModel
-from minildm.text.tokenizer import CLIPTokenizer
+from minildm.pipelines.start import (
+    Generators,
+    Latents,
+    Pictures,
+    StartingImage,
+    as_images,
+    as_mask,
+    drawing,
+    encode_image,
+    generators,
+    size_of,
+    starting_noise,
+)
 
 DEFAULTS = {"num_inference_steps": 50, "guidance_scale": 7.5, "guidance_start": 0.0}
 
@@ -39,32 +37,9 @@ GuidedPredict = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 """x (N, C, h, w), t, context, guidance_scale -> a prediction; see the pipeline's `predict`."""
 
 
-class StableDiffusionPipeline:
+class StableDiffusionPipeline(DiffusionPipeline):
     """The parts of Stable Diffusion and the way through them. CompVis calls the whole
-    `LatentDiffusion`.
-
-    card: what is known about the model: its data set, how it was trained, its default steps and
-        guidance, its scores.
-    """
-
-    def __init__(
-        self,
-        vae: AutoencoderKL,
-        text_encoder: CLIPTextModel,
-        tokenizer: CLIPTokenizer,
-        unet: UNet2DConditionModel,
-        scheduler: Scheduler,
-        card: Mapping[str, Any] | None = None,
-    ):
-        check_fit(vae, text_encoder, tokenizer, unet)
-        self.vae = vae
-        self.text_encoder = text_encoder
-        self.tokenizer = tokenizer
-        self.unet = unet
-        self.scheduler = with_latent_conventions(scheduler)
-        self.card = dict(card or {})
-        check_card(self.card)
-        check_prediction_type(self.card, scheduler)
+    `LatentDiffusion`."""
 
     @torch.no_grad()
     def __call__(
@@ -73,36 +48,41 @@ class StableDiffusionPipeline:
         height: int | None = None,
         width: int | None = None,
         num_inference_steps: int | None = None,
+        *,
         guidance_scale: float | None = None,
         negative_prompt: str | list[str] | None = None,
         num_images_per_prompt: int = 1,
-        generator: torch.Generator | None = None,
-        latents: Tensor | None = None,
-        image: Tensor | None = None,
+        generator: Generators | None = None,
+        latents: Latents | None = None,
+        image: Pictures | None = None,
         strength: float | None = None,
-        mask: Tensor | None = None,
+        mask: Pictures | None = None,
         guidance_start: float | None = None,
         callback: Callback | None = None,
         batch_size: int = 250,
         progress: bool = True,
         predict: GuidedPredict | None = None,
+        **foreign: object,
     ) -> Tensor:
         """Images (N, C, height, width) in [-1, 1], N = prompts x num_images_per_prompt, those of
         one prompt together.
 
-        height, width: multiples of the autoencoder's downscale factor; if not given, the size
-            trained on
+        height, width: multiples of the autoencoder's downscale factor; if not given, the image's,
+            or the size trained on
         num_inference_steps, guidance_scale: if not given, the card's, or diffusers' 50 and 7.5;
             guidance_scale <= 1 means no guidance
         negative_prompt: what to steer away from, one text or one for each prompt; "" if not given
+        generator: of all random numbers; or N of them, one for each picture, which are then drawn
+            one at a time
         latents: the starting noise, standard normal, (N, latent_channels, height / factor, width /
             factor)
         image: (1 or N, C, height, width) in [-1, 1] to begin from (Meng et al. 2022), instead of
-            from nothing but noise
+            from nothing but noise; or bytes (1 or N, height, width, C), or PIL pictures
         strength: how much of the way from noise is gone, in (0, 1], the rest of the image being
             kept; 0.8 if not given, or 1 with a mask
         mask: (1 or N, 1, height, width), 1 where to paint anew and 0 where to keep the image
-            (Lugmayr et al. 2022); a latent pixel is painted anew if the one at its centre is
+            (Lugmayr et al. 2022), or as `image`, white where to paint; a latent pixel is painted
+            anew if the upper left one of those it stands for is
         guidance_start: the part of the steps, in [0, 1), that go without guidance, before it begins
             (Kynkäänniemi et al. 2024); if not given, the card's, or 0 where a guidance_scale is
             given: then it is as in diffusers
@@ -112,7 +92,9 @@ class StableDiffusionPipeline:
             all of it is drawn first; what a stochastic sampler (ddpm) adds on the way does.
         predict: what to ask instead of the pipeline's own `predict`, to look on or to guide
             otherwise
+        foreign: keywords of diffusers'; see `keywords.FOREIGN`
         """
+        check_foreign("StableDiffusionPipeline", foreign)
         steps = self.default("num_inference_steps", num_inference_steps)
         scale, guidance_start = self.guidance(guidance_scale, guidance_start)
         check_count("num_inference_steps", steps)
@@ -121,13 +103,21 @@ class StableDiffusionPipeline:
         check_guidance(scale, guidance_start)
 
         context = self.encode_prompt(
-            prompt, negative_prompt if scale > 1 else None, num_images_per_prompt, scale > 1
+            prompt,
+            negative_prompt=negative_prompt if scale > 1 else None,
+            num_images_per_prompt=num_images_per_prompt,
+            guidance=scale > 1,
         )
-        start = self.starting_image(context.shape[1], image, mask, strength, generator)
         if image is not None:
-            height, width = image.shape[-2:]
+            image = as_images(image, self.vae.config.in_channels)
+            height, width = size_of(image, height, width)
+        mask = None if mask is None else as_mask(mask)
+        start = self.starting_image(context.shape[1], image, mask, strength, generator)
         noise = self.starting_noise(context.shape[1], height, width, generator, latents)
         self.scheduler.set_timesteps(steps)
+        alone = isinstance(generator, Sequence)  # each picture has its own random numbers
+        dice = generators(generator, context.shape[1])
+        batch_size = 1 if alone else int(batch_size)
         batches = list(zip(noise.split(batch_size), context.split(batch_size, dim=1), strict=True))
         images = []
         total = len(batches) * len(self.scheduler.timesteps)
@@ -140,7 +130,7 @@ class StableDiffusionPipeline:
                         its_context,
                         steps,
                         scale,
-                        generator=generator,
+                        generator=dice[i if alone else 0],
                         start=start and start.rows(rows),
                         callback=callback,
                         bar=bar,
@@ -207,6 +197,7 @@ class StableDiffusionPipeline:
     def encode_prompt(
         self,
         prompt: str | list[str],
+        *,
         negative_prompt: str | list[str] | None = None,
         num_images_per_prompt: int = 1,
         guidance: bool = True,
@@ -222,7 +213,7 @@ class StableDiffusionPipeline:
         image: Tensor | None,
         mask: Tensor | None,
         strength: float | None,
-        generator: torch.Generator | None = None,
+        generator: Generators | None = None,
     ) -> StartingImage | None:
         """What `image`, `mask` and `strength` of a call amount to, checked; None without image."""
         if image is None:
@@ -237,8 +228,8 @@ class StableDiffusionPipeline:
         count: int,
         height: int | None = None,
         width: int | None = None,
-        generator: torch.Generator | None = None,
-        latents: Tensor | None = None,
+        generator: Generators | None = None,
+        latents: Latents | None = None,
     ) -> Tensor:
         """Standard normal (count, C, h, w) for images of height x width; `latents`, if given, after
         a check."""
@@ -263,57 +254,3 @@ class StableDiffusionPipeline:
         if start is None and scale is not None:
             start = 0.0
         return self.default("guidance_scale", scale), self.default("guidance_start", start)
-
-    @property
-    def device(self) -> torch.device:
-        return self.unet.device
-
-    def to(self, device: torch.device | str) -> StableDiffusionPipeline:
-        """Move the three networks; returns the pipeline."""
-        for model in (self.vae, self.text_encoder, self.unet):
-            model.to(device)
-        return self
-
-    def enable_attention_slicing(self, slice_size: int | str | None = "auto") -> None:
-        """The same pictures in less memory; see `Attention.set_attention_slice`. None undoes it."""
-        self.unet.set_attention_slice(slice_size)
-
-    def use_sampler(self, name: str) -> StableDiffusionPipeline:
-        """Replace the scheduler by another, "ddim" say, for the same noise schedule; returns the
-        pipeline."""
-        self.scheduler = sampler_like(self.scheduler, name)
-        return self
-
-    @classmethod
-    def from_pipe(cls, pipeline: StableDiffusionPipeline, **parts: object) -> Self:
-        """The same pipeline with other parts, or as a subclass of its own; as in diffusers, what is
-        not named is shared, and the one given stays as it is.
-
-        Parts are taken as they come, past the constructor, which refuses some that do not fit and
-        mends others: a U-Net may be any network that is called like one.
-        """
-        if unknown := parts.keys() - COMPONENTS.keys():
-            got = ", ".join(sorted(unknown))
-            raise ValueError(f"expected parts of {', '.join(COMPONENTS)}, got {got}")
-        made = cls.__new__(cls)
-        vars(made).update(vars(pipeline), card=dict(pipeline.card))
-        vars(made).update(parts)
-        return made
-
-    @classmethod
-    def from_pretrained(
-        cls, name_or_folder: str | os.PathLike, dtype: torch.dtype | None = None
-    ) -> StableDiffusionPipeline:
-        """A shipped model by name ("mnist"), or the folder of a Stable Diffusion model that ours or
-        diffusers wrote."""
-        return cls(**load_parts(find_model(name_or_folder), dtype))
-
-    def save_pretrained(self, folder: str | os.PathLike, dtype: torch.dtype | None = None) -> None:
-        """Write the folder that diffusers' `StableDiffusionPipeline.from_pretrained` opens, and the
-        card.
-
-        dtype: that of the files (float16 halves them), not of the networks.
-        """
-        save_parts(
-            Path(folder), {part: getattr(self, part) for part in COMPONENTS}, self.card, dtype
-        )

@@ -3,17 +3,30 @@ of which a part is painted anew (RePaint, Lugmayr et al. 2022). Chapters 11 and 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from numbers import Integral, Real
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
+from minildm.data.images import from_pixels
 from minildm.diffusion.sampling import Constrain
 from minildm.models.autoencoder import AutoencoderKL
 from minildm.models.unet import UNet2DConditionModel
 from minildm.schedulers.base import Scheduler
+
+Generators = torch.Generator | Sequence[torch.Generator]
+"""Of all pictures, or one for each."""
+
+Latents = Tensor | np.ndarray
+
+Pictures = Tensor | np.ndarray | Image.Image | Sequence[Image.Image]
+"""(N, C, height, width) in [-1, 1], or bytes (N, height, width, C), or PIL's."""
 
 
 class StartingImage(NamedTuple):
@@ -59,31 +72,103 @@ def drawing(
     return told(rows, count, num_images_per_prompt) if told else nullcontext()
 
 
+def generators(generator: Generators | None, count: int) -> list[torch.Generator | None]:
+    """The one generator of all `count` pictures, or one for each, after a check."""
+    each: list[torch.Generator | None] = []
+    each += generator if isinstance(generator, Sequence) else [generator]
+    if generator is not None and not all(isinstance(one, torch.Generator) for one in each):
+        kinds = ", ".join(sorted({type(one).__name__ for one in each}))
+        raise ValueError(f"expected a torch.Generator, or one for each picture, got {kinds}")
+    if isinstance(generator, Sequence) and len(each) != count:
+        raise ValueError(
+            f"expected one generator, or {count}, one for each picture, got {len(each)}"
+        )
+    return each
+
+
+def as_images(image: Pictures, channels: int) -> Tensor:
+    """Pictures as the autoencoder reads them, (N, channels, height, width) in [-1, 1]."""
+    if isinstance(image, Tensor):
+        return image
+    return from_pixels(as_bytes("an image", image, {1: "L", 3: "RGB"}.get(channels, "RGB")))
+
+
+def as_mask(mask: Pictures) -> Tensor:
+    """1 where a mask is white, 0 where it is black, (N, 1, height, width)."""
+    if isinstance(mask, Tensor):
+        return mask
+    if isinstance(mask, np.ndarray) and mask.dtype == bool:
+        mask = np.where(mask, np.uint8(255), np.uint8(0))
+    pixels = as_bytes("a mask", mask, "L")
+    if pixels.max(initial=0) == 1:
+        raise ValueError("expected a mask of bytes from 0 to 255, or of bool, got one from 0 to 1")
+    return (from_pixels(pixels) >= 0).float()
+
+
+def as_bytes(what: str, given: Pictures, mode: str) -> np.ndarray:
+    """uint8 (N, height, width) or (N, height, width, C), of NumPy's or of PIL's pictures."""
+    pictures = [given] if isinstance(given, Image.Image) else given
+    if isinstance(pictures, np.ndarray):
+        if pictures.dtype == np.uint8 and pictures.ndim >= 3:
+            return pictures
+        got = f"an array of {pictures.dtype} {pictures.shape}"
+    elif isinstance(pictures, Sequence) and all(isinstance(one, Image.Image) for one in pictures):
+        kinds = {f"{one.mode} {one.width} x {one.height}" for one in pictures}
+        if len(kinds) == 1 and pictures[0].mode == mode:
+            return np.stack([np.asarray(one) for one in pictures])
+        got = f"pictures of {', '.join(sorted(kinds)) or 'none'} (write .convert({mode!r}))"
+    else:
+        got = type(given).__name__
+    raise ValueError(
+        f"expected {what} as a tensor (N, C, height, width), as bytes (N, height, width, C) or as "
+        f"PIL pictures of mode {mode} and of one size, got {got}"
+    )
+
+
+def size_of(image: Tensor, height: int | None, width: int | None) -> tuple[int, int]:
+    """The image's height and width, in which it is drawn; ValueError if others are asked for."""
+    tall, wide = image.shape[-2:]
+    if height not in (None, tall) or width not in (None, wide):
+        expected = f"no height and width beside an image, or its {tall} x {wide}"
+        raise ValueError(f"expected {expected}, got {height} x {width}")
+    return tall, wide
+
+
 def starting_noise(
     vae: AutoencoderKL,
     unet: UNet2DConditionModel,
     count: int,
     height: int | None = None,
     width: int | None = None,
-    generator: torch.Generator | None = None,
-    latents: Tensor | None = None,
+    generator: Generators | None = None,
+    latents: Latents | None = None,
 ) -> Tensor:
     """Standard normal (count, C, h, w) for images of height x width, or of the size trained on;
     `latents`, if given, after a check."""
     factor, size = vae.downscale_factor, unet.config.sample_size or 0
     if latents is not None:
+        latents = torch.as_tensor(latents) if isinstance(latents, np.ndarray) else latents
+        if not isinstance(latents, Tensor) or not latents.is_floating_point():
+            got = latents.dtype if isinstance(latents, Tensor) else type(latents).__name__
+            raise ValueError(f"expected latents as a tensor of fractions (N, C, h, w), got {got}")
         size = tuple(latents.shape[-2:])
     h, w = (size, size) if isinstance(size, int) else size
-    tall: int = h * factor if height is None else height
-    wide: int = w * factor if width is None else width
-    if min(tall, wide) < 1 or tall % factor or wide % factor:
+    tall = h * factor if height is None else height
+    wide = w * factor if width is None else width
+    if not all(
+        isinstance(n, Integral) and int(n) >= 1 and int(n) % factor == 0 for n in (tall, wide)
+    ):
         got = f"{tall} x {wide}"
         raise ValueError(f"expected a height and a width that are multiples of {factor}, got {got}")
     shape = (count, unet.config.in_channels, tall // factor, wide // factor)
     if latents is None:
+        each = generators(generator, count)
+        rows = (count // len(each), *shape[1:])
         # drawn where the generator is: the same noise whatever the model runs on
-        device = generator.device if generator else "cpu"
-        latents = torch.randn(shape, generator=generator, device=device)
+        drawn = [
+            torch.randn(rows, generator=one, device=one.device if one else "cpu") for one in each
+        ]
+        latents = torch.cat(drawn)
     if latents.shape != shape:
         raise ValueError(f"expected latents of shape {shape}, got {tuple(latents.shape)}")
     return latents.to(unet.device, unet.dtype, memory_format=torch.channels_last)
@@ -95,14 +180,14 @@ def encode_image(
     image: Tensor,
     mask: Tensor | None,
     strength: float | None,
-    generator: torch.Generator | None,
+    generator: Generators | None,
     dtype: torch.dtype,
 ) -> StartingImage:
     """What `image`, `mask` and `strength` of a pipeline's call amount to, checked."""
     if strength is None:
         strength = 0.8 if mask is None else 1.0
-    if not 0 < strength <= 1:
-        raise ValueError(f"expected a strength in (0, 1], got {strength:g}")
+    if not (isinstance(strength, Real) and 0 < strength <= 1):
+        raise ValueError(f"expected a strength in (0, 1], got {strength!r}")
     if not isinstance(image, Tensor) or image.ndim != 4:
         got = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
         raise ValueError(f"expected an image as a tensor (N, C, height, width), got {got}")
@@ -112,7 +197,10 @@ def encode_image(
         got = f"one from {image.min():g} to {image.max():g}"
         raise ValueError(f"expected an image in [-1, 1], got {got}")
     image = image.to(vae.device, dtype, memory_format=torch.channels_last)
-    latents = vae.encode(image).sample(generator) * vae.config.scaling_factor
+    each = generators(generator, count)
+    parts = (image if len(each) == 1 else image.expand(count, -1, -1, -1)).chunk(len(each))
+    encoded = [vae.encode(part).sample(one) for part, one in zip(parts, each, strict=True)]
+    latents = torch.cat(encoded) * vae.config.scaling_factor
     if mask is not None:
         mask = mask_latents(mask, count, image, latents)
     return StartingImage(latents.expand(count, -1, -1, -1), strength, mask)

@@ -227,13 +227,15 @@ class CLIPTokenizer:
         (folder / "tokenizer.json").unlink(missing_ok=True)
 
     @classmethod
-    def from_pretrained(cls, folder: str | os.PathLike) -> CLIPTokenizer:
-        """The tokenizer in `folder`, as vocab.json and merges.txt or as the one tokenizer.json of
-        transformers 5.
+    def from_pretrained(
+        cls, folder: str | os.PathLike, subfolder: str | None = None
+    ) -> CLIPTokenizer:
+        """The tokenizer in `folder`, or in its `subfolder`, as vocab.json and merges.txt or as the
+        one tokenizer.json of transformers 5.
 
         A file that is missing, broken or of another tokenizer: an error of one line that names it.
         """
-        folder = Path(folder)
+        folder = Path(folder) / (subfolder or "")
         if not folder.is_dir():
             raise FileNotFoundError(
                 f"{folder}: no such folder; expected one that holds a CLIPTokenizer"

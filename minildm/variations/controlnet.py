@@ -188,11 +188,16 @@ class ControlledUNet(nn.Module):
         self.unet.set_attention_slice(slice_size)
         self.controlnet.set_attention_slice(slice_size)
 
-    def save_pretrained(self, folder: str | os.PathLike, dtype: torch.dtype | None = None) -> None:
+    def save_pretrained(
+        self,
+        folder: str | os.PathLike,
+        dtype: torch.dtype | None = None,
+        variant: str | None = None,
+    ) -> None:
         """The U-Net's files in `folder`, the ControlNet's in `controlnet` below it; the pictures
         are not kept."""
-        self.unet.save_pretrained(folder, dtype)
-        self.controlnet.save_pretrained(Path(folder) / "controlnet", dtype)
+        self.unet.save_pretrained(folder, dtype, variant)
+        self.controlnet.save_pretrained(Path(folder) / "controlnet", dtype, variant)
 
     @contextmanager
     def drawing(self, rows: slice, count: int, num_images_per_prompt: int = 1) -> Iterator[None]:

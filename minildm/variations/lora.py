@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from minildm.files import write_tensors
 from minildm.models.unet import UNet2DConditionModel
-from minildm.state_dicts import describe_mismatch
+from minildm.state_dicts import check_dtype, describe_mismatch
 from minildm.text.text_encoder import CLIPTextModel
 
 WEIGHTS_NAME = "pytorch_lora_weights.safetensors"  # diffusers' name for the file,
@@ -189,6 +189,7 @@ class LoRA(nn.Module):
 
         Without the entry beside the tensors diffusers takes alpha = rank, the scale 1.
         """
+        check_dtype(dtype)
         file = Path(folder) / WEIGHTS_NAME
         file.parent.mkdir(parents=True, exist_ok=True)
         settings = {}

@@ -1,0 +1,48 @@
+"""Of what kind a value of a configuration is, by the annotation of the argument that takes it: JSON
+knows fewer kinds than Python. Chapter 11."""
+
+from __future__ import annotations
+
+import math
+from types import UnionType
+from typing import Any, get_args, get_origin
+
+
+def is_a(value: object, kind: object) -> bool:
+    """Is `value`, as JSON has it, of the annotated kind? Whole numbers do for fractions, none is
+    negative or NaN."""
+    if kind is Any:
+        return True
+    if isinstance(kind, UnionType):
+        return any(is_a(value, each) for each in get_args(kind))
+    if get_origin(kind) is tuple:
+        each, rest = get_args(kind)
+        return (
+            isinstance(value, tuple)
+            and all(is_a(v, each) for v in value)
+            and (rest is ... or len(value) == 2)
+        )
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if kind is float:
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            return False
+        return math.isfinite(value)
+    return isinstance(kind, type) and isinstance(value, kind)
+
+
+def in_words(kind: object) -> str:
+    """The kinds that constructors are annotated with, as an error's reader knows them."""
+    if isinstance(kind, UnionType):
+        return " or ".join(map(in_words, get_args(kind)))
+    if get_origin(kind) is tuple:
+        each, rest = get_args(kind)
+        form = "a list, each entry" if rest is ... else "two entries, each"
+        return f"{form} {in_words(each)}"
+    words: dict[object, str] = {
+        int: "a whole number of 0 or more",
+        float: "a number",
+        bool: "true or false",
+        str: "a text",
+    }
+    return words.get(kind, "null" if kind is type(None) else str(kind))

@@ -10,14 +10,27 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+import scipy.stats
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
-from minildm.training import PRESETS, runs, train
+from minildm.data import CLASS_NAMES, LOADERS, ImageData
+from minildm.training import (
+    PRESETS,
+    ClassifierLoss,
+    runs,
+    seeded,
+    train,
+    train_examiner,
+    trainer,
+)
 
 STEPS = (6, 20, 40)
+STAGES = ("perceptual_net", "autoencoder", "denoiser")
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +176,147 @@ def test_a_record_that_is_none_is_named(tmp_path, content):
 def test_bad_arguments_are_named(tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         train(**{"recipe": "tiny", "out": tmp_path / "x", "progress": False, **arguments})
+
+
+def test_every_stage_is_trained_as_its_recipe_says(tmp_path, monkeypatch):
+    """Its rate, its batch, its weights, its share of prompts left out; on latents of deviation 1,
+    which mean and deviation of z share."""
+    tiny = PRESETS["tiny"]
+    recipe = replace(
+        tiny,
+        num_images=100,
+        perceptual_net=replace(tiny.perceptual_net, learning_rate=1e-3, batch_size=10),
+        autoencoder=replace(tiny.autoencoder, learning_rate=2e-3, batch_size=20),
+        denoiser=replace(
+            tiny.denoiser, learning_rate=3e-3, batch_size=40, ema=0.23, weight_decay=0.07
+        ),
+        perceptual_weight=0.7,
+        kl_weight=0.11,
+        prompt_dropout=0.35,
+    )
+    trainers = {}
+    monkeypatch.setattr(
+        runs.Run, "run_stage", lambda self, trainer, model: trainers.update({trainer.name: trainer})
+    )
+    log = {
+        "minutes": None,
+        "steps": dict.fromkeys(STAGES, 8),
+        "seconds": {},
+        "losses": {},
+        "finished": False,
+    }
+    log |= {"seed": 5, "hardware": "", "threads": 1, "processes": 1}
+    accelerator = SimpleNamespace(is_main_process=False, wait_for_everyone=lambda: None)
+    run = runs.Run(recipe, tmp_path, accelerator, log, seed=5, progress=False)
+    pipeline = run.train()
+    for stage, its in trainers.items():
+        asked = getattr(recipe, stage)
+        assert its.learning_rate == asked.learning_rate
+        assert {len(part) for part in its.batch(2)} == {asked.batch_size}
+        assert (its.ema, its.weight_decay) == (asked.ema, asked.weight_decay)
+    loss = trainers["autoencoder"].loss
+    assert (loss.perceptual_weight, loss.kl_weight) == (0.7, 0.11)
+    assert loss.perceptual_net is trainers["perceptual_net"].loss.classifier
+    assert not any(p.requires_grad for p in loss.perceptual_net.parameters())
+    loss = trainers["denoiser"].loss
+    assert loss.scheduler.config.prediction_type == recipe.scheduler["prediction_type"]
+    assert loss.scheduler.config.beta_schedule == recipe.scheduler["beta_schedule"]
+    batches = [trainers["denoiser"].batch(step) for step in range(40)]
+    nothing = pipeline.tokenizer("")[0]
+    left_out = sum(int((batch[3] == nothing).all(1).sum()) for batch in batches)
+    assert scipy.stats.binomtest(left_out, 1600, 0.35).pvalue > 1e-3
+    latents = torch.cat([batch[0] for batch in batches])
+    assert latents.std().item() == pytest.approx(1, abs=0.03)
+    image = runs.load_text_image("mnist", 100).images
+    z = pipeline.vae.encode(image)
+    deviation = (z.mean.var() + z.std.square().mean()).sqrt().item()
+    assert pipeline.vae.config.scaling_factor == pytest.approx(1 / deviation, rel=1e-4)
+    assert pipeline.card["seed"] == 5 and pipeline.card["dataset"] == "mnist"
+    first = [p.sum().item() for p in pipeline.unet.parameters()]
+    other = runs.Run(recipe, tmp_path, accelerator, log, seed=6, progress=False).train()
+    assert first != [p.sum().item() for p in other.unet.parameters()]
+
+
+def test_random_weights_depend_on_the_seed_alone_and_disturb_nobody_elses():
+    torch.manual_seed(1)
+    expected = torch.randn(3)
+    torch.manual_seed(1)
+    first = seeded(7, nn.Linear, {"in_features": 3, "out_features": 2})
+    assert torch.equal(torch.randn(3), expected)
+    again = seeded(7, nn.Linear, {"in_features": 3, "out_features": 2})
+    other = seeded(8, nn.Linear, {"in_features": 3, "out_features": 2})
+    assert torch.equal(first.weight, again.weight) and not torch.equal(first.weight, other.weight)
+
+
+def test_an_examiner_sees_changed_pictures_and_its_card_has_its_accuracy_on_the_test_images(
+    tmp_path, monkeypatch
+):
+    def load(split):
+        count = {"train": 60, "test": 30}[split]
+        generator = torch.Generator().manual_seed(count)
+        images = torch.rand(count, 1, 28, 28, generator=generator) * 2 - 1
+        return ImageData(images, torch.arange(count) % 10, CLASS_NAMES["mnist"])
+
+    seen, train_images = [], load("train").images
+    monkeypatch.setitem(LOADERS, "mnist", load)
+    forward = ClassifierLoss.forward
+    monkeypatch.setattr(
+        ClassifierLoss,
+        "forward",
+        lambda self, images, labels: seen.append(images) or forward(self, images, labels),
+    )
+    examiner = train_examiner(tmp_path, steps=3, seed=1, progress=False)
+    assert len(seen) == 3 and not examiner.training
+    known = {image.sum().item() for image in train_images}
+    assert not any(image.sum().item() in known for images in seen for image in images)
+    assert not torch.equal(seen[0], seen[1])
+    test = load("test")
+    with torch.no_grad():
+        right = examiner(test.images).argmax(1) == test.labels
+    card = json.loads((tmp_path / "minildm.json").read_text())
+    assert card["accuracy"] == pytest.approx(right.double().mean().item(), abs=1e-6)
+    assert (card["steps"], card["seed"], card["dataset"]) == (3, 1, "mnist")
+    stored = load_file(next(tmp_path.glob("*.safetensors")))
+    assert {tensor.dtype for tensor in stored.values() if tensor.is_floating_point()} == {
+        torch.float16
+    }
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time in which nothing but a step of training lasts, and that a second."""
+    clock, new_trainer = SimpleNamespace(now=5000.0), runs.new_trainer
+
+    def read():
+        return clock.now
+
+    def slow(name, stage, loss, batches):
+        def batch(step):
+            clock.now += 1.0
+            return batches(step)
+
+        return new_trainer(name, stage, loss, batch)
+
+    for module in (runs, trainer):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=read, perf_counter=read))
+    monkeypatch.setattr(runs, "new_trainer", slow)
+    return clock
+
+
+@pytest.mark.parametrize(
+    ("stage", "gone", "expected"),
+    [
+        ("perceptual_net", 0, 0.04 * 240),
+        ("perceptual_net", 100, 0.04 * 140),
+        ("autoencoder", 20, 220 * 0.34 / (0.34 + 0.62)),
+        ("denoiser", 90, 150),
+        ("denoiser", 300, -60),  # too late: `steps_within` says one step
+    ],
+)
+def test_a_stage_gets_its_share_of_the_time_that_is_left(clock, tmp_path, stage, gone, expected):
+    run = runs.Run(PRESETS["mnist"], tmp_path, None, {"minutes": 4.0})
+    run.started = clock.now - gone
+    assert run.seconds_for(stage) == pytest.approx(expected)
 
 
 def test_two_processes_have_the_loss_curve_of_one(trained, tmp_path):

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 LOG_FILE = "training.json"
 STAGES = ("perceptual_net", "autoencoder", "denoiser")
+# Batch normalisation needs the whole batch: every process trains the same small perceptual net, not
+# a share of it.
+ALONE = ("perceptual_net",)
 # The perceptual net's random numbers bear the name that it had when the shipped models were
 # trained: the stream's name is part of the seed, and another would train other weights.
 PERCEPTUAL_STREAM = "critic"
@@ -252,9 +255,7 @@ class Run:
             load_weights(file, model)
             model.eval()
             return
-        # Batch normalisation needs the whole batch: every process trains the same small perceptual
-        # net, not a share of it.
-        alone = name == "perceptual_net"
+        alone = name in ALONE
         losses = trainer.train(
             self.steps_for(trainer),
             folder=self.out if self.main or not alone else None,
@@ -273,9 +274,9 @@ class Run:
 
         name = trainer.name
         if name not in self.log["steps"]:
-            steps: list[Any] = [
-                trainer.steps_within(self.seconds_for(name), self.accelerator.device)
-            ]
+            seconds, device = self.seconds_for(name), self.accelerator.device
+            sharing = 1 if name in ALONE else self.accelerator.num_processes
+            steps: list[Any] = [trainer.steps_within(seconds, device, sharing)]
             self.log["steps"][name] = broadcast_object_list(steps)[0]
             self.write_log()
         return self.log["steps"][name]

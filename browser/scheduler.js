@@ -25,9 +25,9 @@ export function spaced({ num_train_timesteps: most, timestep_spacing, steps_offs
 /** σ of x/√ᾱ = x0 + σ·ε at every timestep, from the schedule. */
 export function allSigmas(config) {
   const { num_train_timesteps: T, beta_schedule, beta_start, beta_end, trained_betas } = config;
-  let remaining = alphasCumprod(trained_betas ?? BETA_SCHEDULES[beta_schedule](T, beta_start, beta_end));
-  if (config.rescale_betas_zero_snr) remaining = [...rescaleZeroTerminalSnr(remaining).slice(0, -1), 2 ** -24];
-  return remaining.map((share) => Math.sqrt((1 - share) / share));
+  let alphaProdT = alphasCumprod(trained_betas ?? BETA_SCHEDULES[beta_schedule](T, beta_start, beta_end));
+  if (config.rescale_betas_zero_snr) alphaProdT = [...rescaleZeroTerminalSnr(alphaProdT).slice(0, -1), 2 ** -24];
+  return alphaProdT.map((share) => Math.sqrt((1 - share) / share));
 }
 
 /** x = α·x0 + σ'·ε: the two factors, from σ = σ'/α. */

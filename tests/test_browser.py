@@ -1,5 +1,5 @@
-"""The front page's JavaScript beside Python: tokens, steps of the sampler, noise. (tests_browser/
-has the networks.)"""
+"""The front page's JavaScript beside Python: tokens, steps of the sampler, the way from a prompt to
+a picture, noise. (tests_browser/ has the networks.)"""
 
 import json
 import random
@@ -12,6 +12,7 @@ import pytest
 import scipy.stats
 import torch
 from py_mini_racer import JSEvalException, MiniRacer
+from torch import nn
 
 from minildm import CLIPTokenizer, DPMSolverMultistepScheduler, StableDiffusionPipeline
 from minildm.widgets.page import script, without_exports, without_imports
@@ -58,18 +59,22 @@ def tokenizer():
     return StableDiffusionPipeline.from_pretrained("mnist").tokenizer
 
 
-def reader(tokenizer):
-    """The page's `read` with the vocabulary of Python's tokenizer, as browser/build.py hands it
-    over."""
-    facts = {
+def handed_over(tokenizer):
+    """What the page knows of Python's tokenizer, as browser/build.py tells it."""
+    return {
         "vocab": list(tokenizer.vocab),
         "merges": [" ".join(merge) for merge in tokenizer.merges],
         "model_max_length": tokenizer.model_max_length,
         "special_tokens": tokenizer.special_tokens,
         "known_words": sorted(tokenizer.known_words),
     }
+
+
+def reader(tokenizer):
+    """The page's `read` with the vocabulary of Python's tokenizer."""
     run = engine("tokenizer.js")
-    run(f"(globalThis.tokenizer = new Tokenizer({json.dumps(facts)})).length")
+    facts = json.dumps(handed_over(tokenizer))
+    run(f"(globalThis.tokenizer = new Tokenizer({facts})).length")
     return lambda text: run(f"tokenizer.read({json.dumps(text)})")
 
 
@@ -217,6 +222,143 @@ def test_the_timesteps_are_pythons_at_every_number_of_steps(sampler, spacing):
 def test_a_sampler_that_the_page_does_not_have_is_an_error_that_names_it(sampler, changes, got):
     with pytest.raises(JSEvalException, match=f"expected a .*, got {got}"):
         sampler(f"new DPMSolver({json.dumps({**SHIPPED, **changes})}, 5)")
+
+
+# The way from a prompt to a picture, with networks that are formulas
+
+
+class Reads(nn.Module):
+    """In the text encoder's place: sin(id), (B, L) -> (B, L, 1)."""
+
+    device = torch.device("cpu")
+
+    def forward(self, input_ids):
+        return torch.sin(input_ids.float())[..., None]
+
+
+class Says(nn.Module):
+    """In the U-Net's place: tanh(x / 2 + cos(t / 100) + Σ_l (l + 1)·text_l / 40)."""
+
+    def forward(self, sample, timestep, encoder_hidden_states):
+        places = torch.arange(1.0, encoder_hidden_states.shape[1] + 1)
+        told = encoder_hidden_states[..., 0] @ places / 40
+        shift = torch.cos(timestep / 100) + told
+        return torch.tanh(sample / 2 + shift.reshape(-1, 1, 1, 1))
+
+
+class Shows(nn.Module):
+    """In the decoder's place: half of the latent, its channels one below the other."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+
+    def decode(self, z):
+        return (z * self.config.scaling_factor / 2).reshape(len(z), 1, -1, z.shape[-1])
+
+
+FORMULAS = """
+const asked = [];
+const rows = (count, make) => Array.from({ length: count }, (_, i) => make(i));
+const sessions = {
+  text_encoder: { run: async ({ input_ids }) => ({ output: {
+    dims: [...input_ids.dims, 1], data: Float32Array.from(input_ids.data, Math.sin) } }) },
+  unet: { run: async ({ sample, timestep, encoder_hidden_states: { dims, data } }) => {
+    asked.push(timestep.data[0]);
+    const told = rows(2, (b) => rows(dims[1], (l) => (l + 1) * data[b * dims[1] + l] / 40)
+      .reduce((sum, part) => sum + part));
+    const size = sample.data.length / 2, moment = Math.cos(timestep.data[0] / 100);
+    const say = (x, i) => Math.tanh(x / 2 + moment + told[Math.floor(i / size)]);
+    return { output: { dims: sample.dims, data: sample.data.map(say) } };
+  } },
+  decoder: { run: async ({ latents: { dims: [count, c, h, w], data } }) => ({ output: {
+    dims: [count, 1, c * h, w], data: data.map((x) => Math.min(Math.max(x / 2, -1), 1)) } }) },
+};
+class Given { constructor(type, data, dims) { Object.assign(this, { type, data, dims }); } }
+async function drawAll(facts, asked) {
+  const drawing = new Drawing(Given, { ...facts, tokenizer: new Tokenizer(facts.tokenizer) }, sessions);
+  const frames = [];
+  for await (const { index, timestep, noisy, expected } of drawing.draw(asked)) {
+    const [a, b] = [noisy, expected].map(({ shape, pixels }) => ({ shape, pixels: [...pixels] }));
+    frames.push({ index, timestep, noisy: a, expected: b });
+  }
+  return JSON.stringify(frames);
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def draw_all():
+    made = MiniRacer()
+    made.eval(without_exports(script("schedules.js")))
+    for name in ("scheduler.js", "tokenizer.js", "drawing.js"):
+        made.eval(without_exports(without_imports((BROWSER / name).read_text(encoding="utf-8"))))
+    made.eval(FORMULAS)
+
+    def call(facts, asked):
+        promise = made.eval(f"drawAll({json.dumps(facts)}, {json.dumps(asked)})")
+        return json.loads(promise.get(timeout=60))
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("prompt", "steps", "guidance", "start", "changes"),
+    [
+        ("a handwritten seven", 10, 1.75, 0.0, {}),
+        ("the digit 3", 7, 4.0, 0.3, {}),  # two of seven steps without guidance
+        ("", 13, 2.5, 0.5, {"timestep_spacing": "trailing"}),
+        ("eight", 1, 3.0, 0.0, {}),
+        ("two", 3, 8.0, 0.9, {"prediction_type": "epsilon", "beta_schedule": "scaled_linear"}),
+        ("five", 30, 1.0, 0.0, {"final_sigmas_type": "sigma_min"}),
+    ],
+)
+def test_from_a_prompt_and_noise_the_page_goes_the_way_that_python_goes(
+    draw_all, tokenizer, prompt, steps, guidance, start, changes
+):
+    """The texts, in their order; guidance and when it begins; the steps; both pictures of each."""
+    config = {**SHIPPED, **changes}
+    shipped = StableDiffusionPipeline.from_pretrained("mnist")
+    pipeline = StableDiffusionPipeline.from_pipe(
+        shipped,
+        unet=Says(),
+        text_encoder=Reads(),
+        vae=Shows(shipped.vae.config),
+        scheduler=DPMSolverMultistepScheduler.from_config(config),
+    )
+    noise = torch.randn(1, 8, 4, 4, generator=torch.Generator().manual_seed(steps))
+    context = pipeline.encode_prompt(prompt, guidance=guidance > 1)
+    expected = []
+
+    def keep(step, timestep, x, x0):
+        expected.append((step, timestep.item(), pipeline.decode(x)[0], pipeline.decode(x0)[0]))
+
+    latents = pipeline.denoise(noise, context, steps, guidance, guidance_start=start, callback=keep)
+    end = pipeline.decode(latents)[0]
+    expected.append((steps, None, end, end))
+
+    facts = {
+        "tokenizer": handed_over(tokenizer),
+        "scheduler": config,
+        "latents": list(noise.shape[1:]),
+        "guidance_start": start,
+    }
+    asked = {
+        "prompt": prompt,
+        "noise": noise.flatten().tolist(),
+        "steps": steps,
+        "guidance": guidance,
+    }
+    frames = draw_all(facts, asked)
+    assert [(frame["index"], frame["timestep"]) for frame in frames] == [
+        (index, timestep) for index, timestep, *_ in expected
+    ]
+    for frame, (*_, noisy, x0) in zip(frames, expected, strict=True):
+        for got, picture in ((frame["noisy"], noisy), (frame["expected"], x0)):
+            assert got["shape"] == list(picture.shape)
+            torch.testing.assert_close(
+                torch.tensor(got["pixels"]).reshape(picture.shape), picture, rtol=0, atol=1e-4
+            )
 
 
 def test_the_noise_is_standard_normal_and_its_seeds_are_unlike():

@@ -47,7 +47,7 @@ function render({ model, el }) {
     const values = ["beta_start", "beta_end"].map((name) => model.get(name));
     const curves = names.map((name) => alphasCumprod(BETA_SCHEDULES[name](T, ...values)));
     const shown = model.get("rescale") ? curves.map(rescaleZeroTerminalSnr) : curves;
-    const remaining = shown[choice], logRatio = logSnr(remaining);
+    const alphaProdT = shown[choice], logRatio = logSnr(alphaProdT);
 
     which.value = choice;
     rescale.checked = model.get("rescale");
@@ -59,19 +59,19 @@ function render({ model, el }) {
       output.textContent = input.disabled ? "not used" : short(values[k]);
       input.setAttribute("aria-valuetext", output.textContent);
     });
-    paint(canvas, addNoise(x0, noise, remaining[t]), shape);
-    caption.textContent = `ᾱ = ${short(remaining[t])}\nlog SNR ${signed(logRatio[t])}`;
+    paint(canvas, addNoise(x0, noise, alphaProdT[t]), shape);
+    caption.textContent = `ᾱ = ${short(alphaProdT[t])}\nlog SNR ${signed(logRatio[t])}`;
     canvas.setAttribute("aria-label", `The picture at t = ${t}`);
     where.input.setAttribute("aria-valuetext", `t = ${t}, ${caption.textContent}`);
     share.draw(shown, choice, t);
     ratio.draw(shown.map(logSnr), choice, t);
     const tie = logRatio.filter((value) => value > 0).length;
-    const lost = remaining.filter((left) => left < 0.01).length;
+    const lost = alphaProdT.filter((share) => share < 0.01).length;
     const balance = tie < T
       ? `Picture and noise tie at t = ${tie}`
       : "The picture outweighs the noise to the end";
     facts.textContent = `${balance}; ${Math.round(100 * lost / T)} % of the steps have ᾱ below `
-      + `0.01; at the end ᾱ = ${short(remaining[T - 1])}.`;
+      + `0.01; at the end ᾱ = ${short(alphaProdT[T - 1])}.`;
   });
 }
 

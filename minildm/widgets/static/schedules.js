@@ -10,8 +10,8 @@ export const BETA_SCHEDULES = {
   scaled_linear: (T, start, end) =>
     linspace(Math.sqrt(start), Math.sqrt(end), T).map((root) => root ** 2),
   squaredcos_cap_v2: (T) => {  // its ends are not free
-    const remaining = (t) => Math.cos((t / T + 0.008) / 1.008 * Math.PI / 2) ** 2;
-    const beta = (t) => Math.min(1 - remaining(t + 1) / remaining(t), 0.999);
+    const alphaProd = (t) => Math.cos((t / T + 0.008) / 1.008 * Math.PI / 2) ** 2;
+    const beta = (t) => Math.min(1 - alphaProd(t + 1) / alphaProd(t), 0.999);
     return Array.from({ length: T }, (_, t) => beta(t));
   },
   sigmoid: (T, start, end) =>
@@ -25,7 +25,7 @@ export function alphasCumprod(betas) {
 }
 
 export function logSnr(alphasCumprod) {
-  return alphasCumprod.map((remaining) => Math.log(remaining) - Math.log1p(-remaining));
+  return alphasCumprod.map((alphaProdT) => Math.log(alphaProdT) - Math.log1p(-alphaProdT));
 }
 
 /** The share that is left, shifted and stretched so that the last is 0 and the first stays (Lin et
@@ -35,7 +35,8 @@ export function rescaleZeroTerminalSnr(alphasCumprod) {
   return roots.map((root) => ((root - last) * first / (first - last)) ** 2);
 }
 
-/** x_t from x_0 and noise, where `remaining` is the entry of alphasCumprod at t. */
-export function addNoise(x0, noise, remaining) {
-  return x0.map((value, i) => Math.sqrt(remaining) * value + Math.sqrt(1 - remaining) * noise[i]);
+/** x_t from x_0 and noise, where `alphaProdT` is the entry of alphasCumprod at t. */
+export function addNoise(x0, noise, alphaProdT) {
+  const alpha = Math.sqrt(alphaProdT), sigma = Math.sqrt(1 - alphaProdT);
+  return x0.map((value, i) => alpha * value + sigma * noise[i]);
 }

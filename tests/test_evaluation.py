@@ -107,6 +107,65 @@ def test_photographs_are_scored_beside_the_bundled_tenth_or_beside_all(monkeypat
         evaluate(pipeline, 120, **options)
 
 
+def test_the_pictures_scored_are_those_of_the_seed_the_steps_and_the_guidance_asked_for(
+    weights, small_mnist, monkeypatch
+):
+    """Every setting reaches the pipeline's call, whose own defaults would draw others in
+    silence."""
+    pipeline, calls = StableDiffusionPipeline.from_pretrained("mnist"), []
+    call = StableDiffusionPipeline.__call__
+
+    def listening(self, prompts, generator, **settings):
+        calls.append({"seed": generator.initial_seed(), **settings})
+        return call(self, prompts, generator=generator, **settings)
+
+    monkeypatch.setattr(StableDiffusionPipeline, "__call__", listening)
+    asked = {"num_inference_steps": 3, "guidance_scale": 1.5, "guidance_start": 0.4}
+    result = evaluate(pipeline, samples=10, seed=11, progress=False, **asked)
+    assert calls == [{"seed": 11, "progress": False, **asked}]
+    described = {name: getattr(result.sampling, name) for name in (*asked, "seed", "samples")}
+    assert described == {**asked, "seed": 11, "samples": 10}
+    assert set(result.sampling.parameters) == {"unet", "vae", "text_encoder"}
+    for name, count in result.sampling.parameters.items():
+        assert count == sum(p.numel() for p in getattr(pipeline, name).parameters())
+
+
+def test_the_floor_is_of_as_many_of_every_class_also_where_they_do_not_come_in_turn(
+    weights, monkeypatch
+):
+    """The training pictures of each class that come first, against the test pictures, whose classes
+    nobody asks; as a loop over the labels finds them."""
+    chance = torch.Generator().manual_seed(5)
+
+    def load(split):
+        count, seed = {"train": (90, 1), "test": (40, 2)}[split]
+        images = torch.rand(count, 1, 28, 28, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+        return ImageData(images, unordered[:count], CLASS_NAMES["mnist"])
+
+    # every class at least five times, the first ones all of one class
+    classes = torch.cat(
+        [torch.arange(10).repeat(5), torch.full((20,), 7), torch.arange(10, 20) % 3]
+    )
+    unordered = torch.cat(
+        [torch.full((10,), 4), classes[torch.randperm(len(classes), generator=chance)]]
+    )
+    monkeypatch.setitem(evaluation.LOADERS, "mnist", load)
+    pipeline = StableDiffusionPipeline.from_pretrained("mnist")
+    got = evaluate(pipeline, samples=30, num_inference_steps=1, progress=False)
+
+    train, places = load("train"), []
+    for turn in range(3):
+        for label in range(10):
+            those = [i for i, its in enumerate(train.labels.tolist()) if its == label]
+            places.append(those[turn])
+    assert len(set(places)) == 30 and places != list(range(30))
+    examiner = ImageClassifier.from_pretrained(shipped("mnist-examiner"))
+    reference, _ = extract(examiner, load("test").images)
+    expected = score(examiner, train.images[places], train.labels[places], reference)
+    assert got.floor == expected
+    assert expected != score(examiner, train.images[:30], train.labels[:30], reference)
+
+
 def test_a_model_without_a_card_cannot_be_scored(tiny):
     tiny.card = {}
     with pytest.raises(ValueError, match=r"minildm.json.*got None"):

@@ -1,21 +1,26 @@
-"""minildm.training.objectives: what the denoiser's loss aims at and what it counts, and what the
-autoencoder and its discriminator learn from each other."""
+"""minildm.training.objectives: what each loss aims at, what it counts, what it leaves as it is, and
+what the autoencoder and its discriminator learn from each other."""
 
+import copy
 from signal import SIGINT, raise_signal
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
+from torch.distributions import Normal, kl_divergence
 
 from minildm.models import AutoencoderKL, ImageClassifier
 from minildm.schedulers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from minildm.training import (
     AutoencoderLoss,
+    ClassifierLoss,
     DenoisingLoss,
     PatchDiscriminator,
     TextConditionedUNet,
     Trainer,
     adaptive_weight,
+    autoencoder_batches,
     discriminator_loss,
     generator_loss,
     perceptual_loss,
@@ -244,3 +249,91 @@ def test_a_loss_compares_what_has_one_shape():
     images, z = pictures()
     with pytest.raises(ValueError, match="what a loss compares has one shape"):
         autoencoder_loss(None)(images, z[:1])
+
+
+# The autoencoder and the network that judges it
+
+
+def judged_autoencoder():
+    """An autoencoder's loss, and eight pictures with the noise of their z; the judge has seen
+    pictures, so that its batch normalisation in training is not that in use."""
+    vae = AutoencoderKL(
+        in_channels=1,
+        out_channels=1,
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(4, 8),
+        latent_channels=3,
+        norm_num_groups=2,
+        sample_size=8,
+    )
+    judge = ImageClassifier(8, num_classes=2, block_out_channels=(4, 6), feature_dim=4)
+    images = torch.rand(24, 1, 8, 8) * 2 - 1
+    for _ in range(3):
+        judge(images)
+    batch = autoencoder_batches(images, (3, 4, 4), batch_size=8, seed=0)
+    return AutoencoderLoss(vae, judge.eval(), 0.3, 0.2), batch
+
+
+def test_the_loss_of_an_autoencoder_is_the_weighted_sum_of_its_three_parts():
+    """The KL of torch.distributions for each entry of z; the judge's maps as it is used, not as it
+    is trained, even while the autoencoder trains."""
+    loss, batch = judged_autoencoder()
+    images, noise = batch(0)
+    judge = copy.deepcopy(loss.perceptual_net).eval()
+    got = loss.train()(images, noise)
+    posterior = loss.vae.encode(images)
+    rebuilt = loss.vae.decode(posterior.mean + posterior.std * noise)
+    kl = kl_divergence(Normal(posterior.mean, posterior.std), Normal(0, 1))
+    perceptual = torch.stack(
+        [
+            ((a - b).square().mean((1, 2, 3)) / b.square().mean((1, 2, 3))).mean()
+            for a, b in zip(judge.feature_maps(rebuilt), judge.feature_maps(images), strict=True)
+        ]
+    )
+    expected = (rebuilt - images).abs().mean() + 0.3 * perceptual.mean() + 0.2 * kl.mean()
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=0)
+
+
+def test_training_an_autoencoder_leaves_its_judge_as_it_was():
+    loss, batch = judged_autoencoder()
+    judge = copy.deepcopy(loss.perceptual_net.state_dict())
+    coder = copy.deepcopy(loss.vae.state_dict())
+
+    def watched(step):
+        assert not any(module.training for module in loss.perceptual_net.modules())
+        assert loss.vae.training
+        return batch(step)
+
+    Trainer("autoencoder", loss, watched, learning_rate=1e-2).train(5, progress=False)
+    for name, value in loss.perceptual_net.state_dict().items():
+        assert torch.equal(value, judge[name]), name
+    assert all(not torch.equal(value, coder[name]) for name, value in loss.vae.state_dict().items())
+
+
+def test_the_loss_of_a_classifier_asks_for_nineteen_parts_of_its_class_and_one_of_all():
+    """Label smoothing: minus the mean of log p under 0.95 for the class and 0.05 spread over all
+    (Szegedy et al. 2016, section 7)."""
+    classifier = ImageClassifier(8, num_classes=4, block_out_channels=(4, 6), feature_dim=4)
+    images, labels = torch.randn(6, 1, 8, 8), torch.tensor([0, 1, 2, 3, 1, 1])
+    loss = ClassifierLoss(classifier).eval()(images, labels)
+    asked = 0.95 * F.one_hot(labels, 4) + 0.05 / 4
+    torch.testing.assert_close(loss, -(asked * classifier(images).log_softmax(1)).sum(1).mean())
+
+
+def test_texts_and_network_both_learn_from_the_loss_of_a_denoiser():
+    class Adds(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1))
+
+        def forward(self, sample, timestep, context):
+            return self.weight * sample + context.mean((1, 2)).reshape(-1, 1, 1, 1)
+
+    words = nn.Embedding(5, 2)
+    loss = DenoisingLoss(TextConditionedUNet(Adds(), words), DDPMScheduler())
+    x0, noise = torch.randn(2, 4, 1, 4, 4)
+    input_ids = torch.tensor([[0, 1], [0, 1], [3, 0], [1, 1]])
+    loss(x0, noise, torch.tensor([5, 300, 600, 900]), input_ids).backward()
+    assert loss.predict.unet.weight.grad.abs() > 0
+    assert torch.equal(words.weight.grad.any(1), torch.tensor([True, True, False, True, False]))

@@ -2,7 +2,6 @@
 say."""
 
 import json
-import shutil
 
 import diffusers
 import pytest
@@ -12,6 +11,7 @@ from make_weights import train_again
 
 from minildm import StableDiffusionPipeline
 from minildm.evaluation import KINDS, evaluate
+from minildm.files import CHECKSUMS
 from minildm.pipelines import WEIGHTS, checkpoints, shipped, shipped_models
 from minildm.training import PRESETS, train
 from minildm.variations import ControlNetModel
@@ -34,17 +34,51 @@ def test_every_shipped_file_has_a_checksum_and_all_are_small():
     assert "mnist" in shipped_models()
 
 
-def test_an_altered_checkpoint_is_refused_with_the_command_that_mends_it(tmp_path, monkeypatch):
-    shutil.copytree(WEIGHTS, tmp_path / "weights")
-    monkeypatch.setattr(checkpoints, "WEIGHTS", tmp_path / "weights")
-    assert shipped("mnist") == tmp_path / "weights" / "mnist"
-    with (tmp_path / "weights/mnist/unet/diffusion_pytorch_model.safetensors").open("r+b") as file:
-        file.seek(100_000)
-        file.write(b"\0\1\2\3")
-    with pytest.raises(
-        ValueError, match="safetensors: truncated or altered, expected sha256 .* mend it with"
-    ):
-        shipped("mnist")
+@pytest.fixture
+def copied(tmp_path, monkeypatch):
+    """A copy of the shipped weights, of links, each of which may be replaced by another file."""
+    folder = tmp_path / "weights"
+    for name in [*checkpoints.checksums(), CHECKSUMS]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(WEIGHTS / name)
+    monkeypatch.setattr(checkpoints, "WEIGHTS", folder)
+    return folder
+
+
+SHIPPED_FILES = sorted(checkpoints.checksums())
+
+
+@pytest.mark.parametrize("name", SHIPPED_FILES)
+def test_a_byte_altered_in_any_shipped_file_is_found_with_the_command_that_mends_it(copied, name):
+    """Weights, configurations, vocabularies, cards: the first, a middle and the last byte, one too
+    many, one too few, and no file at all."""
+    file, model = copied / name, name.partition("/")[0]
+    whole = file.read_bytes()
+    assert shipped(model) == copied / model
+    altered = [
+        whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+        for place in (0, len(whole) // 2, len(whole) - 1)
+    ]
+    for content in (*altered, whole + b"\n", whole[:-1], b""):
+        file.unlink()
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match="truncated or altered, expected sha256 .* mend it wi"):
+            shipped(model)
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match="expected sha256 .*, got none; mend it with"):
+        shipped(model)
+    file.write_bytes(whole)
+    assert shipped(model) == copied / model
+
+
+def test_an_altered_list_of_checksums_is_found(copied):
+    digests = (copied / CHECKSUMS).read_text().splitlines(keepends=True)
+    (copied / CHECKSUMS).unlink()
+    for place, line in enumerate(digests):
+        other = line.replace(line[0], "0" if line[0] != "0" else "1", 1)
+        (copied / CHECKSUMS).write_text("".join([*digests[:place], other, *digests[place + 1 :]]))
+        with pytest.raises(ValueError, match="truncated or altered"):
+            shipped(line.split()[1].partition("/")[0])
 
 
 def test_it_draws_what_it_is_asked_for(pipeline):

@@ -3,7 +3,7 @@
 # over where the folder itself holds a model. `from_pretrained(folder, subfolder="ema")` of a folder
 # on disk reads ema/config.json, but the weights of `folder`, if there are any: the place that was
 # named is only looked at when the file is not found above it (`_get_model_file`, in
-# utils/hub_utils.py). The documentation of `subfolder` says where the files are looked for, not that
+# utils/hub_utils.py). The documentation of `subfolder` says where the files lie, not that
 # it comes second. From the Hub the subfolder is right. Two of one class, a network and the average
 # of its weights below it: no error and no warning. Another class, a ControlNet below its U-Net:
 # what has other names stays random, with a warning.

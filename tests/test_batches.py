@@ -76,9 +76,25 @@ def test_batches_follow_the_bells_and_keep_each_latent_with_its_label():
     assert not torch.equal(batch(4)[1], noise)
 
 
-def test_batches_need_a_label_for_every_latent():
-    with pytest.raises(ValueError, match="expected a mean, a std and a label each, got 4, 4 and 3"):
-        label_batches(torch.zeros(4, 1, 2, 2), torch.zeros(4, 1, 2, 2), torch.zeros(3), 2, 0)
+@pytest.mark.parametrize("other", [(3,), (5,), (1,), (4, 1)])
+def test_what_belongs_to_a_picture_has_its_row(other):
+    """One label or caption too many would leave each picture with another's."""
+    wrong, mean = torch.zeros(other, dtype=torch.long), torch.randn(4, 1, 2, 2)
+    zero, ids = torch.zeros_like(mean), [torch.tensor([[3, 4]])]
+    texts = {"caption_ids": ids, "empty_ids": ids[0][0], "prompt_dropout": 0.5}
+    with pytest.raises(ValueError, match="expected a mean, a std and a label of each image, got"):
+        label_batches(mean, zero, wrong, 2, 0)
+    with pytest.raises(ValueError, match="expected a label for each of 4 images, got"):
+        classifier_batches(mean, wrong, stream="mine", batch_size=2, seed=0)
+    with pytest.raises(ValueError, match="expected a mean, a std and a caption of each image, got"):
+        denoiser_batches(mean, zero, caption_of=wrong, **texts, batch_size=2, seed=0)
+    right = torch.zeros(4, dtype=torch.long)
+    for std in (zero[:1], zero[:, :, :1]):
+        with pytest.raises(ValueError, match="expected a mean, a std and a label of each image"):
+            label_batches(mean, std, right, 2, 0)
+    one = texts | {"empty_ids": torch.tensor([7])}  # would be written over the whole of a prompt
+    with pytest.raises(ValueError, match=r"expected caption_ids \(P, L\) and empty_ids \(L,\)"):
+        denoiser_batches(mean, zero, caption_of=right, **one, batch_size=2, seed=0)
 
 
 def test_every_kind_of_batch_has_the_stream_that_the_shipped_models_were_trained_with():

@@ -62,6 +62,9 @@ def classifier_batches(
     augment: Augmentation | None = None,
 ) -> Callable[[int], Batch]:
     """step -> images (B, C, H, W), changed a little at random by an `augment`, and labels (B,)."""
+    if labels.shape != (len(images),):
+        got = tuple(labels.shape)
+        raise ValueError(f"expected a label for each of {len(images)} images, got {got}")
 
     def batch(step: int) -> Batch:
         index = batch_indices(len(images), batch_size, seed, stream, step)
@@ -114,11 +117,9 @@ def label_batches(
     mean, std: of every picture's scaled z, (N, C, h, w): `encode_dataset`'s times scaling_factor
     labels: (N,)
     """
-    if not len(mean) == len(std) == len(labels):
-        raise ValueError(
-            "expected a mean, a std and a label each, "
-            f"got {len(mean)}, {len(std)} and {len(labels)}"
-        )
+    if mean.shape != std.shape or labels.shape != (len(mean),):
+        got = f"{tuple(mean.shape)}, {tuple(std.shape)} and {tuple(labels.shape)}"
+        raise ValueError(f"expected a mean, a std and a label of each image, got {got}")
 
     def batch(step: int) -> Batch:
         generator = step_generator(seed, "labels", step)
@@ -155,6 +156,12 @@ def denoiser_batches(
             f"expected scaled latents, of deviation about 1, got {deviation:.3g}; "
             "multiply mean and std by the autoencoder's scaling_factor"
         )
+    if mean.shape != std.shape or caption_of.shape != (len(mean),):
+        got = f"{tuple(mean.shape)}, {tuple(std.shape)} and {tuple(caption_of.shape)}"
+        raise ValueError(f"expected a mean, a std and a caption of each image, got {got}")
+    if {tuple(ids.shape[1:]) for ids in caption_ids} != {tuple(empty_ids.shape)}:
+        got = f"{[tuple(ids.shape) for ids in caption_ids]} and {tuple(empty_ids.shape)}"
+        raise ValueError(f"expected caption_ids (P, L) and empty_ids (L,) of one length, got {got}")
 
     def batch(step: int) -> Batch:
         generator = step_generator(seed, "denoiser", step)

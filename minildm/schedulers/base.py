@@ -20,7 +20,7 @@ from minildm.configuration import Config, ConfigMixin, frozen, given_keys
 from minildm.diffusion.parameterization import noised, to_epsilon, to_x0, training_target
 from minildm.diffusion.schedules import alphas_cumprod, make_betas, rescale_zero_terminal_snr
 from minildm.precision import at_least_float32
-from minildm.schedulers.timesteps import SPACINGS, evenly_spaced, falling_timesteps
+from minildm.schedulers.timesteps import SPACINGS, evenly_spaced, falling_timesteps, warn_late_start
 
 
 class Scheduler(ConfigMixin):
@@ -153,6 +153,8 @@ class Scheduler(ConfigMixin):
             count = len(chosen)
         self.num_inference_steps = count
         self.visit(chosen, device)
+        if timesteps is None:
+            warn_late_start(float(self.timesteps[0]), count, self.config.num_train_timesteps)
 
     def visit(self, timesteps: np.ndarray, device: torch.device | str | None) -> None:
         """Be ready for the first of these timesteps, (N,), falling."""

@@ -3,11 +3,13 @@ Chapter 05."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from minildm.configuration import register_to_config
 from minildm.schedulers.base import Scheduler, checked_output, fresh_noise
+from minildm.schedulers.timesteps import warn_short_stride
 
 
 def ddim_step(
@@ -18,7 +20,9 @@ def ddim_step(
 
 
 class DDIMScheduler(Scheduler):
-    """A step takes x_t apart into x₀ and ε and puts them together again at the timestep before.
+    """A step takes x_t apart into x₀ and ε and puts them together again at the timestep before,
+    which lies T // steps away, as in diffusers. With trailing or linspace spacing the next one that
+    is visited may lie further; where that leaves noise, `set_timesteps` warns.
 
     set_alpha_to_one: after the last step ᾱ is 1; if False, that of timestep 0.
     """
@@ -50,6 +54,11 @@ class DDIMScheduler(Scheduler):
         self.prepare()
         self.final_alpha_cumprod = torch.tensor(1.0) if set_alpha_to_one else self.alphas_cumprod[0]
 
+    def visit(self, timesteps: np.ndarray, device: torch.device | str | None) -> None:
+        super().visit(timesteps, device)
+        self.stride = self.config.num_train_timesteps // len(timesteps)
+        warn_short_stride(timesteps, self.stride)
+
     def step(
         self,
         model_output: Tensor,
@@ -64,7 +73,7 @@ class DDIMScheduler(Scheduler):
             raise ValueError(f"expected an eta from 0 to 1, got {eta!r}")
         t = self.checked_step(timestep)
         output, x = checked_output(model_output, sample)
-        previous = t - self.config.num_train_timesteps // self.require_timesteps()
+        previous = t - self.stride
         alpha_prod_t = self.alphas_cumprod[t]
         alpha_prod_t_prev = (
             self.alphas_cumprod[previous] if previous >= 0 else self.final_alpha_cumprod

@@ -102,8 +102,9 @@ class DPMSolverMultistepScheduler(SigmaScheduler):
         self.x0_before: Tensor | None = None
 
     def spaced_timesteps(self, count: int) -> np.ndarray:
-        """As in the other schedulers, but with one more for the end, which is then left out."""
-        if self.config.timestep_spacing == "trailing":
+        """As in the other schedulers, but with one more for the end, which is then left out; but
+        for all of them."""
+        if self.config.timestep_spacing == "trailing" or count == self.most_steps:
             return super().spaced_timesteps(count)
         return super().spaced_timesteps(count + 1)[:-1]
 

@@ -20,7 +20,7 @@ def ancestral_sigmas(sigma: Tensor, sigma_next: Tensor) -> tuple[Tensor, Tensor]
     DDPM eq. 7.
     """
     up = (sigma_next**2 * (sigma**2 - sigma_next**2) / sigma**2).sqrt()
-    return (sigma_next**2 - up**2).sqrt(), up
+    return (sigma_next**2 - up**2).clamp(min=0).sqrt(), up  # rounding may leave less than nothing
 
 
 class EulerAncestralDiscreteScheduler(VarianceExplodingScheduler):

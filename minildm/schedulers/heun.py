@@ -10,6 +10,7 @@ from minildm.configuration import register_to_config
 from minildm.schedulers.base import checked_output
 from minildm.schedulers.euler import euler_step
 from minildm.schedulers.sigmas import VarianceExplodingScheduler
+from minildm.schedulers.timesteps import warn_long_first_step
 
 
 def heun_step(
@@ -48,6 +49,7 @@ class HeunDiscreteScheduler(VarianceExplodingScheduler):
     def visit(self, timesteps: np.ndarray, device: torch.device | str | None) -> None:
         """All but the first come twice: as the end of a step and the beginning of the next."""
         timesteps, sigmas = self.space_sigmas(timesteps, *self.sigmas_at(timesteps[[0, -1]]))
+        warn_long_first_step(sigmas)
         self.set_sigmas(timesteps.repeat(2)[1:].astype("float32"), sigmas.repeat(2)[1:], device)
         self.started: tuple[Tensor, Tensor] | None = None
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from minildm.configuration import register_to_config
 from minildm.diffusion.parameterization import to_epsilon
 from minildm.schedulers.base import Scheduler, checked_output
+from minildm.schedulers.timesteps import warn_short_stride
 
 # Adams-Bashforth: how much of the newest ε, the one before, ... ; Liu et al. 2022, eq. 12 and its
 # shorter beginnings.
@@ -40,7 +41,7 @@ def transfer(
 
 class PNDMScheduler(Scheduler):
     """A linear multistep method, begun with one step of Heun's kind (`skip_prk_steps`) or three of
-    Runge-Kutta's."""
+    Runge-Kutta's. As in `DDIMScheduler` a step goes over T // steps timesteps."""
 
     prediction_types = ("epsilon", "v_prediction")
     kind_of_timesteps = None
@@ -66,6 +67,7 @@ class PNDMScheduler(Scheduler):
         """The first phase visits some of them more than once, so there are more than asked."""
         falling = timesteps.round().astype(np.int64)
         self.stride = self.config.num_train_timesteps // len(falling)
+        warn_short_stride(falling, self.stride)
         if self.config.skip_prk_steps:  # the second timestep twice
             first = falling[:0]
             rest = np.concatenate([falling[:1], falling[1:2], falling[1:]])

@@ -7,6 +7,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from minildm.data import from_pixels, to_pixels
 from minildm.diffusion import (
@@ -20,6 +21,7 @@ from minildm.diffusion import (
     to_x0,
     training_target,
 )
+from minildm.models import Attention
 from minildm.schedulers import SAMPLERS, Scheduler
 from minildm.training import EMA
 from minildm.variations import DDIMSolver, consistency_function
@@ -286,3 +288,18 @@ def test_a_consistency_function_and_its_solver_are_rounded_once(dtype):
         got = call(x)
         assert got.dtype == dtype
         assert_rounded_once(got, call(x.double()))
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+def test_attention_maps_of_a_network_in_half_precision_sum_to_1(dtype):
+    """77 tokens, hundreds of places and steps are added up; torch's attention has the same weights
+    for values that are the unit vectors."""
+    torch.manual_seed(0)
+    layer = Attention(16, heads=2, dim_head=8, cross_attention_dim=16).to(dtype)
+    x, context = torch.randn(1, 64, 16).to(dtype), torch.randn(1, 77, 16).to(dtype)
+    weights = layer.get_attention_scores(x, context)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(1, 2, 64), rtol=0, atol=1e-6)
+    q, k = layer.split_heads(layer.to_q(x)), layer.split_heads(layer.to_k(context))
+    units = torch.eye(77).double().expand(1, 2, 77, 77)
+    expected = F.scaled_dot_product_attention(q.double(), k.double(), units)
+    torch.testing.assert_close(weights.double(), expected, rtol=1e-5, atol=1e-7)

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from minildm.precision import at_least_float32
+
 
 class Attention(nn.Module):
     """softmax(q·kᵀ/√d)·v in `heads` independent parts; self-attention without a context, else
@@ -97,12 +99,13 @@ class Attention(nn.Module):
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def get_attention_scores(self, x: Tensor, context: Tensor) -> Tensor:
-        """The weights softmax(q·kᵀ/√d), to look at: (B, heads, N, L), each row sums to 1.
+        """The weights softmax(q·kᵀ/√d), to look at: (B, heads, N, L), each row sums to 1; in
+        float32, whatever the layer is in.
 
         A forward hook of a cross-attention layer (`attn2`) is told the layer and the arguments of
         every call: `maps.append(layer.get_attention_scores(*args))` in it keeps the weights.
         """
-        q, k = self.queries_and_keys(x, context)
+        q, k = map(at_least_float32, self.queries_and_keys(x, context))
         return (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(dim=-1)
 
 

@@ -174,9 +174,10 @@ def test_a_grade_is_blank_until_the_written_part_is_marked(tiny, tmp_path):
     fill_in(tmp_path / "written.csv", "-1")  # and less than nothing
     export({(ADA, "tiny"): result(3)}, tiny, tmp_path, [])
     assert read_table(tmp_path / "grades.csv")[0]["total"] == "3"
-    fill_in(tmp_path / "written.csv", "two")
-    with pytest.raises(ValueError, match="expected points for .*, got 'two'"):
-        export({(ADA, "tiny"): result(3)}, tiny, tmp_path, [])
+    for no_number in ("two", "nan", "inf"):
+        fill_in(tmp_path / "written.csv", no_number)
+        with pytest.raises(ValueError, match=f"expected points for .*, got '{no_number}'"):
+            export({(ADA, "tiny"): result(3)}, tiny, tmp_path, [])
 
 
 def test_another_answer_than_was_marked_is_to_be_marked_again(tiny, tmp_path):

@@ -7,6 +7,7 @@ Moodle and Canvas, and is never a 0.
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -103,7 +104,8 @@ def read_marks(out: Path) -> list[Row]:
             continue
         points = given.replace(",", ".")
         try:
-            float(points)
+            if not math.isfinite(float(points)):
+                raise ValueError
         except ValueError:
             raise ValueError(
                 f"written.csv: expected points for {row['student']}, got {given!r}"

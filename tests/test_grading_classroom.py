@@ -2,7 +2,9 @@
 is graded twice."""
 
 import csv
+import inspect
 import json
+import time
 
 import pytest
 import submissions
@@ -13,7 +15,9 @@ from minildm.grading import (
     classroom,
     cli,
     find_submissions,
+    grade,
     grade_all,
+    grade_submission,
     kept_results,
     load_assignments,
     prepare,
@@ -21,6 +25,7 @@ from minildm.grading import (
     student_version,
     with_badges,
 )
+from minildm.grading.sandbox.session import Died, Session
 
 
 @pytest.fixture
@@ -144,6 +149,27 @@ def test_what_is_graded_is_not_graded_again_unless_it_changed(tiny, tmp_path, mo
     assert calls == ["", "", "a"]
 
 
+def test_after_ctrl_c_no_submission_that_waits_is_graded(tiny, tmp_path, monkeypatch):
+    calls = []
+
+    def graded(path, *_):
+        calls.append(path.parent.name)
+        time.sleep(0.05)
+        return result(3)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(classroom, "grade_submission", graded)
+    for student in range(20):
+        submissions.hand_in(tmp_path / "in", f"s{student}", submissions.source_notebook())
+    with pytest.raises(KeyboardInterrupt):
+        entries = find_submissions(tmp_path / "in", tiny)
+        grade_all(entries, tiny, tmp_path / "out", jobs=1, done=interrupted)
+    assert 1 <= len(calls) < 15
+    assert len(list((tmp_path / "out" / "tiny").glob("*.json"))) == len(calls)
+
+
 def test_a_changed_hidden_test_grades_anew_and_an_unchanged_one_does_not(
     tiny, tmp_path, monkeypatch
 ):
@@ -197,6 +223,32 @@ def test_results_of_another_folder_that_an_older_hidden_test_gave_say_so(
     kept = kept_results(changed, tmp_path / "out")["a", "tiny"]
     assert kept.score == 3 and kept.status == "graded, with notes"
     assert "before the assignment was changed" in kept.notes[0]
+
+
+def test_unless_told_otherwise_a_submission_is_caged(tiny, tmp_path, monkeypatch):
+    """From the class's folder down to the process: `namespaces` is what makes the cage."""
+    told = []
+
+    def graded(path, assignment, slot, namespaces):
+        told.append(namespaces)
+        return result(3)
+
+    submissions.hand_in(tmp_path / "in", "a", submissions.source_notebook())
+    entries = find_submissions(tmp_path / "in", tiny)
+    with monkeypatch.context() as patched:
+        patched.setattr(classroom, "grade_submission", graded)
+        grade_all(entries, tiny, tmp_path / "out")
+        grade_all(entries, tiny, tmp_path / "elsewhere", namespaces=False)
+    assert told == [True, False]
+
+    def session(limits, slot, namespaces):
+        told.append(namespaces)
+        raise Died("enough is known")
+
+    monkeypatch.setattr(grade, "Session", session)
+    grade_submission(entries[0].path, tiny["tiny"])
+    assert told[2:] == [True] * 4
+    assert inspect.signature(Session).parameters["namespaces"].default is True
 
 
 def test_a_note_of_the_folder_shows_in_the_status(tiny, tmp_path, monkeypatch):

@@ -100,6 +100,9 @@ def test_five_errors_are_named_and_the_others_counted(tiny, released, tmp_path, 
     del errors["cell 5"], errors["cell 6"]
     assert len(grade_submission(path, tiny).notes) == 5
     for reply in replies.values():
+        reply["error"] = "\x1b[2J\ud83d"
+    assert {mark.message for mark in grade_submission(path, tiny).marks} == {"\\x1b[2J\\ud83d"}
+    for reply in replies.values():
         reply["error"] = grader.EMPTY
     assert grade_submission(path, tiny).notes[-1].startswith("nothing filled in")
 

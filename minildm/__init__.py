@@ -6,8 +6,8 @@ The package is read in this order, and a file uses only what stands above it:
     files device keywords kinds precision state_dicts configuration testing
     data/         images captions datasets points scene_captions scenes text_image
     diffusion/    schedules parameterization ideal guidance sampling
-    schedulers/   timesteps base sigmas ddpm ddim pndm euler euler_ancestral heun dpm_solver
-                  flow_match_euler lcm samplers
+    schedulers/   timesteps returns base sigmas ddpm ddim pndm euler euler_ancestral heun
+                  dpm_solver flow_match_euler lcm samplers
     models/       embeddings resnet attention blocks unet_encoder unet dit autoencoder vq classifier
                   mlp
     text/         bpe tokenizer text_encoder

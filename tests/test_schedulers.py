@@ -737,6 +737,17 @@ def test_positional_arguments_of_a_step_mean_what_they_mean_in_diffusers(name):
         assert positional == [*inspect.signature(theirs).parameters][: len(positional)], method
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_says_what_it_returns_to_those_who_ask_for_return_dict(name):
+    scheduler, x = getattr(minildm, name)(), torch.zeros(1, 1, 2, 2)
+    scheduler.set_timesteps(5)
+    for value in (True, False):
+        with pytest.raises(ValueError, match=f"no return_dict, got {value}; step returns x itself"):
+            scheduler.step(x, scheduler.timesteps[0], x, return_dict=value)
+    with pytest.raises(TypeError, match="s_noise"):
+        scheduler.step(x, scheduler.timesteps[0], x, s_noise=1.1)
+
+
 def test_the_fourth_argument_of_ddims_step_is_eta():
     ours, theirs = minildm.DDIMScheduler(), diffusers.DDIMScheduler()
     x, output = torch.randn(2, 2, 3, 4, 4, generator=torch.Generator().manual_seed(0))

@@ -20,6 +20,7 @@ from minildm.configuration import Config, ConfigMixin, frozen, given_keys
 from minildm.diffusion.parameterization import noised, to_epsilon, to_x0, training_target
 from minildm.diffusion.schedules import alphas_cumprod, make_betas, rescale_zero_terminal_snr
 from minildm.precision import at_least_float32
+from minildm.schedulers.returns import tensor_only
 from minildm.schedulers.timesteps import SPACINGS, evenly_spaced, falling_timesteps, warn_late_start
 
 
@@ -31,6 +32,10 @@ class Scheduler(ConfigMixin):
     # what set_timesteps(timesteps=…) takes: whole numbers, numbers between them, too, or nothing
     kind_of_timesteps: ClassVar[type[float] | None] = int
     order = 1
+
+    def __init_subclass__(cls) -> None:
+        if "step" in vars(cls):
+            cls.step = tensor_only(cls.step)
 
     def prepare(self) -> None:
         """Make the tables that `self.config` asks for; the last line of every constructor."""
@@ -75,11 +80,8 @@ class Scheduler(ConfigMixin):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], **overrides: Any) -> Self:
-        """A scheduler from its own configuration or from another's.
-
-        In `DDIMScheduler.from_config(other.config)` keys that only other schedulers know change
-        nothing, and are carried along for those that are made from this one.
-        """
+        """A scheduler from its own configuration or from another's, where keys that only other
+        schedulers know change nothing, and are carried along for those made from this one."""
         own, siblings = _known_keys(cls), set().union(*map(_known_keys, _all_subclasses(Scheduler)))
         given = given_keys(config)
         mine = {key: value for key, value in given.items() if key in own or key not in siblings}

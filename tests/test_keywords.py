@@ -114,6 +114,7 @@ SAFE = "expected no .*, got False; weights lie in safetensors files, never in pi
         (lambda p, folder: p.vae.decode(LATENTS, return_dict=False), TENSOR),
         (lambda p, folder: p.text_encoder(LATENTS, return_dict=False), TENSOR),
         (lambda p, folder: p.unet(LATENTS, 5, torch.zeros(16, 12)), r"itself, without \[0\]"),
+        (lambda p, folder: p.scheduler.step(LATENTS[0], 801, LATENTS), r"without .sample or \[0\]"),
         (lambda p, folder: p.save_pretrained(folder, safe_serialization=False), SAFE),
         (lambda p, folder: p.unet.save_pretrained(folder, safe_serialization=False), SAFE),
         (lambda p, folder: p.from_pretrained(folder, use_safetensors=False), SAFE),

@@ -301,7 +301,8 @@ def checked_output(model_output: Tensor, sample: Tensor) -> tuple[Tensor, Tensor
     if model_output.shape != sample.shape:
         got = tuple(model_output.shape)
         raise ValueError(
-            f"expected a model_output of the sample's shape {tuple(sample.shape)}, got {got}"
+            f"expected a model_output of the sample's shape {tuple(sample.shape)}, got {got}; "
+            "what a network returns is the tensor itself, without .sample or [0]"
         )
     return at_least_float32(model_output), at_least_float32(sample)
 

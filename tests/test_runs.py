@@ -282,6 +282,15 @@ def test_an_examiner_sees_changed_pictures_and_its_card_has_its_accuracy_on_the_
     }
 
 
+TINY = PRESETS["tiny"]
+# its steps are cheaper still
+SMALL = replace(
+    TINY,
+    num_images=60,
+    **{stage: replace(getattr(TINY, stage), batch_size=4) for stage in STAGES},
+)
+
+
 @pytest.fixture
 def clock(monkeypatch):
     """Time in which nothing but a step of training lasts, and that a second."""
@@ -301,6 +310,40 @@ def clock(monkeypatch):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=read, perf_counter=read))
     monkeypatch.setattr(runs, "new_trainer", slow)
     return clock
+
+
+def recorded(folder):
+    return json.loads((folder / "training.json").read_text())
+
+
+def test_a_training_of_so_many_minutes_takes_them_and_each_stage_its_share_of_what_is_left(
+    clock, tmp_path
+):
+    """Of 60 s 4 % are not enough for more than a step, and trying took five; 34 of 96 % of the 54
+    that are left are 19, of which trying takes five; the rest is 35."""
+    began = clock.now
+    train(SMALL, tmp_path / "model", minutes=1.0, device="cpu", progress=False)
+    log = recorded(tmp_path / "model")
+    assert tuple(log["steps"].items()) == tuple(zip(STAGES, (1, 14, 30), strict=True))
+    assert {name: len(losses) for name, losses in log["losses"].items()} == log["steps"]
+    assert log["seconds"] == log["steps"] and log["minutes"] == 1.0 and log["finished"]
+    assert clock.now - began == 60
+
+
+def test_time_before_an_interruption_is_planned_with_and_the_pause_is_not(
+    clock, tmp_path, monkeypatch
+):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs.Run, "train_denoiser", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            train(SMALL, tmp_path / "model", minutes=1.0, device="cpu", progress=False)
+    clock.now += 10_000
+    train(SMALL, tmp_path / "model", minutes=1.0, device="cpu", progress=False, resume=True)
+    # 15 s were spent on steps; of the 45 that are left trying takes five
+    assert recorded(tmp_path / "model")["steps"]["denoiser"] == 40
 
 
 @pytest.mark.parametrize(

@@ -86,11 +86,8 @@ class Scheduler(ConfigMixin):
         given = given_keys(config)
         mine = {key: value for key, value in given.items() if key in own or key not in siblings}
         made = super().from_config(mine, **overrides)
-        carried = {
-            key: frozen(value)
-            for key, value in given.items()
-            if key not in made.config and key[:1] != "_"
-        }
+        others = [key for key in given if key not in made.config and key[:1] != "_"]
+        carried = {key: frozen(given[key]) for key in others}
         made.config = Config({**made.config, **carried}, made.config.defaults)
         return made
 

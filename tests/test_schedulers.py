@@ -298,7 +298,7 @@ def test_the_forward_process_is_that_of_diffusers(name):
 @pytest.mark.parametrize("spacing", SPACINGS)
 @pytest.mark.parametrize("name", [*SPACE_SIGMAS, "EulerAncestralDiscreteScheduler"])
 def test_noise_is_added_at_a_samplers_own_timesteps_as_in_diffusers(name, spacing):
-    """x₀ + σ·ε for Euler's kind, by the σ that the timestep has in the table, whatever spaced it."""
+    """x₀ + σ·ε for Euler's kind, by the σ that the timestep has in the table, however spaced."""
     x0, noise = torch.randn(2, 7, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     for rule in ({}, {"use_karras_sigmas": True}, {"use_exponential_sigmas": True}):
         if rule and name not in SPACE_SIGMAS:
@@ -726,7 +726,7 @@ def test_timesteps_of_ones_own_beside_a_rule_for_their_sigmas_are_refused(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_positional_arguments_of_a_step_mean_what_they_mean_in_diffusers(name):
-    """Their fourth is eta, s_churn, the generator or return_dict; ours is one of them or refused."""
+    """Their fourth is eta, s_churn, generator or return_dict; ours is one of them or refused."""
     kinds = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
     for method in ("step", "set_timesteps", "add_noise", "get_velocity"):
         theirs = getattr(getattr(diffusers, name), method, None)

@@ -3,7 +3,8 @@
 
 The package is read in this order, and a file uses only what stands above it:
 
-    files device keywords kinds precision state_dicts configuration testing
+    files device precision state_dicts testing
+    configuration/ keywords kinds mixins
     data/         images captions datasets points scene_captions scenes text_image
     diffusion/    schedules parameterization ideal guidance sampling
     schedulers/   timesteps returns base sigmas ddpm ddim pndm euler euler_ancestral heun

@@ -97,7 +97,7 @@ def test_the_distribution_that_encode_returns_is_also_its_latent_dist(tiny, tiny
     assert_close(got, expected)
 
 
-TENSOR = "what is returned is the tensor itself, so leave out .sample, .images and .0., too"
+TENSOR = "a tensor itself is returned: leave out .sample, .prev_sample, .images and .0., too"
 SAFE = "expected no .*, got False; weights lie in safetensors files, never in pickles"
 
 

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minildm.configuration import ModelMixin, register_to_config
-from minildm.keywords import check_foreign
+from minildm.configuration.keywords import check_foreign
+from minildm.configuration.mixins import ModelMixin, register_to_config
 from minildm.models.blocks import DownBlock2D, UNetMidBlock2D
 from minildm.models.resnet import ResnetBlock2D, Upsample2D
 

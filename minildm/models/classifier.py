@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from minildm.configuration import ModelMixin, register_to_config
+from minildm.configuration.mixins import ModelMixin, register_to_config
 
 
 class ConvBlock(nn.Sequential):

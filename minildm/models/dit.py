@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minildm.configuration import ModelMixin, register_to_config
+from minildm.configuration.mixins import ModelMixin, register_to_config
 from minildm.models.attention import Attention, FeedForward
 from minildm.models.embeddings import TimestepEmbedding, Timesteps
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minildm.configuration import register_to_config
+from minildm.configuration.mixins import register_to_config
 from minildm.models.blocks import (
     AttnDownBlock2D,
     AttnUpBlock2D,

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from minildm.configuration import Config, ModelMixin
+from minildm.configuration.mixins import Config, ModelMixin
 from minildm.models.attention import Attention
 from minildm.models.embeddings import TimestepEmbedding, Timesteps
 

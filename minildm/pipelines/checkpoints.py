@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from minildm.configuration import DIFFUSERS_VERSION, ConfigMixin, ModelMixin
+from minildm.configuration.mixins import DIFFUSERS_VERSION, ConfigMixin, ModelMixin
 from minildm.files import CHECKSUMS, checked, read_checksums, read_json, write_json
 from minildm.models.autoencoder import AutoencoderKL
 from minildm.models.unet import UNet2DConditionModel

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from minildm.configuration import given_keys
+from minildm.configuration.mixins import given_keys
 from minildm.models.autoencoder import AutoencoderKL
 from minildm.models.unet import UNet2DConditionModel
 from minildm.schedulers.base import Scheduler

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import torch
 
-from minildm.keywords import check_foreign
+from minildm.configuration.keywords import check_foreign
 from minildm.models.autoencoder import AutoencoderKL
 from minildm.models.unet import UNet2DConditionModel
 from minildm.pipelines.checkpoints import COMPONENTS, find_model, load_parts, save_parts

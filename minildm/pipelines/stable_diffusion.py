@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from minildm.configuration.keywords import check_foreign
 from minildm.diffusion.guidance import predict_guided
 from minildm.diffusion.sampling import Callback, sample
-from minildm.keywords import check_foreign
 from minildm.pipelines.compatibility import check_count, check_guidance
 from minildm.pipelines.diffusion_pipeline import DiffusionPipeline
 from minildm.pipelines.prompts import encode_texts, pair_prompts

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minildm.configuration import Config, ConfigMixin, frozen, given_keys
+from minildm.configuration.mixins import Config, ConfigMixin, frozen, given_keys
 from minildm.diffusion.parameterization import noised, to_epsilon, to_x0, training_target
 from minildm.diffusion.schedules import alphas_cumprod, make_betas, rescale_zero_terminal_snr
 from minildm.precision import at_least_float32

@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from minildm.configuration import register_to_config
+from minildm.configuration.mixins import register_to_config
 from minildm.schedulers.base import Scheduler, checked_output, fresh_noise
 
 

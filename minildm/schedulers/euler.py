@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minildm.configuration import register_to_config
+from minildm.configuration.mixins import register_to_config
 from minildm.schedulers.base import checked_output
 from minildm.schedulers.sigmas import VarianceExplodingScheduler
 

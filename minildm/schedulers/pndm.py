@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minildm.configuration import register_to_config
+from minildm.configuration.mixins import register_to_config
 from minildm.diffusion.parameterization import to_epsilon
 from minildm.schedulers.base import Scheduler, checked_output
 from minildm.schedulers.timesteps import warn_short_stride

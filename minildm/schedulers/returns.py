@@ -9,6 +9,8 @@ from typing import ParamSpec
 
 from torch import Tensor
 
+from minildm.configuration.keywords import check_foreign
+
 Arguments = ParamSpec("Arguments")
 
 
@@ -18,10 +20,7 @@ def tensor_only(step: Callable[Arguments, Tensor]) -> Callable[Arguments, Tensor
     @functools.wraps(step)
     def told(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Tensor:
         if "return_dict" in kwargs:
-            instead = "step returns x itself, so leave out .prev_sample and [0], too"
-            raise ValueError(
-                f"expected no return_dict, got {kwargs['return_dict']!r:.40}; {instead}"
-            )
+            check_foreign("step", {"return_dict": kwargs["return_dict"]})
         return step(*args, **kwargs)
 
     return told

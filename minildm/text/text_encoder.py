@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minildm.configuration import ModelMixin, register_to_config
+from minildm.configuration.mixins import ModelMixin, register_to_config
 
 
 def quick_gelu(x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minildm.configuration import Config, register_to_config
+from minildm.configuration.mixins import Config, register_to_config
 from minildm.models.unet import UNet2DConditionModel
 from minildm.models.unet_encoder import UNetEncoder, check_context, layer_options
 

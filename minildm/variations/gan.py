@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as spectrally_normalised
 from tqdm.auto import tqdm
 
-from minildm.configuration import ModelMixin, register_to_config
+from minildm.configuration.mixins import ModelMixin, register_to_config
 from minildm.models.resnet import ResnetBlock2D
 from minildm.training.batches import batch_indices, check_range, step_generator
 from minildm.training.losses import discriminator_loss, generator_loss

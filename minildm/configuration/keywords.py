@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-TENSORS = "what is returned is the tensor itself, so leave out .sample, .images and [0], too"
+TENSORS = "a tensor itself is returned: leave out .sample, .prev_sample, .images and [0], too"
 PICKLES = "weights lie in safetensors files, never in pickles"
 LOCAL = "nothing is fetched: name a folder on this machine"
 # keyword -> the values that change nothing here, and what to do about others

@@ -26,9 +26,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from minildm.configuration.keywords import check_foreign
+from minildm.configuration.kinds import in_words, is_a
 from minildm.files import read_json, write_json, write_tensors
-from minildm.keywords import check_foreign
-from minildm.kinds import in_words, is_a
 from minildm.state_dicts import check_dtype, describe_mismatch, rename_legacy
 
 # The oldest diffusers release whose configuration keys are the ones we write.

@@ -15,7 +15,7 @@ const range = (count) => Array.from({ length: count }, (_, i) => i);
 export function spaced({ num_train_timesteps: most, timestep_spacing, steps_offset }, count) {
   if (timestep_spacing === "trailing") {
     const stride = most - (most - most / count);
-    return range(Math.ceil(most / (most / count))).map((i) => round(most - i * stride) - 1);
+    return range(count).map((i) => round(most - i * stride) - 1);
   }
   const places = range(count + 1).reverse().slice(0, -1);
   if (timestep_spacing === "leading") return places.map((i) => i * Math.floor(most / (count + 1)) + steps_offset);

@@ -181,7 +181,7 @@ class ShortStride(DDIMScheduler):
 
     def visit(self, timesteps: np.ndarray, device: torch.device | str | None) -> None:
         super().visit(timesteps, device)
-        self.num_inference_steps = self.config.num_train_timesteps
+        self.stride = 1
 
 
 class StopsEarly(DDIMScheduler):

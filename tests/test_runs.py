@@ -255,7 +255,8 @@ def test_an_examiner_sees_changed_pictures_and_its_card_has_its_accuracy_on_the_
         count = {"train": 60, "test": 30}[split]
         generator = torch.Generator().manual_seed(count)
         images = torch.rand(count, 1, 28, 28, generator=generator) * 2 - 1
-        return ImageData(images, torch.arange(count) % 10, CLASS_NAMES["mnist"])
+        labels = torch.arange(count) % {"train": 10, "test": 7}[split]  # so that the rates differ
+        return ImageData(images, labels, CLASS_NAMES["mnist"])
 
     seen, train_images = [], load("train").images
     monkeypatch.setitem(LOADERS, "mnist", load)
@@ -360,6 +361,15 @@ def test_a_stage_gets_its_share_of_the_time_that_is_left(clock, tmp_path, stage,
     run = runs.Run(PRESETS["mnist"], tmp_path, None, {"minutes": 4.0})
     run.started = clock.now - gone
     assert run.seconds_for(stage) == pytest.approx(expected)
+
+
+def test_processes_plan_with_the_share_of_a_batch_that_each_sees(clock, tmp_path):
+    """All of it in the first stage, which every process trains whole."""
+    accelerator = SimpleNamespace(is_main_process=False, num_processes=4, device="cpu")
+    run = runs.Run(TINY, tmp_path, accelerator, {"minutes": 1.0, "steps": {}})
+    for stage in STAGES:
+        planner = SimpleNamespace(name=stage, steps_within=lambda seconds, device, sharing: sharing)
+        assert run.steps_for(planner) == (1 if stage == "perceptual_net" else 4)
 
 
 def test_two_processes_have_the_loss_curve_of_one(trained, tmp_path):

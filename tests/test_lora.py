@@ -115,6 +115,9 @@ def test_a_file_with_diffusers_older_names_adds_what_it_adds_there(
     assert torch.equal(draw(tiny, latents), expected)
     theirs = diffusers.StableDiffusionPipeline.from_pretrained(tiny_folder)
     theirs.set_progress_bar_config(disable=True)
+    # Beside transformers 5, diffusers 0.36 finds no layer by the text encoder's older prefix.
+    shorter = {key.replace(".text_model", ""): tensor for key, tensor in tensors.items()}
+    save_file(shorter, tmp_path / WEIGHTS_NAME, {"format": "pt"})
     theirs.load_lora_weights(tmp_path, weight_name=WEIGHTS_NAME)
     options = {"num_inference_steps": 3, "guidance_scale": 2.0, "latents": latents}
     drawn = theirs(PROMPTS, output_type="pt", **options).images

@@ -742,7 +742,7 @@ def test_a_step_says_what_it_returns_to_those_who_ask_for_return_dict(name):
     scheduler, x = getattr(minildm, name)(), torch.zeros(1, 1, 2, 2)
     scheduler.set_timesteps(5)
     for value in (True, False):
-        with pytest.raises(ValueError, match=f"no return_dict, got {value}; step returns x itself"):
+        with pytest.raises(ValueError, match=f"no return_dict, got {value}; a tensor itself"):
             scheduler.step(x, scheduler.timesteps[0], x, return_dict=value)
     with pytest.raises(TypeError, match="s_noise"):
         scheduler.step(x, scheduler.timesteps[0], x, s_noise=1.1)

@@ -1,5 +1,5 @@
 """Where a drawing starts: noise, a picture with some noise (SDEdit, Meng et al. 2022), or a picture
-of which a part is painted anew (RePaint, Lugmayr et al. 2022). Chapters 11 and 14."""
+of which a part is painted anew (RePaint, Lugmayr et al. 2022). Chapters 11 and 16."""
 
 from __future__ import annotations
 

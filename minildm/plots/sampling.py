@@ -1,5 +1,5 @@
 """Figures of sampling: paths from noise to data and where they end, errors against steps, quality
-against cost. Chapters 05 and 14."""
+against cost. Chapters 05 and 15."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Sampling a latent consistency model: x₀ at one stroke, then again from less noise (Song et al.
-2023; Luo et al. 2023). Chapter 14."""
+2023; Luo et al. 2023). Chapter 15."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """ControlNet: a copy of the U-Net's way down reads a picture and speaks to the frozen original
-through convolutions that begin at zero (Zhang et al. 2023). Chapter 14."""
+through convolutions that begin at zero (Zhang et al. 2023). Chapter 16."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """A few steps instead of many: a network learns where each path of another's ODE ends (Song et al.
-2023), guidance included and in latents (Luo et al. 2023). Chapter 14."""
+2023), guidance included and in latents (Luo et al. 2023). Chapter 15."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Low-rank adaptation: a trained network stays as it is, and some of its layers learn a little
-beside it (Hu et al. 2021). Chapter 14.
+beside it (Hu et al. 2021). Chapter 16.
 
 The answer of a linear layer W gets a second term, s·B·(A·x), with A (rank, in) and B (out, rank). A
 hook adds it, so the network keeps its parameters, their names and their bits; B begins at zero, so

@@ -1,5 +1,5 @@
 """Textual inversion: a new word is learnt, its vector alone; everything that reads it stays as it
-is (Gal et al. 2022). Chapter 14."""
+is (Gal et al. 2022). Chapter 16."""
 
 from __future__ import annotations
 

@@ -16,9 +16,10 @@ PY := .venv/bin/python
 INSTALLED := .venv/.installed
 PIP := $(if $(UV),"$(UV)" pip install --python $(PY),$(PY) -m pip install)
 
-# Tests run side by side with one thread each; MINILDM_PACE (test or course) says how long the
-# notebooks train.
+# Tests run side by side with one thread each, unless OMP_NUM_THREADS is set; MINILDM_PACE (test or
+# course) says how long the notebooks train.
 JOBS ?= 2
+ONE_THREAD := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}
 PYTEST := $(PY) -m pytest -p no:cacheprovider
 NBVAL := --nbval-lax --nbval-current-env
 LAB_ARGS ?=
@@ -32,11 +33,11 @@ lab: $(INSTALLED) ## open the course in JupyterLab (LAB_ARGS="--no-browser" and 
 test: lint test-package test-notebooks ## check everything: style, the package, and every notebook at test pace
 
 test-package: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(PYTEST) tests -n $(JOBS) --cov=minildm --cov-report=
+	$(ONE_THREAD) $(PYTEST) tests -n $(JOBS) --cov=minildm --cov-report=
 	@echo "Of the package's lines these tests have run $$($(PY) -m coverage report --format=total) %."
 
 test-notebooks: $(INSTALLED)
-	OMP_NUM_THREADS=1 MINILDM_PACE=test $(PYTEST) notebooks $(NBVAL) --nbval-cell-timeout=600 -n $(JOBS) --dist loadfile
+	$(ONE_THREAD) MINILDM_PACE=test $(PYTEST) notebooks $(NBVAL) --nbval-cell-timeout=600 -n $(JOBS) --dist loadfile
 
 course: $(INSTALLED) ## run every notebook at the reader's pace, every claim asserted
 	MINILDM_PACE=course $(PYTEST) notebooks $(NBVAL) --nbval-cell-timeout=1200 --durations=20
@@ -55,7 +56,7 @@ book-serve: ## serve the book on this machine; modules, and so the drawing, do n
 	@$(PY) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
 test-browser: book $(BROWSER) ## open every page of the book in Chromium, which must be on the machine
-	OMP_NUM_THREADS=1 $(PYTEST) tests_browser -n $(JOBS) --dist loadfile
+	$(ONE_THREAD) $(PYTEST) tests_browser -n $(JOBS) --dist loadfile
 
 bench: $(INSTALLED) ## the measured claims, each beside the peer it is measured against
 	@for script in $(filter-out benchmarks/mutant%,$(wildcard benchmarks/*.py)); do echo; echo "== $$script"; $(PY) "$$script" || exit 1; done
@@ -108,7 +109,7 @@ test-large: $(INSTALLED) ## Stable Diffusion 1.x at full size against diffusers 
 test-lowest: ## run the package's tests on the lowest versions that pyproject.toml allows (needs uv)
 	uv venv --seed --clear --python "$(PYTHON)" .venv-lowest
 	uv pip install --python .venv-lowest/bin/python --resolution lowest-direct -e '.[course,test]'
-	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -p no:cacheprovider tests -n $(JOBS)
+	$(ONE_THREAD) .venv-lowest/bin/python -m pytest -p no:cacheprovider tests -n $(JOBS)
 
 clean: ## remove the environments and caches; runs/ stays
 	rm -rf .venv .venv-lowest .pytest_cache .ruff_cache .coverage build dist

@@ -106,7 +106,7 @@ def test_type_checkers_see_the_names_that_are_imported_lazily():
     seen = {
         alias.asname: node.module
         for block in tree.body
-        if isinstance(block, ast.If)
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
         for node in block.body
         for alias in node.names
     }

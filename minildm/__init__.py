@@ -16,7 +16,8 @@ The package is read in this order, and a file uses only what stands above it:
                   stable_diffusion attention_maps
     training/     losses objectives batches state trainer recipes examiners runs
     evaluation/   metrics scene_metrics evaluation baselines ablations costs diagnostics faults
-    variations/   contexts concatenation controlnet lora textual_inversion distillation gan
+    variations/   contexts concatenation controlnet lora textual_inversion distillation mean_flow
+                  distribution_matching gan
     plots/        style images curves bars tables points sampling
     widgets/      page frames schedule films fields latents prompts painter playground diagnosis
     grading/      sandbox assignment release judging submission grade feedback classroom tables

@@ -4,9 +4,9 @@ import diffusers
 import pytest
 import torch
 
-from minildm.models import UNet2DConditionModel
+from minildm.models import UNet2DConditionModel, get_guidance_scale_embedding
 from minildm.pipelines import StableDiffusionPipeline
-from minildm.pipelines.distilled import INTERVAL, embed_beside_time
+from minildm.pipelines.distilled import INTERVAL
 from minildm.schedulers import DPMSolverMultistepScheduler
 from minildm.testing import randomise_
 
@@ -31,7 +31,7 @@ def test_a_number_beside_the_time_is_embedded_as_in_diffusers(dim):
     numbers = torch.tensor([0.0, 0.25, 1.0, 6.5])
     pipeline = diffusers.StableDiffusionPipeline
     expected = pipeline.get_guidance_scale_embedding(None, numbers, embedding_dim=dim)
-    got = torch.cat([embed_beside_time(float(number), 1, dim) for number in numbers])
+    got = get_guidance_scale_embedding(numbers, dim)
     # angles of thousands of radians, in float32
     torch.testing.assert_close(got, expected, atol=1e-3, rtol=0)
 
@@ -60,7 +60,11 @@ def average(distilled):
     flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "solver_order": 1}
     flow["steps_offset"] = 1  # which diffusers' pipeline insists on
     distilled.scheduler = DPMSolverMultistepScheduler(**flow)
-    distilled.card = {"dataset": "mnist", "guidance_scale": 1.0, "num_inference_steps": 1} | INTERVAL
+    distilled.card = {
+        "dataset": "mnist",
+        "guidance_scale": 1.0,
+        "num_inference_steps": 1,
+    } | INTERVAL
     return distilled
 
 
@@ -90,8 +94,8 @@ def test_each_step_is_told_how_far_it_goes(average, sampler):
     pipeline = StableDiffusionPipeline.from_pipe(average, unet=Called(unet, spy))
     pipeline(PROMPTS, num_inference_steps=3, latents=starting_noise(), progress=False)
     sigmas = pipeline.scheduler.sigmas
-    expected = [embed_beside_time(float(length), 1, 6)[0] for length in sigmas[:-1] - sigmas[1:]]
-    torch.testing.assert_close(told, expected)
+    expected = get_guidance_scale_embedding(sigmas[:-1] - sigmas[1:], 6)
+    torch.testing.assert_close(torch.stack(told), expected)
 
 
 class Called(torch.nn.Module):

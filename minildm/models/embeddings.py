@@ -31,6 +31,12 @@ def get_timestep_embedding(
     return F.pad(torch.cat(parts, dim=-1), (0, embedding_dim % 2))
 
 
+def get_guidance_scale_embedding(w: Tensor, embedding_dim: int = 512) -> Tensor:
+    """A number told beside the time, guidance_scale - 1 say, (B,) -> (B, embedding_dim): as a
+    timestep a thousand times as large, sines first."""
+    return get_timestep_embedding(1000 * w, embedding_dim)
+
+
 class Timesteps(nn.Module):
     """`get_timestep_embedding` as a layer: (B,) -> (B, num_channels)."""
 

@@ -2,6 +2,7 @@
 
 from minildm.pipelines.attention_maps import AttentionMaps, word_positions
 from minildm.pipelines.checkpoints import WEIGHTS, shipped, shipped_models
+from minildm.pipelines.distilled import timestep_cond
 from minildm.pipelines.stable_diffusion import GuidedPredict, StableDiffusionPipeline
 from minildm.pipelines.start import StartingImage
 
@@ -13,5 +14,6 @@ __all__ = [
     "WEIGHTS",
     "shipped",
     "shipped_models",
+    "timestep_cond",
     "word_positions",
 ]

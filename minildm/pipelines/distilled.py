@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from minildm.models.embeddings import get_timestep_embedding
+from minildm.models.embeddings import get_guidance_scale_embedding
 from minildm.schedulers.base import Scheduler
 from minildm.schedulers.sigmas import SigmaScheduler
 
@@ -21,12 +21,6 @@ def time_cond_proj_dim(unet: nn.Module) -> int | None:
     """How many numbers a distilled U-Net is told beside the time; None for all others. A distilled
     one needs no second pass for guidance."""
     return getattr(unet, "config", {}).get("time_cond_proj_dim")
-
-
-def embed_beside_time(number: float, batch: int, dim: int) -> Tensor:
-    """A number told beside the time, for a batch: (batch, dim), as diffusers'
-    `get_guidance_scale_embedding` has it."""
-    return get_timestep_embedding(torch.full((batch,), 1000 * number), dim)
 
 
 def step_interval(scheduler: Scheduler, timestep: Tensor) -> float:
@@ -59,4 +53,4 @@ def timestep_cond(
         number = step_interval(scheduler, timestep)
     else:
         number = guidance_scale - 1
-    return embed_beside_time(number, batch, dim)
+    return get_guidance_scale_embedding(torch.full((batch,), float(number)), dim)

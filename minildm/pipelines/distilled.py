@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +34,7 @@ def step_interval(scheduler: Scheduler, timestep: Tensor) -> float:
 def timestep_cond(
     unet: nn.Module,
     scheduler: Scheduler,
-    card: Mapping[str, Any],
+    card: Mapping[str, object],
     timestep: Tensor,
     guidance_scale: float,
     batch: int,

@@ -1,6 +1,6 @@
 """How torch's threads wait for each other, on idle cores and on cores that have other work too.
 
-    python benchmarks/busy_machine.py [--busy 0 2] [--spins 300000 30000] [--jobs draw-50 train-30]
+    python benchmarks/busy_machine.py [--busy 0 2] [--spins 300000 10000] [--jobs draw-50 train-30]
 
 GNU's OpenMP, which brings torch's threads on Linux, lets a thread that is done spin for a while
 before it sleeps: 300,000 times, if nothing is said. On idle cores that saves the waking up; where
@@ -28,8 +28,8 @@ from pathlib import Path
 
 CORES = len(os.sched_getaffinity(0))
 AS_THEY_COME = 300_000  # GNU's own number
-JOBS = ("draw-1", "draw-50", "draw-250", "train-30", "sample-400")
-ENOUGH = 10.0  # seconds after which a job is not repeated
+JOBS = ("draw-1", "draw-50", "train-30", "sample-400")
+ENOUGH = 5.0  # seconds after which a job is not repeated
 SAMPLE = ["-m", "minildm.cli", "sample", "a handwritten seven", "--num", "400", "--out"]
 
 
@@ -126,9 +126,9 @@ def main() -> None:
     )
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--busy", type=int, nargs="+", default=[0, 2], help="processes a core")
-    parser.add_argument("--spins", type=int, nargs="+", default=[AS_THEY_COME, 30_000])
+    parser.add_argument("--spins", type=int, nargs="+", default=[AS_THEY_COME, 10_000])
     parser.add_argument("--jobs", nargs="+", default=list(JOBS))
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     if options.work:
         return work()
@@ -146,7 +146,7 @@ def main() -> None:
         command = [sys.executable, "-c", "while True: pass"]
         beside = [subprocess.Popen(command) for _ in range(each * CORES)]
         try:
-            print(f"beside {len(beside)} busy processes" if each else "on idle cores")
+            print(f"beside {len(beside)} busy processes, started here" if each else "alone")
             for job in options.jobs:
                 measured = measure(settings, job, options.rounds, beside)
                 if not each:  # the same for all settings of as many threads

@@ -37,7 +37,7 @@ __version__ = "0.1.0"
 # How long torch's waiting threads stay awake: for a Python that was started before minildm was
 # installed, if it imports this before torch. All others have it from scripts/minildm.pth.
 if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
-    os.environ["GOMP_SPINCOUNT"] = "30000"
+    os.environ["GOMP_SPINCOUNT"] = "10000"
 
 _MODULE_OF = {
     "AutoencoderKL": "models",

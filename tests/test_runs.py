@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from minildm.data import CLASS_NAMES, LOADERS, ImageData
+from minildm.pipelines import AutoguidedPipeline, StableDiffusionPipeline
 from minildm.training import (
     PRESETS,
     ClassifierLoss,
@@ -123,6 +124,90 @@ def test_a_recipe_of_photographs_trains_the_same_when_it_is_resumed(tmp_path, mo
     assert logs[0]["losses"] == logs[1]["losses"]
 
 
+EARLY = {"steps": (1, 1, 40), "device": "cpu", "progress": False}
+
+
+@pytest.fixture(scope="module")
+def snapshotted(tmp_path_factory):
+    """The folder of a training that keeps a snapshot after a quarter of its steps, and the average
+    of the weights as it was then."""
+    averages, update = [], trainer.EMA.update
+
+    def watched(self, step):
+        update(self, step)
+        if step == 9:
+            averages.append([average.clone() for average in self.shadow_params])
+
+    out = tmp_path_factory.mktemp("early") / "model"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer.EMA, "update", watched)
+        train(SMALL, out, snapshot=0.25, **EARLY)
+    return out, averages[0]
+
+
+def snapshot_of(folder):
+    files = sorted((folder / "snapshot").glob("*/*.safetensors"))
+    assert [file.parent.name for file in files] == ["text_encoder", "unet", "vae"]
+    return {(f.parent.name, name): part for f in files for name, part in load_file(f).items()}
+
+
+def assert_same_snapshot(a, b):
+    a, b = snapshot_of(a), snapshot_of(b)
+    assert a.keys() == b.keys() and all(torch.equal(tensor, b[name]) for name, tensor in a.items())
+
+
+def test_a_snapshot_is_the_average_as_it_was_and_a_model_that_guides_the_finished_one(snapshotted):
+    out, averages = snapshotted
+    finished, kept = map(StableDiffusionPipeline.from_pretrained, (out, out / "snapshot"))
+    assert recorded(out)["snapshot"] == 0.25 and "snapshot" not in finished.card
+    assert kept.card["snapshot"] == 10 and kept.card["steps"]["denoiser"] == 40
+    stored = [*kept.unet.parameters(), *kept.text_encoder.parameters()]
+    for parameter, average in zip(stored, averages, strict=True):
+        assert torch.equal(parameter, average.half().float())
+    for name, parameter in kept.vae.named_parameters():
+        assert torch.equal(parameter, finished.vae.get_parameter(name).half().float())
+    assert {tensor.dtype for tensor in snapshot_of(out).values()} == {torch.float16}
+    AutoguidedPipeline(finished, kept, 2.0)
+
+
+def test_a_training_that_keeps_no_snapshot_ends_with_the_same_weights(snapshotted, tmp_path):
+    train(SMALL, tmp_path, **EARLY)
+    assert_same_weights(snapshotted[0], tmp_path)
+    assert not (tmp_path / "snapshot").exists()
+
+
+def test_a_resumed_training_writes_the_same_snapshot(snapshotted, tmp_path, monkeypatch):
+    """Stopped before it, in the very step that writes it and later; what is asked once holds."""
+    for stop in (3, 9, 30):
+
+        def stopped(self, step, stop=stop, update=trainer.EMA.update):
+            update(self, step)
+            if step == stop:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(trainer.EMA, "update", stopped)
+            with pytest.raises(KeyboardInterrupt):
+                train(SMALL, tmp_path, snapshot=0.25 if stop == 3 else None, resume=True, **EARLY)
+        assert (tmp_path / "snapshot" / "model_index.json").exists() == (stop >= 9)
+    train(SMALL, tmp_path, resume=True, **EARLY)
+    assert_same_weights(snapshotted[0], tmp_path)
+    assert_same_snapshot(snapshotted[0], tmp_path)
+
+
+def test_a_snapshot_killed_in_the_middle_is_written_again(snapshotted, tmp_path, monkeypatch):
+    def killed(self, folder, *precision):
+        self.unet.save_pretrained(folder / "unet", torch.float32)  # no more than that
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StableDiffusionPipeline, "save_pretrained", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(SMALL, tmp_path, snapshot=0.25, **EARLY)
+    train(SMALL, tmp_path, resume=True, **EARLY)
+    assert_same_snapshot(snapshotted[0], tmp_path)
+
+
 def test_a_folder_that_holds_a_run_is_not_overwritten(trained):
     with pytest.raises(ValueError, match="holds a training already: --resume"):
         train("tiny", trained, steps=STEPS, device="cpu", progress=False)
@@ -140,6 +225,7 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(trained):
             {"steps": (9, 9, 9)},
             rf"expected the recorded steps \({','.join(map(str, STEPS))}\) or none",
         ),
+        ({"snapshot": 0.1}, "expected to go on with no snapshot, got one after 0.1$"),
     ],
 )
 def test_another_recipe_seed_or_length_does_not_resume_it(trained, changes, message):
@@ -170,6 +256,9 @@ def test_a_record_that_is_none_is_named(tmp_path, content):
         ({"steps": (1, 0, 1)}, "expected three positive numbers of steps"),
         ({"minutes": 0}, "expected minutes > 0, or steps, got 0"),
         ({"minutes": -1}, "expected minutes > 0, or steps, got -1"),
+        ({"snapshot": 0}, r"expected a snapshot after a part of the steps in \(0, 1\], got 0"),
+        ({"snapshot": 1.5}, "expected a snapshot after a part of the steps .*, got 1.5"),
+        ({"snapshot": float("nan")}, "expected a snapshot after a part of the steps .*, got nan"),
         ({"device": "tpu", "steps": (1, 1, 1)}, "expected a device that is here"),
     ],
 )

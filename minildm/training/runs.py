@@ -3,6 +3,7 @@ and resumed at will. Chapter 11."""
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from minildm.data.text_image import TextImageDataset, load_text_image
@@ -34,13 +36,14 @@ from minildm.training.objectives import (
     TextConditionedUNet,
 )
 from minildm.training.recipes import PRESETS, Recipe, StageRecipe, new_denoiser, seeded
-from minildm.training.state import STATE_FILE, load_weights, open_log
+from minildm.training.state import EMA, STATE_FILE, load_weights, open_log
 from minildm.training.trainer import Trainer, open_accelerator
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 LOG_FILE = "training.json"
+SNAPSHOT = "snapshot"  # the folder of a bad guide, beside the model's parts
 STAGES = ("perceptual_net", "autoencoder", "denoiser")
 # Batch normalisation needs the whole batch: every process trains the same small perceptual net, not
 # a share of it.
@@ -60,6 +63,7 @@ def train(
     device: str = "auto",
     mixed_precision: str | None = None,
     progress: bool = True,
+    snapshot: float | None = None,
 ) -> StableDiffusionPipeline:
     """Train all three stages and write the model into the folder `out`, in diffusers' layout;
     returns the pipeline.
@@ -71,6 +75,8 @@ def train(
     resume: go on from what is in `out`; with the same threads, bit for bit as if nothing had
         happened
     device: "auto", "cpu", "cuda" or "mps"; under `accelerate launch` each process takes its own
+    snapshot: the part of the denoiser's steps, in (0, 1], after which the average so far is kept as
+        a model in `out`/snapshot, in half precision: a bad guide for an `AutoguidedPipeline`
     """
     from accelerate.utils import broadcast_object_list
 
@@ -84,6 +90,8 @@ def train(
         )
     if steps is None and (minutes is None or not minutes > 0):
         raise ValueError(f"expected minutes > 0, or steps, got {minutes}")
+    if snapshot is not None and not 0 < snapshot <= 1:
+        raise ValueError(f"expected a snapshot after a part of the steps in (0, 1], got {snapshot}")
     sizes = recipe.autoencoder.batch_size, recipe.denoiser.batch_size
     accelerator = open_accelerator(device, mixed_precision, sizes)
     log: list[Any] = [None]
@@ -94,6 +102,7 @@ def train(
             "seed": seed,
             "minutes": None if steps else minutes,
             "steps": dict(zip(STAGES, steps, strict=True)) if steps else {},
+            **({} if snapshot is None else {"snapshot": snapshot}),
         }
         log = [open_log(file, asked, accelerator.device, accelerator.num_processes, resume)]
     log = broadcast_object_list(log)
@@ -233,7 +242,8 @@ class Run:
         )
         predict = TextConditionedUNet(unet, text_encoder)
         loss = DenoisingLoss(predict, DDPMScheduler(**recipe.scheduler))
-        self.run_stage(new_trainer("denoiser", stage, loss, batches), predict)
+        trainer = new_trainer("denoiser", stage, loss, batches)
+        early = max(1, round(self.log.get("snapshot", 0) * self.steps_for(trainer)))
         scheduler = DPMSolverMultistepScheduler(**recipe.scheduler)
         recorded = ("seed", "steps", "seconds", "hardware", "threads", "processes")
         card = {
@@ -242,9 +252,21 @@ class Run:
             "guidance_scale": recipe.guidance_scale,
             "num_inference_steps": recipe.num_inference_steps,
             "prediction_type": scheduler.config.prediction_type,
-            **{key: self.log[key] for key in recorded},
+            **{key: self.log[key] for key in recorded},  # the log's own, to which training adds
         }
-        return StableDiffusionPipeline(vae, text_encoder, tokenizer, unet, scheduler, card)
+        pipeline = StableDiffusionPipeline(vae, text_encoder, tokenizer, unet, scheduler, card)
+
+        def keep_early(step: int, ema: EMA | None) -> None:
+            if "snapshot" in self.log and self.main and step + 1 == early:
+                then = copy.deepcopy(pipeline)
+                if ema is not None:
+                    ema.copy_to([*then.unet.parameters(), *then.text_encoder.parameters()])
+                then.card["snapshot"] = early
+                then.save_pretrained(self.out / SNAPSHOT, torch.float16)
+
+        trainer.after_step = keep_early
+        self.run_stage(trainer, predict)
+        return pipeline
 
     def run_stage(self, trainer: Trainer, model: nn.Module) -> None:
         """Train one stage, or read `model` from the folder if a run before this one finished the

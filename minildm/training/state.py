@@ -143,9 +143,9 @@ def open_log(
 ) -> dict[str, Any]:
     """The record of a training: the one in the file if it is to be resumed, else a new one.
 
-    asked: the recipe, the seed, the minutes, and the steps of each stage ({} if time decides).
-        To go on they must be those of the record, minutes apart, on as many threads: a ValueError
-        says what differs.
+    asked: the recipe, the seed, the minutes, the steps of each stage ({} if time decides), and the
+        snapshot if there is to be one. To go on they must be those of the record, minutes apart,
+        on as many threads: a ValueError says what differs. Steps or snapshot may go unsaid.
     """
     threads = torch.get_num_threads()
     if not file.is_file():
@@ -163,13 +163,18 @@ def open_log(
             "another --out begins one"
         )
     log = read_json(file, "the record of a training")
-    if missing := {*asked, "seconds", "losses", "threads", "finished"} - log.keys():
+    needed = {"recipe", "seed", "minutes", "steps", "seconds", "losses", "threads", "finished"}
+    if missing := needed - log.keys():
         raise ValueError(
             f"{file}: expected the record of a training, "
             f"got one without {', '.join(sorted(missing))}"
         )
     if log["seed"] != asked["seed"]:
         raise ValueError(f"{file}: expected to go on with seed {log['seed']}, got {asked['seed']}")
+    snapshot = log.get("snapshot")
+    if (got := asked.get("snapshot", snapshot)) != snapshot:
+        expected = "no snapshot" if snapshot is None else f"a snapshot after {snapshot:g}"
+        raise ValueError(f"{file}: expected to go on with {expected}, got one after {got:g}")
     theirs, ours = log["recipe"], asked["recipe"]
     if other := sorted(key for key in theirs | ours if theirs.get(key) != ours.get(key)):
         raise ValueError(

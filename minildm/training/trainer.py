@@ -47,7 +47,11 @@ class Trainer:
     batch: step -> the tensors of the global batch, each (batch_size, …); a process takes every n-th
         row
     ema: the fraction of the steps that the average of the weights reaches over; 0 for no average
+    after_step: an attribute, is told each step that is done and the average so far; before a state
+        that holds the step is written, so what it keeps, a resumed training need not make again
     """
+
+    after_step: Callable[[int, EMA | None], None] | None = None
 
     def __init__(
         self,
@@ -149,6 +153,8 @@ class Trainer:
                 if ema is not None:
                     ema.update(step)
                 # --------------------------------
+                if self.after_step is not None:
+                    self.after_step(step, ema)
                 losses.append(mean_over_processes(loss.detach(), accelerator))
                 if not math.isfinite(losses[-1]):
                     raise ValueError(

@@ -1,7 +1,7 @@
 """The mathematics of diffusion: noise schedules, what a network can be asked to say, denoisers that
 are known in closed form, guidance and the sampling loop."""
 
-from minildm.diffusion.guidance import guide, predict_guided
+from minildm.diffusion.guidance import guide, predict_guided, summed_scales
 from minildm.diffusion.ideal import Denoiser, GaussianDenoiser, IdealDenoiser, KnowsItsNoise
 from minildm.diffusion.parameterization import (
     PARAMETERIZATIONS,
@@ -57,6 +57,7 @@ __all__ = [
     "shift_resolution",
     "snr",
     "straight",
+    "summed_scales",
     "to_epsilon",
     "to_x0",
     "training_target",

@@ -1,13 +1,15 @@
 """Guidance: away from what a network says knowing less, towards what it says knowing more (Ho &
 Salimans 2021). Chapters 09 and 11.
 
-"Less" is no prompt in classifier-free guidance; it may as well be a weaker network that is told the
-same (autoguidance, Karras et al. 2024), for nothing here asks where the predictions come from.
+"Less" is no prompt in classifier-free guidance, and in autoguidance a weaker network that is told
+the same (Karras et al. 2024; `pipelines/autoguidance.py`): nothing here asks where the predictions
+come from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -29,6 +31,16 @@ def guide(predictions: Sequence[Tensor], scales: Sequence[Tensor | float]) -> Te
     for less, more, scale in zip(said[:-1], said[1:], scales, strict=True):
         guided = guided + scale * (more - less)
     return guided.to(predictions[0].dtype)
+
+
+def summed_scales(scales: Sequence[float]) -> list[float]:
+    """The scales with which `guide` adds guidances, each with its own: m + Σ (wᵢ - 1)·(m - lᵢ), if
+    its predictions are l₁, …, lₙ, each of which knows less than the last, m.
+
+    In steps from one to the next these are w₁, then w₁ + w₂ - 1, and so on: two guidances of
+    scales 1.5 and 2 reach as far beyond m as one of 2.5.
+    """
+    return [1 + extra for extra in accumulate(scale - 1 for scale in scales)]
 
 
 def unconditional(nothing: Tensor, conditions: Tensor) -> Tensor:

@@ -57,10 +57,14 @@ class Sampling:
     device: str
     parameters: dict[str, int]
     """Of each network."""
+    autoguidance_scale: float = 1.0
+    """How far from the bad guide; 1: there was none."""
 
     def rows(self, unit: str) -> list[str]:
         """Two lines under a table of scores. unit: what `samples` counts."""
         begun = f" from {self.guidance_start:.0%} of the steps on" if self.guidance_start else ""
+        if self.autoguidance_scale > 1:
+            begun = f" and autoguidance {self.autoguidance_scale:g}{begun}"
         counts = ", ".join(f"{name} {count:,}" for name, count in self.parameters.items())
         return [
             f"{self.samples} {unit}, seed {self.seed}: {self.num_inference_steps} steps of "
@@ -84,6 +88,8 @@ class Evaluation(Generic[S]):
         """Plain numbers and strings, for a JSON file or a model's card."""
         plain = asdict(self)
         sampling = plain.pop("sampling")
+        if sampling["autoguidance_scale"] == 1:
+            del sampling["autoguidance_scale"]  # the rule, of which cards say nothing
         return plain | sampling
 
     def __str__(self) -> str:
@@ -240,6 +246,7 @@ def describe_sampling(
         parameters={
             name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()
         },
+        autoguidance_scale=getattr(pipeline, "autoguidance_scale", 1.0),
     )
 
 

@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny import tiny_pipeline
 from typer.testing import CliRunner
 
 from minildm.cli import app
 from minildm.data import CLASS_NAMES, ImageData, datasets, to_pixels
 from minildm.evaluation import evaluation
-from minildm.pipelines import StableDiffusionPipeline
+from minildm.pipelines import AutoguidedPipeline, StableDiffusionPipeline
 from minildm.schedulers import SAMPLERS
 from minildm.training import runs
 
@@ -196,6 +197,32 @@ def test_evaluate_prints_every_score_beside_its_floor(weights, small_mnist, tmp_
     )
 
 
+def test_sample_and_evaluate_steer_away_from_a_bad_guide(
+    weights, tiny_folder, small_mnist, tmp_path
+):
+    worse = tiny_pipeline(1)
+    worse.vae.load_state_dict(tiny_pipeline().vae.state_dict())
+    worse.save_pretrained("worse", torch.float16)
+    options = "--bad-guide worse --autoguidance 3 --guidance 1.5 --seed 5".split()
+    result = run("sample", "the digit 3", "--model", tiny_folder, *options, "--npz", "s.npz")
+    assert result.exit_code == 0, result.output
+    pipeline, bad = map(StableDiffusionPipeline.from_pretrained, (tiny_folder, "worse"))
+    expected = AutoguidedPipeline(pipeline, bad, 3.0)(
+        "the digit 3",
+        guidance_scale=1.5,
+        generator=torch.Generator().manual_seed(5),
+        progress=False,
+    )
+    with np.load("s.npz") as saved:
+        assert np.array_equal(saved["images"], to_pixels(expected, 28))
+
+    result = run("evaluate", *options, *"--samples 20 --steps 2 --json scores.json".split())
+    assert result.exit_code == 0, result.output
+    assert "guidance 1.5 and autoguidance 3, " in result.stdout
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert (scores["bad_guide"], scores["autoguidance_scale"]) == ("worse", 3.0)
+
+
 # ------------------------------------------------------------------------------------------- train
 
 
@@ -229,7 +256,8 @@ def test_train_passes_on_what_it_was_told(training, tmp_path):
         ).exit_code
         == 0
     )
-    result = run("train", "--out", "runs/b", "--steps", "3,4,5", "--device", "cpu")
+    options = "--steps 3,4,5 --device cpu --snapshot 0.1".split()
+    result = run("train", "--out", "runs/b", *options)
     assert result.exit_code == 0
     assert result.output == 'trained: runs/b, which draws with: minildm sample "…" --model runs/b\n'
     first, second = training
@@ -247,7 +275,7 @@ def test_train_passes_on_what_it_was_told(training, tmp_path):
         False,
         (3, 4, 5),
     )
-    assert second["device"] == "cpu"
+    assert (second["device"], second["snapshot"], first["snapshot"]) == ("cpu", 0.1, None)
 
 
 def test_an_interrupted_training_says_how_to_go_on(monkeypatch):
@@ -364,6 +392,13 @@ def test_a_bad_checkpoint_is_one_line(tiny_folder, tmp_path, command, what, word
         ("sample seven --model MODEL --guidance nan", ["guidance_scale of 0 or more", "got nan"]),
         ("sample seven --model MODEL --guidance-start 1", ["guidance_start in [0, 1)", "got 1"]),
         ("sample seven --model MODEL --guidance inf", ["guidance_scale of 0 or more", "got inf"]),
+        (
+            "sample seven --model MODEL --bad-guide MODEL --autoguidance 0.5",
+            ["autoguidance_scale of 1 or more", "got 0.5"],
+        ),
+        ("sample seven --model MODEL --bad-guide nowhere", ["expected a folder", "'nowhere'"]),
+        ("sample seven --model MODEL --autoguidance 2", ["expected --bad-guide", "got none"]),
+        ("train --out runs/a --snapshot 2", ["part of the steps in (0, 1]", "got 2"]),
         (
             "sample --model MODEL --prompts-file .",
             ["--prompts-file", "expected a text file, got ."],

@@ -13,6 +13,8 @@ from typer import Argument, Option
 
 from minildm.cli.errors import OneLineErrors, at_once
 from minildm.cli.options import (
+    Autoguidance,
+    BadGuide,
     Device,
     Guidance,
     GuidanceStart,
@@ -54,6 +56,13 @@ def train(
         ),
     ] = None,
     seed: Seed = 0,
+    snapshot: Annotated[
+        float | None,
+        Option(
+            help="After this part of the U-Net's steps keep a bad guide in OUT/snapshot.",
+            metavar="PART",
+        ),
+    ] = None,
     resume: Annotated[
         bool, Option("--resume", help="Continue what was interrupted in --out.")
     ] = False,
@@ -69,7 +78,14 @@ def train(
 
     try:
         runs.train(
-            preset, out, minutes=minutes, steps=counts, seed=seed, resume=resume, device=device
+            preset,
+            out,
+            minutes=minutes,
+            steps=counts,
+            seed=seed,
+            resume=resume,
+            device=device,
+            snapshot=snapshot,
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt("; the same command with --resume goes on from here") from None
@@ -90,6 +106,8 @@ def sample(
     steps: Steps = None,
     guidance: Guidance = None,
     guidance_start: GuidanceStart = None,
+    bad_guide: BadGuide = None,
+    autoguidance: Autoguidance = None,
     negative: Annotated[str | None, Option(help="What not to draw.", metavar="TEXT")] = None,
     num: Annotated[int, Option(help="Images for each prompt.", parser=integer, metavar="INT")] = 1,
     seed: Seed = 0,
@@ -120,7 +138,7 @@ def sample(
         from minildm.data.images import to_pixels
         from minildm.plots.images import mosaic
 
-    pipeline = open_model(model, sampler, device)
+    pipeline = open_model(model, sampler, device, bad_guide, autoguidance)
     generator = torch.Generator().manual_seed(seed)
     images = pipeline(
         texts,
@@ -153,6 +171,8 @@ def evaluate(
     steps: Steps = None,
     guidance: Guidance = None,
     guidance_start: GuidanceStart = None,
+    bad_guide: BadGuide = None,
+    autoguidance: Autoguidance = None,
     seed: Seed = 0,
     full: Annotated[
         bool, Option("--full", help="Beside all of CIFAR-10, not its bundled tenth.")
@@ -168,13 +188,14 @@ def evaluate(
     with at_once():
         from minildm.evaluation import evaluation
 
-    pipeline = open_model(model, sampler, device)
+    pipeline = open_model(model, sampler, device, bad_guide, autoguidance)
     result = evaluation.evaluate(
         pipeline, samples, seed, steps, guidance, guidance_start, full=full
     )
     print(result)
     if json_file is not None:
-        write_json(json_file, {"model": model, "full": full, **result.as_dict()})
+        asked = {"model": model, "full": full} | ({"bad_guide": bad_guide} if bad_guide else {})
+        write_json(json_file, asked | result.as_dict())
 
 
 @app.command()
@@ -202,13 +223,22 @@ def data(
     print("in:", ", ".join(sorted({str(place) for place in there})))
 
 
-def open_model(name: str, sampler: str | None, device: str) -> StableDiffusionPipeline:
-    """The pipeline with the sampler asked for, on the device asked for."""
+def open_model(
+    name: str, sampler: str | None, device: str, bad_guide: str | None, autoguidance: float | None
+) -> StableDiffusionPipeline:
+    """The pipeline with the sampler and the bad guide asked for, on the device asked for."""
     from minildm.device import default_device
+    from minildm.pipelines.autoguidance import AUTOGUIDANCE, AutoguidedPipeline
     from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
 
+    if autoguidance is not None and bad_guide is None:
+        raise ValueError("expected --bad-guide with --autoguidance, got none")
     where = default_device(device)
     pipeline = StableDiffusionPipeline.from_pretrained(name)
+    if bad_guide is not None:
+        bad = StableDiffusionPipeline.from_pretrained(bad_guide)
+        scale = AUTOGUIDANCE if autoguidance is None else autoguidance
+        pipeline = AutoguidedPipeline(pipeline, bad, scale)
     if sampler is not None:
         pipeline.use_sampler(sampler)
     return pipeline.to(where)

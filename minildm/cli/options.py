@@ -52,6 +52,18 @@ GuidanceStart = Annotated[
         metavar="PART",
     ),
 ]
+BadGuide = Annotated[
+    str | None,
+    Option(
+        help="A worse version of the model to steer away from (autoguidance), such as "
+        "OUT/snapshot of train --snapshot.",
+        metavar="NAME|FOLDER",
+    ),
+]
+Autoguidance = Annotated[
+    float | None,
+    Option(help="How far from --bad-guide, 1 for not at all; by default 1.5.", metavar="SCALE"),
+]
 Seed = Annotated[int, Option(help="Same seed, same result.", parser=seed_number, metavar="INT")]
 Device = Annotated[str, Option(help="auto, cpu, cuda (cuda:1, …) or mps.")]
 

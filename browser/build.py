@@ -29,6 +29,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from minildm import StableDiffusionPipeline
+from minildm.pipelines import timestep_cond
 
 HERE = Path(__file__).resolve().parent
 WIDGETS = HERE.parent / "minildm" / "widgets" / "static"
@@ -67,6 +68,30 @@ class Decode(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         return self.vae.decode(latents / self.vae.config.scaling_factor).clamp(-1, 1)
+
+
+class AtOnce(nn.Module):
+    """A student's one step, the whole way from noise, as a network: noise (B, C, h, w), context
+    (B, L, D) -> latents of unit scale (B, C, h, w)."""
+
+    told: Tensor
+
+    def __init__(self, student: StableDiffusionPipeline):
+        super().__init__()
+        scheduler = student.scheduler
+        scheduler.set_timesteps(1)
+        (self.timestep,) = scheduler.timesteps.float().tolist()
+        self.sigma = float(scheduler.sigmas[0])
+        self.unet = student.unet
+        told = timestep_cond(
+            student.unet, scheduler, student.card, scheduler.timesteps[0], guidance_scale=1, batch=1
+        )
+        self.register_buffer("told", told)
+
+    def forward(self, sample: Tensor, encoder_hidden_states: Tensor) -> Tensor:
+        told = self.told.expand(len(sample), -1)
+        u = self.unet(sample, self.timestep, encoder_hidden_states, timestep_cond=told)
+        return sample - self.sigma * u
 
 
 def networks(pipeline: StableDiffusionPipeline) -> dict[str, tuple[nn.Module, dict[str, Tensor]]]:
@@ -182,8 +207,9 @@ def runtime() -> Path:
     return folder
 
 
-def build(out: Path, model: str = "mnist") -> None:
-    """Fill the folder `out`, which is made anew."""
+def build(out: Path, model: str = "mnist", student: str | None = "mnist-one-step") -> None:
+    """Fill the folder `out`, which is made anew. student: of the model, for drawing in one step;
+    it shares the model's text encoder and decoder."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     try:
@@ -199,6 +225,14 @@ def build(out: Path, model: str = "mnist") -> None:
     pipeline = StableDiffusionPipeline.from_pretrained(model)
     for name, (network, inputs) in networks(pipeline).items():
         (out / f"{name}.onnx").write_bytes(to_onnx(network, inputs).SerializeToString())
+    at_once = {}
+    if student is not None:
+        network = AtOnce(StableDiffusionPipeline.from_pretrained(student))
+        _, inputs = networks(pipeline)["unet"]
+        del inputs["timestep"]
+        file = out / "at_once.onnx"
+        file.write_bytes(to_onnx(network, inputs).SerializeToString())
+        at_once = {"at_once": {"bytes": file.stat().st_size}}
     for name in OWN:
         shutil.copy(HERE / name, out)
     for name in SHARED:
@@ -206,10 +240,10 @@ def build(out: Path, model: str = "mnist") -> None:
     (out / "draw.css").write_text(
         "".join(sheet.read_text(encoding="utf-8") for sheet in STYLES), encoding="utf-8"
     )
-    heavy = [*out.glob("*.onnx"), *out.glob("onnxruntime.*")]
+    heavy = [out / f"{name}.onnx" for name in networks(pipeline)] + [*out.glob("onnxruntime.*")]
     # for the page to show how far it is
     bytes_of = {path.name: path.stat().st_size for path in sorted(heavy)}
-    contents = {**facts(pipeline), "bytes": bytes_of}
+    contents = {**facts(pipeline), "bytes": bytes_of, **at_once}
     (out / "model.json").write_text(
         json.dumps(contents, ensure_ascii=False, indent=1), encoding="utf-8"
     )
@@ -222,9 +256,15 @@ def main() -> int:
     parser.add_argument(
         "--model", default="mnist", help="a shipped model's name, or a model's folder"
     )
+    parser.add_argument(
+        "--student",
+        default="mnist-one-step",
+        help="one that draws in one step, distilled from the model; none: leave it out",
+    )
     arguments = parser.parse_args()
+    student = None if arguments.student == "none" else arguments.student
     try:
-        build(arguments.out, arguments.model)
+        build(arguments.out, arguments.model, student)
     except NoRuntime as missing:
         print(
             f"browser/build.py: the book is built without drawing in the page: {missing}",

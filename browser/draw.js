@@ -1,7 +1,7 @@
 // The front page's drawing: a prompt, a few settings, and the model at work. This file is the page's part; what it
 // shows is done by tokenizer.js (chapter 08), scheduler.js (chapters 02 and 05) and drawing.js (chapters 06, 09, 11).
 
-import { load, readFacts, totalBytes } from "./drawing.js";
+import { load, loadAtOnce, readFacts, totalBytes } from "./drawing.js";
 import { normal } from "./noise.js";
 import { box, node } from "./page.js";
 
@@ -47,6 +47,8 @@ function page(el, facts) {
   const notes = node("div", { class: "notes", "aria-live": "polite" }, form);
 
   const settings = node("div", { class: "settings" }, form);
+  const typing = facts.at_once === undefined ? null
+    : field("draw at every key, in one step", { type: "checkbox" }, settings).input;
   const slider = (words, [min, max], step, value, show = (text) => text) =>
     field(words, { type: "range", min, max, step, value }, settings, show).input;
   const steps = slider("steps", STEPS, 1, facts.num_inference_steps);
@@ -135,6 +137,33 @@ function page(el, facts) {
     status.textContent = `“${asked.prompt}”, seed ${from}: ${asked.steps} steps in ${seconds.toFixed(1)} s`;
   };
 
+  /** By the student, in one step; again as long as the reader has typed on meanwhile. */
+  const drawAtOnce = async () => {
+    if (model.sessions.at_once === undefined) {
+      const total = facts.at_once.bytes;
+      await loadAtOnce(FOLDER, model, (bytes) => {
+        progress.value = bytes / total;
+        status.textContent = `loading the student: ${megabytes(bytes)} of ${megabytes(total)}`;
+      });
+    }
+    let asked;
+    do {
+      asked = { prompt: prompt.value, seed: Number(seed.value) };
+      const noise = normal(asked.seed, facts.latents.reduce((product, size) => product * size));
+      const start = performance.now();
+      const frame = await model.drawAtOnce({ prompt: asked.prompt, noise });
+      const milliseconds = Math.round(performance.now() - start);
+      frames = [frame];
+      look.input.max = look.input.value = 0;
+      look.tell();
+      show();
+      stage.hidden = false;
+      progress.value = 1;
+      status.textContent = `“${asked.prompt}”, seed ${asked.seed}: one step in ${milliseconds} ms`;
+      await pause();
+    } while (asked.prompt !== prompt.value || asked.seed !== Number(seed.value));
+  };
+
   /** One thing after the other, and an error where the reader sees it. */
   const work = async () => {
     if (busy) return;
@@ -144,7 +173,7 @@ function page(el, facts) {
     try {
       if (model === null) await fetchModel();
       offer();
-      await draw();
+      await (typing?.checked ? drawAtOnce() : draw());
     } catch (error) {
       status.textContent = "";
       trouble.textContent = `That did not work: ${error.message ?? error}`;
@@ -154,6 +183,13 @@ function page(el, facts) {
       offer();
     }
   };
+  if (typing !== null) {
+    typing.addEventListener("change", () => {
+      [steps, scale].forEach((input) => { input.disabled = typing.checked; });
+      if (typing.checked) work();
+    });
+    [prompt, seed].forEach((input) => input.addEventListener("input", () => { if (typing.checked) work(); }));
+  }
   form.addEventListener("submit", (event) => { event.preventDefault(); work(); });
   another.addEventListener("click", () => {
     if (busy || !form.reportValidity()) return;

@@ -42,7 +42,16 @@ export async function load(folder, facts, progress = () => {}) {
     const file = new Uint8Array(await files[i].arrayBuffer());
     sessions[name] = await ort.InferenceSession.create(file, { executionProviders: ["wasm"] });
   }
-  return new Drawing(ort.Tensor, facts, sessions);
+  return new Drawing(ort, facts, sessions);
+}
+
+/** The student, which draws at once, beside the model that `load` made ready; its text encoder and decoder are the
+ * model's own. */
+export async function loadAtOnce(folder, drawing, progress = () => {}) {
+  let bytes = 0;
+  const file = await fetchFile(folder, "at_once.onnx", (more) => progress(bytes += more));
+  drawing.sessions.at_once = await drawing.ort.InferenceSession.create(
+    new Uint8Array(await file.arrayBuffer()), { executionProviders: ["wasm"] });
 }
 
 /** The networks always see two things at once: no prompt and the prompt, or the noisy latent and the expected one. */
@@ -54,8 +63,8 @@ export const guided = (unconditional, conditional, scale) =>
   unconditional.map((value, i) => value + scale * (conditional[i] - value));
 
 class Drawing {
-  constructor(Tensor, facts, sessions) {
-    Object.assign(this, { Tensor, facts, sessions });
+  constructor(ort, facts, sessions) {
+    Object.assign(this, { ort, Tensor: ort.Tensor, facts, sessions });
   }
 
   async run(network, inputs) {
@@ -81,6 +90,14 @@ class Drawing {
     const latents = new this.Tensor("float32", pair(first, second), [2, ...this.facts.latents]);
     const { data, dims } = await this.run("decoder", { latents });
     return halves(data).map((pixels) => ({ shape: dims.slice(1), pixels }));
+  }
+
+  /** Chapter 15: the whole way from noise in one step, which is the end: {index, timestep, noisy, expected}. */
+  async drawAtOnce({ prompt, noise }) {
+    const sample = new this.Tensor("float32", pair(noise, noise), [2, ...this.facts.latents]);
+    const output = await this.run("at_once", { sample, encoder_hidden_states: await this.encode(prompt) });
+    const [noisy, expected] = await this.decode(noise, halves(output.data)[1]);  // the second is the prompt's
+    return { index: 0, timestep: null, noisy, expected };
   }
 
   /** Chapter 05: the loop, step by step from noise (C·h·w numbers) to a latent. Before each step, and once at the end,

@@ -12,11 +12,12 @@ The package is read in this order, and a file uses only what stands above it:
     models/       embeddings resnet attention blocks unet_encoder unet dit autoencoder vq classifier
                   mlp
     text/         bpe tokenizer text_encoder
-    pipelines/    checkpoints compatibility prompts start diffusion_pipeline stable_diffusion
-                  autoguidance attention_maps
+    pipelines/    checkpoints compatibility prompts start distilled diffusion_pipeline
+                  stable_diffusion autoguidance attention_maps
     training/     losses objectives batches state trainer recipes examiners runs
     evaluation/   metrics scene_metrics evaluation baselines ablations costs diagnostics faults
-    variations/   contexts concatenation controlnet lora textual_inversion distillation gan
+    variations/   contexts concatenation controlnet lora textual_inversion distillation mean_flow
+                  distribution_matching gan
     plots/        style images curves bars tables points sampling
     widgets/      page frames schedule films fields latents prompts painter playground diagnosis
     grading/      sandbox assignment release judging submission grade feedback classroom tables

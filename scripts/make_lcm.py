@@ -95,7 +95,7 @@ def latent_batches(
         caption_of=data.caption_of,
         caption_ids=[teacher.tokenizer(texts) for texts in data.captions],
         empty_ids=teacher.tokenizer("")[0],
-        prompt_dropout=0.0,
+        prompt_dropout=recipe.get("prompt_dropout", 0.0),
         batch_size=recipe["batch_size"],
         seed=seed,
         num_train_timesteps=steps,

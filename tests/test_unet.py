@@ -220,7 +220,7 @@ def test_default_configuration_is_diffusers():
         ("conv_in_kernel", 1),
         ("act_fn", "gelu"),
         ("mid_block_scale_factor", 2),
-        ("time_cond_proj_dim", 256),
+        ("time_embedding_dim", 256),
     ],
 )
 def test_an_unsupported_key_is_named(key, value):

@@ -40,7 +40,12 @@ from minildm.models.dit import (
     PatchEmbed,
     get_2d_sincos_pos_embed,
 )
-from minildm.models.embeddings import TimestepEmbedding, Timesteps, get_timestep_embedding
+from minildm.models.embeddings import (
+    TimestepEmbedding,
+    Timesteps,
+    get_guidance_scale_embedding,
+    get_timestep_embedding,
+)
 from minildm.models.mlp import ToyDenoiser
 from minildm.models.resnet import Downsample2D, ResnetBlock2D, Upsample2D
 from minildm.models.unet import UNet2DConditionModel, UNet2DModel, UNetBase
@@ -92,6 +97,7 @@ __all__ = [
     "VectorQuantizer",
     "extract",
     "get_2d_sincos_pos_embed",
+    "get_guidance_scale_embedding",
     "get_timestep_embedding",
     "image_to_tokens",
     "jitter",

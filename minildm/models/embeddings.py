@@ -31,6 +31,12 @@ def get_timestep_embedding(
     return F.pad(torch.cat(parts, dim=-1), (0, embedding_dim % 2))
 
 
+def get_guidance_scale_embedding(w: Tensor, embedding_dim: int = 512) -> Tensor:
+    """A number told beside the time, guidance_scale - 1 say, (B,) -> (B, embedding_dim): as a
+    timestep a thousand times as large, sines first."""
+    return get_timestep_embedding(1000 * w, embedding_dim)
+
+
 class Timesteps(nn.Module):
     """`get_timestep_embedding` as a layer: (B,) -> (B, num_channels)."""
 
@@ -47,12 +53,24 @@ class Timesteps(nn.Module):
 
 
 class TimestepEmbedding(nn.Module):
-    """Linear, SiLU, linear: (B, in_channels) -> (B, time_embed_dim)."""
+    """Linear, SiLU, linear: (B, in_channels) -> (B, time_embed_dim).
 
-    def __init__(self, in_channels: int, time_embed_dim: int):
+    With `cond_proj_dim` a distilled network is told one thing more beside the time, a `condition`
+    (B, cond_proj_dim): the guidance that is in its weights (Meng et al. 2023), or how far a step
+    goes.
+    """
+
+    def __init__(self, in_channels: int, time_embed_dim: int, cond_proj_dim: int | None = None):
         super().__init__()
         self.linear_1 = nn.Linear(in_channels, time_embed_dim)
+        self.cond_proj = (
+            nn.Linear(cond_proj_dim, in_channels, bias=False) if cond_proj_dim else None
+        )
         self.linear_2 = nn.Linear(time_embed_dim, time_embed_dim)
 
-    def forward(self, sample: Tensor) -> Tensor:
+    def forward(self, sample: Tensor, condition: Tensor | None = None) -> Tensor:
+        if condition is not None:
+            if self.cond_proj is None:
+                raise ValueError("expected no timestep_cond (time_cond_proj_dim is None), got some")
+            sample = sample + self.cond_proj(condition)
         return self.linear_2(F.silu(self.linear_1(sample)))

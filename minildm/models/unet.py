@@ -192,7 +192,6 @@ WITHOUT = (
     "projection_class_embeddings_input_dim",
     "resnet_skip_time_act",
     "reverse_transformer_layers_per_block",
-    "time_cond_proj_dim",
     "time_embedding_act_fn",
     "time_embedding_dim",
     "timestep_post_act",
@@ -249,6 +248,7 @@ class UNet2DConditionModel(UNetBase):
         transformer_layers_per_block: int = 1,
         attention_head_dim: int | tuple[int, ...] = 8,
         use_linear_projection: bool = False,
+        time_cond_proj_dim: int | None = None,
     ):
         super().__init__()
         resnet, attentions_at = layer_options(self.config)
@@ -261,18 +261,20 @@ class UNet2DConditionModel(UNetBase):
         encoder_hidden_states: Tensor,
         down_block_additional_residuals: Sequence[Tensor] | None = None,
         mid_block_additional_residual: Tensor | None = None,
+        timestep_cond: Tensor | None = None,
     ) -> Tensor:
         """sample: (B, in_channels, H, W); timestep: a number or (B,); encoder_hidden_states:
         (B, L, D). Returns (B, out_channels, H, W).
 
         The additional residuals are a ControlNet's: one for each skip, and one for what the middle
-        leaves.
+        leaves. timestep_cond, (B, time_cond_proj_dim): what a distilled network is told beside the
+        time.
         """
         self.check_sample(sample)
         check_context(encoder_hidden_states, len(sample), self.config.cross_attention_dim)
         return self.denoise(
             sample,
-            temb=self.embed_time(timestep, len(sample)),
+            temb=self.embed_time(timestep, len(sample), timestep_cond),
             context=encoder_hidden_states,
             skip_residuals=down_block_additional_residuals,
             mid_residual=mid_block_additional_residual,

@@ -34,7 +34,9 @@ class UNetEncoder(ModelMixin, nn.Module):
 
         self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
         self.time_proj = Timesteps(widths[0], config.flip_sin_to_cos, config.freq_shift)
-        self.time_embedding = TimestepEmbedding(widths[0], 4 * widths[0])
+        self.time_embedding = TimestepEmbedding(
+            widths[0], 4 * widths[0], cond_proj_dim=config.get("time_cond_proj_dim")
+        )
 
         self.down_blocks = nn.ModuleList()
         # between the two, as in diffusers: an optimizer counts parameters in this order. In a
@@ -72,7 +74,9 @@ class UNetEncoder(ModelMixin, nn.Module):
             )
         return possible[name]
 
-    def embed_time(self, timestep: Tensor | float, batch: int) -> Tensor:
+    def embed_time(
+        self, timestep: Tensor | float, batch: int, timestep_cond: Tensor | None = None
+    ) -> Tensor:
         """A number, or one per sample -> (batch, temb_channels)."""
         timestep = torch.as_tensor(timestep, device=self.device)
         if timestep.numel() not in (1, batch):
@@ -80,7 +84,9 @@ class UNetEncoder(ModelMixin, nn.Module):
                 f"expected one timestep, or one per sample ({batch}), got {tuple(timestep.shape)}"
             )
         sines = self.time_proj(timestep.reshape(-1).expand(batch))
-        return self.time_embedding(sines.to(self.dtype))
+        if timestep_cond is not None:
+            timestep_cond = timestep_cond.to(self.dtype)
+        return self.time_embedding(sines.to(self.dtype), timestep_cond)
 
     def encode(
         self, x: Tensor, temb: Tensor, context: Tensor | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from minildm.diffusion.guidance import predict_guided
 from minildm.diffusion.sampling import Callback, sample
 from minildm.pipelines.compatibility import check_count, check_guidance
 from minildm.pipelines.diffusion_pipeline import DiffusionPipeline
+from minildm.pipelines.distilled import time_cond_proj_dim, timestep_cond
 from minildm.pipelines.prompts import encode_texts, pair_prompts
 from minildm.pipelines.start import (
     Generators,
@@ -70,7 +72,7 @@ class StableDiffusionPipeline(DiffusionPipeline):
         height, width: multiples of the autoencoder's downscale factor; if not given, the image's,
             or the size trained on
         num_inference_steps, guidance_scale: if not given, the card's, or diffusers' 50 and 7.5;
-            guidance_scale <= 1 means no guidance
+            guidance_scale <= 1 means no guidance; a U-Net that has it in its weights is told it
         negative_prompt: what to steer away from, one text or one for each prompt; "" if not given
         generator: of all random numbers; or N of them, one for each picture, which are then drawn
             one at a time
@@ -102,11 +104,12 @@ class StableDiffusionPipeline(DiffusionPipeline):
         check_count("batch_size", batch_size)
         check_guidance(scale, guidance_start)
 
+        guided = scale > 1 and time_cond_proj_dim(self.unet) is None
         context = self.encode_prompt(
             prompt,
-            negative_prompt=negative_prompt if scale > 1 else None,
+            negative_prompt=negative_prompt if guided else None,
             num_images_per_prompt=num_images_per_prompt,
-            guidance=scale > 1,
+            guidance=guided,
         )
         if image is not None:
             image = as_images(image, self.vae.config.in_channels)
@@ -192,7 +195,9 @@ class StableDiffusionPipeline(DiffusionPipeline):
             batch; (1, N, L, D): no guidance
         """
         scales = [guidance_scale] * (len(context) - 1)
-        return predict_guided(self.unet, x, t, context, scales=scales)
+        beside = timestep_cond(self.unet, self.scheduler, self.card, t, guidance_scale, len(x))
+        told = self.unet if beside is None else partial(self.unet, timestep_cond=beside.to(x))
+        return predict_guided(told, x, t, context, scales=scales)
 
     def encode_prompt(
         self,

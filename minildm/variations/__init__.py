@@ -28,11 +28,17 @@ from minildm.variations.controlnet import (
 from minildm.variations.distillation import (
     ConsistencyLoss,
     DDIMSolver,
+    GuidedTeacher,
     Model,
     Solver,
     consistency_batches,
     consistency_function,
     huber,
+)
+from minildm.variations.distribution_matching import (
+    DistributionMatchingLoss,
+    OneStep,
+    matching_batches,
 )
 from minildm.variations.gan import (
     DiscriminatorBlock,
@@ -43,6 +49,18 @@ from minildm.variations.gan import (
     sample_gan,
 )
 from minildm.variations.lora import LoRA, LoRALayer
+from minildm.variations.mean_flow import (
+    AverageVelocity,
+    MeanFlowLoss,
+    MeanFlowUNet,
+    OwnGuidance,
+    StraightVelocity,
+    Velocity,
+    mean_flow_batches,
+    mean_flow_target,
+    told_the_interval,
+    two_stretches_target,
+)
 from minildm.variations.textual_inversion import (
     TextualInversionLoss,
     load_word,
@@ -52,6 +70,20 @@ from minildm.variations.textual_inversion import (
 )
 
 __all__ = [
+    "AverageVelocity",
+    "DistributionMatchingLoss",
+    "GuidedTeacher",
+    "MeanFlowLoss",
+    "MeanFlowUNet",
+    "OneStep",
+    "OwnGuidance",
+    "StraightVelocity",
+    "Velocity",
+    "matching_batches",
+    "mean_flow_batches",
+    "mean_flow_target",
+    "told_the_interval",
+    "two_stretches_target",
     "AnyUNet",
     "ConcatenatedUNet",
     "MAP_CLASSES",

@@ -41,19 +41,21 @@ def consistency_function(
     return (c_skip * sample + c_out * x0).to(x.dtype)
 
 
-class DDIMSolver(nn.Module):
-    """From x_t to x_s along the ODE of a frozen network by one step of DDIM, over many timesteps at
-    once; Luo et al. 2023, section 4.3. With `nothing`, the context of the empty prompt, along the
-    ODE with guidance."""
+class GuidedTeacher(nn.Module):
+    """A frozen network, asked with guidance: x (B, …), timesteps (B,), conditions -> what it says.
+
+    nothing: the context of the empty prompt; guided_below: above this timestep it goes without
+    guidance, which begins late; None: everywhere with it
+    """
 
     nothing: Tensor | None
 
     def __init__(
         self,
         model: nn.Module,
-        scheduler: LCMScheduler,
         guidance_scale: float = 1.0,
         nothing: Tensor | None = None,
+        guided_below: int | None = None,
     ):
         super().__init__()
         if nothing is None and guidance_scale != 1:
@@ -62,23 +64,45 @@ class DDIMSolver(nn.Module):
                 "got none"
             )
         self.model = model.eval().requires_grad_(False)
-        self.scheduler = scheduler
         self.guidance_scale = guidance_scale
+        self.guided_below = guided_below
         self.register_buffer("nothing", nothing)
 
-    def train(self, mode: bool = True) -> DDIMSolver:
+    def train(self, mode: bool = True) -> GuidedTeacher:
         return super().train(False)  # it teaches, it does not learn
+
+    @torch.no_grad()
+    def forward(self, x: Tensor, timesteps: Tensor, *condition: Tensor) -> Tensor:
+        if self.nothing is None:
+            return self.model(x, timesteps, *condition)
+        (context,) = condition
+        contexts = torch.stack([unconditional(self.nothing, context), context])
+        scale = torch.full_like(timesteps, self.guidance_scale, dtype=x.dtype)
+        if self.guided_below is not None:
+            scale = torch.where(timesteps > self.guided_below, 1.0, scale)
+        scales = [scale.reshape(-1, *[1] * (x.ndim - 1))]
+        return predict_guided(self.model, x, timesteps, contexts, scales=scales)
+
+
+class DDIMSolver(GuidedTeacher):
+    """From x_t to x_s along the ODE of a frozen network by one step of DDIM, over many timesteps at
+    once; Luo et al. 2023, section 4.3. With `nothing`, the context of the empty prompt, along the
+    ODE with guidance."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        scheduler: LCMScheduler,
+        guidance_scale: float = 1.0,
+        nothing: Tensor | None = None,
+    ):
+        super().__init__(model, guidance_scale, nothing)
+        self.scheduler = scheduler
 
     @torch.no_grad()
     def forward(self, x: Tensor, timesteps: Tensor, earlier: Tensor, *condition: Tensor) -> Tensor:
         """x: (B, …); timesteps and earlier, where to go: (B,) int. Returns x's shape."""
-        if self.nothing is None:
-            prediction = self.model(x, timesteps, *condition)
-        else:
-            (context,) = condition
-            contexts = torch.stack([unconditional(self.nothing, context), context])
-            scales = [self.guidance_scale]
-            prediction = predict_guided(self.model, x, timesteps, contexts, scales=scales)
+        prediction = super().forward(x, timesteps, *condition)
         sample = at_least_float32(x)
         x0 = self.scheduler.predict_x0(prediction, timesteps, sample)
         epsilon = self.scheduler.predict_epsilon(prediction, timesteps, sample)
@@ -157,12 +181,18 @@ def consistency_batches(
     steps = scheduler.config.original_inference_steps
     timesteps = torch.as_tensor(scheduler.spaced_timesteps(steps)).flip(0)
 
-    @torch.no_grad()
     def made(step: int) -> Batch:
         x0, noise, index, *condition = batch(step)
-        if text_encoder is not None:
-            prompts, which = condition[0].unique(dim=0, return_inverse=True)
-            condition = [text_encoder(prompts)[which]]  # the same text is encoded once
-        return x0, noise, timesteps[index], *condition
+        return x0, noise, timesteps[index], *encoded(text_encoder, condition)
 
     return made
+
+
+@torch.no_grad()
+def encoded(text_encoder: CLIPTextModel | None, condition: list[Tensor]) -> list[Tensor]:
+    """The context (B, L, D) of a condition's input_ids (B, L), which a text encoder that stays as
+    it is reads; without one the condition as it is."""
+    if text_encoder is None:
+        return condition
+    prompts, which = condition[0].unique(dim=0, return_inverse=True)
+    return [text_encoder(prompts)[which]]  # the same text is encoded once

@@ -30,7 +30,7 @@ CORES = len(os.sched_getaffinity(0))
 AS_THEY_COME = 300_000  # GNU's own number
 JOBS = ("draw-1", "draw-50", "train-30", "sample-400")
 ENOUGH = 5.0  # seconds after which a job is not repeated
-SAMPLE = ["-m", "minildm.cli", "sample", "a handwritten seven", "--num", "400", "--out"]
+SAMPLE = ["-m", "minildm.cli", "sample", "a handwritten seven"]
 
 
 def work() -> None:
@@ -84,7 +84,8 @@ class Setting:
         start included."""
         if job.startswith("sample"):
             with tempfile.TemporaryDirectory() as folder:
-                command = [sys.executable, *SAMPLE, os.path.join(folder, "grid.png")]
+                options = ["--num", job.split("-")[1], "--out", os.path.join(folder, "grid.png")]
+                command = [sys.executable, *SAMPLE, *options]
                 start, used = time.perf_counter(), os.times()
                 subprocess.run(command, env=self.environment, check=True, capture_output=True)
                 ended, after = time.perf_counter(), os.times()

@@ -1,5 +1,5 @@
 """Guidance: away from what a network says knowing less, towards what it says knowing more (Ho &
-Salimans 2021). Chapters 09 and 11.
+Salimans 2021). Chapters 09, 11 and 15.
 
 "Less" is no prompt in classifier-free guidance, and in autoguidance a weaker network that is told
 the same (Karras et al. 2024; `pipelines/autoguidance.py`): nothing here asks where the predictions

@@ -158,6 +158,10 @@ def longer_texts(bad):
         ),
         (other_latents, "expected a bad guide of the same autoencoder, got another"),
         (longer_texts, r"expected a bad guide of the same tokens, \d+, got \d+"),
+        (
+            change("unet", time_cond_proj_dim=4),
+            r"expected U-Nets without guidance in their weights, got .*time_cond_proj_dim=4\)",
+        ),
         (change("text_encoder", hidden_size=8), "expected a bad guide of the same width of texts"),
     ],
 )

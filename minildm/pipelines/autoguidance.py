@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from minildm.diffusion.guidance import predict_guided, summed_scales
+from minildm.pipelines.distilled import time_cond_proj_dim
 from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
 from minildm.state_dicts import describe_mismatch
 
@@ -98,7 +99,12 @@ def check_autoguidance(scale: object) -> None:
 
 
 def check_bad_guide(pipeline: StableDiffusionPipeline, bad: StableDiffusionPipeline) -> None:
-    """ValueError unless both predict the same thing, of the same latents and as long texts."""
+    """ValueError unless both predict the same thing, of the same latents and as long texts, and
+    neither has a guidance in its weights."""
+    for unet in (pipeline.unet, bad.unet):
+        if (dim := time_cond_proj_dim(unet)) is not None:
+            got = f"a distilled one (time_cond_proj_dim={dim})"
+            raise ValueError(f"expected U-Nets without guidance in their weights, got {got}")
     for what, expected, got in (
         ("prediction_type", pipeline.scheduler.prediction_type, bad.scheduler.prediction_type),
         ("tokens", pipeline.tokenizer.model_max_length, bad.tokenizer.model_max_length),

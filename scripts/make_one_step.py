@@ -33,12 +33,17 @@ from minildm.variations import (
 NAME = "mnist-one-step"
 RECIPE = {
     "teacher": "mnist",
-    "guidance_scale": 2.125,  # distilled into the student
+    "guidance_scale": 1.6,  # distilled into the student, which makes it stronger by itself
     "guided_below": 750,  # the timestep at which the teacher's guidance begins
     "images": 60_000,
     "batch_size": 64,
-    "mean_flow": {"steps": 400, "learning_rate": 3e-4, "ema": 0.2},
-    "distribution_matching": {"steps": 1200, "learning_rate": 2e-4, "ema": 0.1},
+    "mean_flow": {"steps": 300, "learning_rate": 3e-4, "ema": 0.2},
+    "distribution_matching": {
+        "steps": 2400,
+        "student_every": 2,
+        "learning_rate": 2e-4,
+        "ema": 0.1,
+    },
 }
 SAMPLES, SEED = 10_000, 0
 # Told beside the time is how far the step goes; diffusers tells there its guidance_scale less 1.
@@ -92,6 +97,7 @@ def distil(
             copy.deepcopy(teacher.unet).requires_grad_(True),
             guided,
             DDPMScheduler.from_config(curved),
+            recipe["distribution_matching"]["student_every"],
         ),
         matching_batches(batches, seed, teacher.text_encoder),
         learning_rate=recipe["distribution_matching"]["learning_rate"],

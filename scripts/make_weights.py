@@ -15,6 +15,7 @@ import torch
 from make_controlnet import NAME as CONTROLNET
 from make_controlnet import make_controlnet
 from make_lcm import main as make_lcm
+from make_one_step import main as make_one_step
 
 from minildm import StableDiffusionPipeline
 from minildm.data import load_text_image
@@ -75,6 +76,7 @@ def main() -> None:
             WEIGHTS / name / "minildm.json", pipeline.card | {"evaluation": scored.as_dict()}
         )
     make_lcm(RUNS)
+    make_one_step(RUNS)
     make_controlnet(RUNS / CONTROLNET)
     list_checksums()
 

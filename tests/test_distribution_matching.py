@@ -91,6 +91,19 @@ def test_the_follower_learns_what_the_student_draws_and_nothing_else(scheduler):
     assert teacher.mean.grad is None
 
 
+def test_the_student_learns_at_each_so_manieth_step_only(scheduler):
+    student = Affine(0.4, 0.8)
+    loss = DistributionMatchingLoss(
+        student, Normal(scheduler, 0.0, 1.0), Normal(scheduler, 0.3, 0.5), scheduler, 3
+    )
+    learned = []
+    for step in range(6):
+        loss.zero_grad()
+        loss(*batch(step)).backward()
+        learned.append(student.a.grad is not None)
+    assert learned == [False, False, True] * 2
+
+
 def test_one_step_goes_the_whole_way():
     def network(z, t, interval):
         assert (t == 1).all() and (interval == 1).all()
@@ -109,9 +122,10 @@ def test_batches_draw_from_noise_that_is_not_the_noise_added():
     x0 = torch.zeros(64, 3)
 
     def batch(step):
-        return x0, torch.randn(64, 3), torch.zeros(64, dtype=torch.int64)
+        return x0, torch.randn(64, 3), torch.linspace(0, 999, 64).long()
 
-    start, noise, *_ = matching_batches(batch, seed=0)(0)
+    start, noise, timesteps = matching_batches(batch, seed=0)(0)
     again, *_ = matching_batches(batch, seed=0)(0)
     torch.testing.assert_close(start, again)
+    assert timesteps.min() == 20 and timesteps.max() == 980
     assert abs(float((start * noise).mean())) < 0.3 and abs(float(start.std()) - 1) < 0.2

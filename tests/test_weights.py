@@ -147,6 +147,18 @@ def test_the_student_draws_in_a_step_or_four_what_was_asked_without_guidance(ste
     assert scored.scores.accuracy > teacher.scores.accuracy + 0.08
 
 
+def test_the_one_step_student_draws_what_was_asked_and_the_card_tells_how_well():
+    student = StableDiffusionPipeline.from_pretrained("mnist-one-step")
+    assert student.card["num_inference_steps"] == 1 and student.card["guidance_scale"] == 1.0
+    told = student.card["evaluation"]
+    assert told["samples"] == 10_000
+    assert told["scores"]["accuracy"] > 0.99
+    assert told["scores"]["frechet"] < 2 * told["floor"]["frechet"]
+    scored = evaluate(student, 500, progress=False)
+    assert scored.scores.accuracy > 0.98
+    assert abs(scored.scores.precision - told["scores"]["precision"]) < 0.08
+
+
 def test_the_controlnet_of_the_scenes_draws_where_the_map_says_as_its_card_tells():
     card = json.loads((WEIGHTS / "scenes-controlnet" / "minildm.json").read_text())
     told = card["evaluation"]
@@ -168,8 +180,17 @@ PROMPTS = {
     "cifar10": ["a photo of a horse", "a truck", ""],
     "mnist": ["a handwritten seven", "the digit 3", "eight"],
     "mnist-lcm": ["a handwritten seven", "the digit 3", "eight"],
+    "mnist-one-step": ["a handwritten seven", "the digit 3", "eight"],
     "scenes": ["a small red three above a large blue seven on a white background", "a seven", ""],
 }
+
+
+def in_diffusers(card):
+    """What the card says to tell diffusers instead of its own guidance_scale."""
+    if card.get("timestep_cond") != "interval":
+        return {}
+    assert card["in_diffusers"].endswith("guidance_scale=1.999")
+    return {"guidance_scale": 1.999}
 
 
 @pytest.mark.parametrize("name", shipped_models())
@@ -183,8 +204,11 @@ def test_diffusers_draws_the_same_from_every_shipped_folder_as_it_lies(name):
         "latents": ours.starting_noise(3, generator=torch.Generator().manual_seed(0)),
     }
     drawn = [
-        pipeline(PROMPTS[name], generator=torch.Generator().manual_seed(1), **options, **more)
-        for pipeline, more in ((theirs, {"output_type": "pt"}), (ours, {"progress": False}))
+        pipeline(PROMPTS[name], generator=torch.Generator().manual_seed(1), **{**options, **more})
+        for pipeline, more in (
+            (theirs, {"output_type": "pt", **in_diffusers(ours.card)}),
+            (ours, {"progress": False}),
+        )
     ]
     torch.testing.assert_close(drawn[1] / 2 + 0.5, drawn[0].images, rtol=0, atol=1e-4)
 
@@ -192,7 +216,8 @@ def test_diffusers_draws_the_same_from_every_shipped_folder_as_it_lies(name):
 def test_the_card_says_where_diffusers_would_draw_otherwise():
     for name in shipped_models():
         card = json.loads((WEIGHTS / name / "minildm.json").read_text())
-        assert ("in_diffusers" in card) == bool(card.get("guidance_start"))
+        otherwise = card.get("guidance_start") or card.get("timestep_cond")
+        assert ("in_diffusers" in card) == bool(otherwise)
 
 
 def test_a_second_round_trains_text_and_unet_on_and_the_card_tells(tmp_path):

@@ -74,8 +74,10 @@ function page(el, facts) {
   let frames = [];
   const look = field("shown:", { type: "range", min: 0, max: 0, step: 1, value: 0 }, stage,
     (text) => (frames.length > 0 ? place(frames[Number(text)]) : ""));
-  const place = ({ index, timestep }) =>
-    (timestep === null ? "the end, without noise" : `before step ${index + 1}, t = ${timestep}`);
+  const place = ({ index, timestep }) => {
+    if (timestep !== null) return `before step ${index + 1}, t = ${timestep}`;
+    return index === 0 ? "noise, and the one step's picture" : "the end, without noise";
+  };
   const show = () => {
     const frame = frames[Number(look.input.value)];
     [frame.noisy, frame.expected].forEach((picture, i) => {

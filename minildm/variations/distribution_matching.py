@@ -37,7 +37,7 @@ class OneStep(nn.Module):
 
 class DistributionMatchingLoss(nn.Module):
     """start and noise (B, …), timesteps (B,), conditions -> what the student and the network that
-    follows it have to learn, (); Yin et al. 2024, eq. 7 and 8, both in each step.
+    follows it have to learn, (); Yin et al. 2024, section 3.2, both in each step.
 
     student: start, conditions -> x0
     follower: learns to denoise what the student draws; begins as a copy of the teacher

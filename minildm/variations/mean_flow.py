@@ -45,7 +45,7 @@ def mean_flow_target(
     interval: Tensor,
     *condition: Tensor,
 ) -> Tensor:
-    """v - (t - r)·du/dt, what the network should say; Geng et al. 2025, eq. 10.
+    """v - (t - r)·du/dt, what the network should say; Geng et al. 2025, section 4.1.
 
     It is (t - r)·u = ∫ v dτ, from r to t, differentiated by t. Along the path z moves with the
     velocity, and the interval grows with t: du/dt = ∂u/∂z·v + ∂u/∂t + ∂u/∂(t - r), one
@@ -88,7 +88,7 @@ def two_stretches_target(
 
 class MeanFlowLoss(nn.Module):
     """x0, noise (B, …), t and interval (B,), conditions -> how far the average velocity is from its
-    target, (); Geng et al. 2025, eq. 9 and 22.
+    target, (); Geng et al. 2025, sections 4.1 and 4.3.
 
     velocity: of the path at a point: a teacher's, with its guidance (`StraightVelocity`), or with
         guidance by the network itself (`OwnGuidance`); None: ε - x₀ of the pair, as it is
@@ -181,7 +181,7 @@ class StraightVelocity(nn.Module):
 class OwnGuidance(nn.Module):
     """Guidance without a teacher and without a second pass when drawing: w·(ε - x₀) + (1 - w)·u∅,
     where u∅ is what the network itself says, without a prompt, of the velocity at that point; Geng
-    et al. 2025, eq. 19."""
+    et al. 2025, section 4.2."""
 
     nothing: Tensor
 

@@ -46,13 +46,11 @@ RECIPE = {
     },
 }
 SAMPLES, SEED = 10_000, 0
-# Told beside the time is how far the step goes; diffusers tells there its guidance_scale less 1.
 CARD = {
     "guidance_scale": 1.0,  # no second pass: it is in the weights
     "num_inference_steps": 1,
     "prediction_type": "flow_prediction",
-    "timestep_cond": "interval",
-    "in_diffusers": "StableDiffusionPipeline draws it in one step with guidance_scale=1.999",
+    "timestep_cond": "interval",  # how far the step goes is told beside the time
 }
 
 

@@ -277,7 +277,7 @@ const sessions = {
 class Given { constructor(type, data, dims) { Object.assign(this, { type, data, dims }); } }
 async function drawAll(facts, asked) {
   const tokenizer = new Tokenizer(facts.tokenizer);
-  const drawing = new Drawing(Given, { ...facts, tokenizer }, sessions);
+  const drawing = new Drawing({ Tensor: Given }, { ...facts, tokenizer }, sessions);
   const frames = [];
   for await (const { index, timestep, noisy, expected } of drawing.draw(asked)) {
     const [a, b] = [noisy, expected].map(({ shape, pixels }) => ({ shape, pixels: [...pixels] }));

@@ -23,6 +23,7 @@ from minildm.text.tokenizer import CLIPTokenizer
 
 INDEX = "model_index.json"  # diffusers' list of the parts
 CARD = "minildm.json"  # what else we know of the model
+INTERVAL = "interval"  # the card's timestep_cond: how far a step goes is told beside the time
 IN_DIFFUSERS = "in_diffusers"  # the card's note on what of it diffusers' own pipeline cannot do
 Part = ConfigMixin | CLIPTokenizer
 # The folders of a model: the library that the index names for each, and the classes that may lie in
@@ -94,6 +95,11 @@ def with_note(card: Mapping[str, Any]) -> dict[str, Any]:
     noted = {key: value for key, value in card.items() if key != IN_DIFFUSERS}
     if noted.get("guidance_start"):
         noted[IN_DIFFUSERS] = "StableDiffusionPipeline knows no guidance_start: it guides all steps"
+    if noted.get("timestep_cond") == INTERVAL:
+        noted[IN_DIFFUSERS] = (
+            "StableDiffusionPipeline tells a step's length as guidance_scale - 1: "
+            "in one step guidance_scale=1.999"
+        )
     return noted
 
 

@@ -9,11 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from minildm.models.embeddings import get_guidance_scale_embedding
+from minildm.pipelines.checkpoints import INTERVAL
 from minildm.schedulers.base import Scheduler
 from minildm.schedulers.sigmas import SigmaScheduler
-
-INTERVAL = {"timestep_cond": "interval"}
-"""In the card of a U-Net that knows average velocities."""
 
 
 def time_cond_proj_dim(unet: nn.Module) -> int | None:
@@ -45,7 +43,7 @@ def timestep_cond(
     dim = time_cond_proj_dim(unet)
     if dim is None:
         return None
-    if card.get("timestep_cond") == INTERVAL["timestep_cond"]:
+    if card.get("timestep_cond") == INTERVAL:
         if guidance_scale > 1:
             expected = "expected no guidance_scale (1): it is in this model's weights"
             raise ValueError(f"{expected}, got {guidance_scale:g}")

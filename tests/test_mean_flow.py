@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from tiny import tiny_pipeline
 from torch import nn
 
 from minildm.diffusion import sample
@@ -189,17 +190,8 @@ def interpolate(places, table):
 
 
 def small_unet():
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        cross_attention_dim=12,
-        attention_head_dim=2,
-        norm_num_groups=4,
-        time_cond_proj_dim=6,
-    )
+    config = tiny_pipeline().unet.config
+    unet = UNet2DConditionModel.from_config(config, time_cond_proj_dim=6)
     return randomise_(unet, torch.Generator().manual_seed(0)).eval()
 
 

@@ -12,6 +12,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from minildm.diffusion.guidance import predict_guided, unconditional
 from minildm.precision import at_least_float32
+from minildm.schedulers.base import shaped
 from minildm.schedulers.ddim import ddim_step
 from minildm.schedulers.lcm import LCMScheduler, boundary_scalings
 from minildm.text.text_encoder import CLIPTextModel
@@ -32,11 +33,8 @@ def consistency_function(
     network that always says the same would satisfy every other condition. x: (B, …); timesteps:
     (B,) int.
     """
-    shape = (-1, *[1] * (x.ndim - 1))
     sample = at_least_float32(x)
-    c_skip, c_out = boundary_scalings(
-        timesteps.to(sample.dtype).reshape(shape), scheduler.config.timestep_scaling
-    )
+    c_skip, c_out = boundary_scalings(shaped(timesteps, x), scheduler.config.timestep_scaling)
     x0 = scheduler.predict_x0(model(x, timesteps, *condition), timesteps, sample)
     return (c_skip * sample + c_out * x0).to(x.dtype)
 
@@ -80,8 +78,7 @@ class GuidedTeacher(nn.Module):
         scale = torch.full_like(timesteps, self.guidance_scale, dtype=x.dtype)
         if self.guided_below is not None:
             scale = torch.where(timesteps > self.guided_below, 1.0, scale)
-        scales = [scale.reshape(-1, *[1] * (x.ndim - 1))]
-        return predict_guided(self.model, x, timesteps, contexts, scales=scales)
+        return predict_guided(self.model, x, timesteps, contexts, scales=[shaped(scale, x)])
 
 
 class DDIMSolver(GuidedTeacher):

@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minildm.schedulers.base import Scheduler
+from minildm.diffusion.parameterization import noised
+from minildm.schedulers.base import Scheduler, shaped
 from minildm.text.text_encoder import CLIPTextModel
 from minildm.training.batches import Batch, step_generator
 from minildm.variations.distillation import Model, encoded
@@ -71,8 +72,7 @@ class DistributionMatchingLoss(nn.Module):
         with torch.set_grad_enabled(learns):
             x0 = self.student(start, *condition)
         drawn = x0.detach()
-        alpha, sigma = self.scheduler.alpha_sigma(timesteps, drawn)
-        xt = alpha * drawn + sigma * noise
+        xt = noised(drawn, noise, *self.scheduler.alpha_sigma(timesteps, drawn))
         followed = self.follower(xt, timesteps, *condition)
         following = F.mse_loss(followed, self.scheduler.training_target(drawn, noise, timesteps))
         if not learns:
@@ -89,7 +89,7 @@ class DistributionMatchingLoss(nn.Module):
         likely = self.scheduler.predict_x0(said, timesteps, xt)
         own = self.scheduler.predict_x0(followed, timesteps, xt)
         scale = (drawn - likely).abs().flatten(1).mean(1)
-        return (own - likely) / scale.reshape(-1, *[1] * (xt.ndim - 1))
+        return (own - likely) / shaped(scale, xt)
 
 
 def matching_batches(

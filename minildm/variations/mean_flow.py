@@ -16,9 +16,10 @@ from torch.func import jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from minildm.diffusion.guidance import guide, unconditional
-from minildm.diffusion.parameterization import straight, to_epsilon, to_x0
+from minildm.diffusion.parameterization import noised, straight, to_epsilon, to_x0
 from minildm.models.embeddings import get_guidance_scale_embedding
 from minildm.models.unet import UNet2DConditionModel
+from minildm.schedulers.base import shaped
 from minildm.schedulers.sigmas import SigmaScheduler
 from minildm.text.text_encoder import CLIPTextModel
 from minildm.training.batches import Batch, step_generator
@@ -30,11 +31,6 @@ AverageVelocity = Callable[..., Tensor]
 Velocity = Callable[..., Tensor]
 """z (B, …), t (B,) in [0, 1], ε - x₀ of the pair that z lies between, conditions -> v (B, …), the
 velocity of the path there."""
-
-
-def spread(numbers: Tensor, like: Tensor) -> Tensor:
-    """One number a sample, (B,) -> (B, 1, …), to be multiplied with `like`, (B, …)."""
-    return numbers.reshape(-1, *[1] * (like.ndim - 1))
 
 
 def mean_flow_target(
@@ -60,7 +56,7 @@ def mean_flow_target(
     # the only attention that has a forward derivative
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         du_dt = jvp(said, (z, t, interval), (velocity, ones, ones))[1]
-    return velocity - spread(interval, z) * du_dt
+    return velocity - shaped(interval, z) * du_dt
 
 
 def two_stretches_target(
@@ -80,9 +76,9 @@ def two_stretches_target(
     """
     first = interval.clamp(max=short)
     with torch.no_grad():
-        later = z - spread(first, z) * velocity
+        later = z - shaped(first, z) * velocity
         rest = network(later, t - first, interval - first, *condition)
-    share = spread(torch.where(interval > 0, first / interval.clamp(min=1e-9), 1.0), z)
+    share = shaped(torch.where(interval > 0, first / interval.clamp(min=1e-9), 1.0), z)
     return share * velocity + (1 - share) * rest
 
 
@@ -116,8 +112,7 @@ class MeanFlowLoss(nn.Module):
         check_pair(noise, x0)
         if not (interval <= t).all():
             raise ValueError("expected intervals of at most t, for t - interval is not below 0")
-        alpha, sigma = straight(spread(t, x0))
-        z = alpha * x0 + sigma * noise
+        z = noised(x0, noise, *straight(shaped(t, x0)))
         v = noise - x0
         if self.velocity is not None:
             v = self.velocity(z, t, v, *condition)
@@ -169,8 +164,8 @@ class StraightVelocity(nn.Module):
     @torch.no_grad()
     def forward(self, z: Tensor, t: Tensor, pair: Tensor, *condition: Tensor) -> Tensor:
         size = ((1 - t) ** 2 + t**2).sqrt()
-        alpha, sigma = spread((1 - t) / size, z), spread(t / size, z)
-        x = z / spread(size, z)
+        alpha, sigma = shaped((1 - t) / size, z), shaped(t / size, z)
+        x = z / shaped(size, z)
         sigmas = (t / (1 - t).clamp(min=1e-6)).double().clamp(min=1e-6)
         timesteps = torch.from_numpy(self.scheduler.timesteps_at(sigmas.cpu().numpy())).to(t)
         said = self.model(x, timesteps, *condition)

@@ -5,43 +5,29 @@ consistency student.
     python benchmarks/few_steps.py [--minutes 1] [--seeds 3] [--samples 2000]
 
 Each is drawn in 1, 2 and 4 steps and scored by the shipped examiner; the teacher, in its own ten
-steps, stands beside them. Writes benchmarks/few_steps.json, which chapter 15 shows; a training that
-was finished before is kept.
+steps, stands beside them. Writes benchmarks/few_steps.json; a training that was finished before is
+kept.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import sys
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from minildm import (
-    DDPMScheduler,
-    DPMSolverMultistepScheduler,
-    LCMScheduler,
-    StableDiffusionPipeline,
-)
+from minildm import StableDiffusionPipeline
+from minildm.data import load_text_image
 from minildm.evaluation import evaluate
 from minildm.files import write_json
 from minildm.models import UNet2DConditionModel
 from minildm.training import Trainer, hardware
 from minildm.variations import (
-    ConsistencyLoss,
-    DDIMSolver,
-    DistributionMatchingLoss,
-    GuidedTeacher,
     MeanFlowLoss,
     MeanFlowUNet,
-    OneStep,
     OwnGuidance,
-    StraightVelocity,
-    consistency_batches,
-    matching_batches,
     mean_flow_batches,
     told_the_interval,
     two_stretches_target,
@@ -50,8 +36,8 @@ from minildm.variations import (
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 from make_lcm import RECIPE as LCM  # noqa: E402
-from make_lcm import latent_batches  # noqa: E402
-from make_one_step import CARD, RECIPE  # noqa: E402
+from make_lcm import latent_batches, lesson  # noqa: E402
+from make_one_step import RECIPE, lessons, of_average_velocities  # noqa: E402
 
 RESULT = Path(__file__).with_suffix(".json")
 STEPS = (1, 2, 4)
@@ -61,76 +47,61 @@ NAMES = (
     "MeanFlow and matching",
     "consistency",
 )
-IMAGES = {"images": LCM["images"]}  # as many for all
-OWN_GUIDANCE = 1.75  # what guidance by the network itself is distilled at
+EMA = 0.1
+STAGES = ("mean_flow", "distribution_matching")
+ONE_STEP = {
+    **RECIPE,
+    "images": LCM["images"],  # as many for all
+    **{stage: {**RECIPE[stage], "ema": EMA} for stage in STAGES},
+}
+FROM_NOTHING = {"guidance_scale": 1.75, "prompt_dropout": 0.1, "learning_rate": 2e-3}
 
 
-def mean_flow(kind: str, teacher: StableDiffusionPipeline, seed: int, seconds: float):
-    """Average velocities: "from nothing" from random weights and the pictures alone, or "from the
-    teacher" from its weights and along its guided path; "and matching": for a third of the time,
-    then distribution matching."""
+def trained(
+    name: str, seed: int, seconds: float
+) -> tuple[StableDiffusionPipeline, dict[str, float]]:
+    """The student of that name, and the steps and seconds of its training."""
+    teacher = StableDiffusionPipeline.from_pretrained("mnist")
+    if name == "consistency":
+        pipeline, trainer = lesson(teacher, LCM, seed)
+        return pipeline, train(trainer, seconds)
+    if name == "MeanFlow from nothing":
+        pipeline, trainer = from_nothing(teacher, seed)
+        return pipeline, train(trainer, seconds)
+    pipeline, stages = lessons(teacher, ONE_STEP, seed)
+    if name == "MeanFlow from the teacher":
+        return pipeline, train(stages["mean_flow"], seconds)
+    first = train(stages["mean_flow"], seconds / 3)
+    second = train(stages["distribution_matching"], 2 * seconds / 3)
+    return pipeline, {key: first[key] + second[key] for key in first}
+
+
+def from_nothing(
+    teacher: StableDiffusionPipeline, seed: int
+) -> tuple[StableDiffusionPipeline, Trainer]:
+    """Average velocities from random weights, the pictures alone, and guidance by itself."""
     nothing = teacher.encode_prompt("", guidance=False)[0].detach()
-    unet = told_the_interval(teacher.unet)
-    if kind == "from nothing":
-        torch.manual_seed(seed)
-        unet = UNet2DConditionModel.from_config(unet.config)
-    network = MeanFlowUNet(unet.requires_grad_(True))
-    if kind == "from nothing":
-        velocity: nn.Module = OwnGuidance(network, OWN_GUIDANCE, nothing)
-        recipe = {**RECIPE, **IMAGES, "prompt_dropout": 0.1}
-        learning_rate = 2e-3
-    else:
-        learning_rate = RECIPE["mean_flow"]["learning_rate"]
-        guided = GuidedTeacher(
-            teacher.unet, RECIPE["guidance_scale"], nothing, RECIPE["guided_below"]
-        )
-        curved = DPMSolverMultistepScheduler.from_config(teacher.scheduler.config)
-        velocity, recipe = StraightVelocity(guided, curved), {**RECIPE, **IMAGES}
-    loss = MeanFlowLoss(network, velocity, two_stretches_target)
-    batches = mean_flow_batches(
-        latent_batches(teacher, recipe, 1000, seed), seed, teacher.text_encoder
+    config = told_the_interval(teacher.unet).config
+    torch.manual_seed(seed)
+    unet = UNet2DConditionModel.from_config(config)
+    network = MeanFlowUNet(unet)
+    velocity = OwnGuidance(network, FROM_NOTHING["guidance_scale"], nothing)
+    batches = latent_batches(
+        teacher.vae,
+        teacher.tokenizer,
+        load_text_image("mnist", ONE_STEP["images"]),
+        batch_size=ONE_STEP["batch_size"],
+        seed=seed,
+        prompt_dropout=FROM_NOTHING["prompt_dropout"],
     )
-    share = 1 / 3 if kind == "and matching" else 1
-    took = train(
-        Trainer(f"MeanFlow {kind}", loss, batches, learning_rate, ema=0.1), share * seconds
+    trainer = Trainer(
+        "MeanFlow from nothing",
+        MeanFlowLoss(network, velocity, two_stretches_target),
+        mean_flow_batches(batches, seed, teacher.text_encoder),
+        FROM_NOTHING["learning_rate"],
+        ema=EMA,
     )
-    if kind == "and matching":
-        settings = RECIPE["distribution_matching"]
-        matching = DistributionMatchingLoss(
-            OneStep(network),
-            copy.deepcopy(teacher.unet).requires_grad_(True),
-            guided,
-            DDPMScheduler.from_config(teacher.scheduler.config),
-            settings["student_every"],
-        )
-        batches = matching_batches(
-            latent_batches(teacher, recipe, 1000, seed), seed, teacher.text_encoder
-        )
-        trainer = Trainer("matching", matching, batches, settings["learning_rate"], ema=0.1)
-        second = train(trainer, (1 - share) * seconds)
-        took = {key: took[key] + second[key] for key in took}
-    flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "solver_order": 1}
-    scheduler = DPMSolverMultistepScheduler(**flow, steps_offset=1)
-    card = {key: teacher.card[key] for key in ("dataset", "image_size")} | CARD
-    return StableDiffusionPipeline.from_pipe(teacher, unet=unet, scheduler=scheduler), card, took
-
-
-def consistency(teacher: StableDiffusionPipeline, seed: int, seconds: float):
-    """The consistency student, by the recipe of the shipped one."""
-    steps = LCM["original_inference_steps"]
-    scheduler = LCMScheduler.from_config(teacher.scheduler.config, original_inference_steps=steps)
-    nothing = teacher.encode_prompt("", guidance=False)[0].detach()
-    student = copy.deepcopy(teacher.unet).requires_grad_(True)
-    solver = DDIMSolver(teacher.unet, scheduler, LCM["guidance_scale"], nothing)
-    loss = ConsistencyLoss(student, solver, scheduler, decay=LCM["decay"], c=LCM["huber"])
-    batches = consistency_batches(
-        latent_batches(teacher, LCM, steps, seed), scheduler, teacher.text_encoder
-    )
-    took = train(
-        Trainer("consistency", loss, batches, LCM["learning_rate"], ema=LCM["ema"]), seconds
-    )
-    card = {key: teacher.card[key] for key in ("dataset", "image_size")} | {"guidance_scale": 1.0}
-    return StableDiffusionPipeline.from_pipe(teacher, unet=student, scheduler=scheduler), card, took
+    return of_average_velocities(teacher, unet, FROM_NOTHING, seed), trainer
 
 
 def train(trainer: Trainer, seconds: float) -> dict[str, float]:
@@ -171,14 +142,7 @@ def main() -> None:
         for name in NAMES:
             if any((row["name"], row["seed"]) == (name, seed) for row in table["rows"]):
                 continue
-            teacher = StableDiffusionPipeline.from_pretrained("mnist")
-            seconds = 60 * options.minutes
-            if name == "consistency":
-                pipeline, card, took = consistency(teacher, seed, seconds)
-            else:
-                kind = name.removeprefix("MeanFlow ")
-                pipeline, card, took = mean_flow(kind, teacher, seed, seconds)
-            pipeline.card = card
+            pipeline, took = trained(name, seed, 60 * options.minutes)
             by_steps = {str(steps): scores(pipeline, options.samples, steps) for steps in STEPS}
             table["rows"].append({"name": name, "seed": seed, **took, "scores": by_steps})
             write_json(RESULT, table)

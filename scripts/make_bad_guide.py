@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from make_lcm import latent_batches
 
 from minildm import StableDiffusionPipeline
 from minildm.data import load_text_image
@@ -24,8 +25,6 @@ from minildm.training import (
     DenoisingLoss,
     TextConditionedUNet,
     Trainer,
-    denoiser_batches,
-    encode_dataset,
     hardware,
     new_denoiser,
 )
@@ -48,16 +47,13 @@ def snapshots(out: Path, channels: Sequence[int], at: Sequence[int], seed: int =
     if all((folder / "model_index.json").is_file() for folder in folders.values()):
         return list(folders.values())
     vae, data = of.vae, load_text_image(OF)
-    scale, (mean, std) = vae.config.scaling_factor, encode_dataset(vae, data.images)
     tokenizer, text_encoder, unet = new_denoiser(
         recipe, data.texts, vae.config.latent_channels, seed
     )
-    batches = denoiser_batches(
-        scale * mean,
-        scale * std,
-        caption_of=data.caption_of,
-        caption_ids=[tokenizer(texts) for texts in data.captions],
-        empty_ids=tokenizer("")[0],
+    batches = latent_batches(
+        vae,
+        tokenizer,
+        data,
         prompt_dropout=recipe.prompt_dropout,
         batch_size=recipe.denoiser.batch_size,
         seed=seed,

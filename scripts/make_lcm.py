@@ -8,10 +8,13 @@ from pathlib import Path
 import torch
 
 from minildm import LCMScheduler, StableDiffusionPipeline
-from minildm.data import load_text_image
+from minildm.data import TextImageDataset, load_text_image
 from minildm.evaluation import evaluate
 from minildm.files import write_json
+from minildm.models import AutoencoderKL, UNet2DConditionModel
 from minildm.pipelines import WEIGHTS
+from minildm.schedulers import Scheduler
+from minildm.text import CLIPTokenizer
 from minildm.training import Batch, Trainer, denoiser_batches, encode_dataset, hardware
 from minildm.variations import ConsistencyLoss, DDIMSolver, consistency_batches
 
@@ -48,6 +51,17 @@ def distil(
 ) -> tuple[StableDiffusionPipeline, Trainer]:
     """The student in its teacher's pipeline, and the trainer that made it."""
     teacher = StableDiffusionPipeline.from_pretrained(recipe["teacher"])
+    pipeline, trainer = lesson(teacher, recipe, seed)
+    if runs is not None:
+        runs.mkdir(parents=True, exist_ok=True)
+    trainer.train(recipe["steps"], runs)
+    return pipeline, trainer
+
+
+def lesson(
+    teacher: StableDiffusionPipeline, recipe: dict, seed: int
+) -> tuple[StableDiffusionPipeline, Trainer]:
+    """The student in its teacher's pipeline before it has learned, and what trains it."""
     steps = recipe["original_inference_steps"]
     scheduler = LCMScheduler.from_config(teacher.scheduler.config, original_inference_steps=steps)
     nothing = teacher.encode_prompt("", guidance=False)[0].detach()
@@ -55,50 +69,74 @@ def distil(
     solver = DDIMSolver(teacher.unet, scheduler, recipe["guidance_scale"], nothing)
     loss = ConsistencyLoss(student, solver, scheduler, decay=recipe["decay"], c=recipe["huber"])
     batches = consistency_batches(
-        latent_batches(teacher, recipe, steps, seed), scheduler, teacher.text_encoder
+        latent_batches(
+            teacher.vae,
+            teacher.tokenizer,
+            load_text_image("mnist", recipe["images"]),
+            batch_size=recipe["batch_size"],
+            seed=seed,
+            num_train_timesteps=steps,
+        ),
+        scheduler,
+        teacher.text_encoder,
     )
     trainer = Trainer(NAME, loss, batches, learning_rate=recipe["learning_rate"], ema=recipe["ema"])
-    if runs is not None:
-        runs.mkdir(parents=True, exist_ok=True)
-    trainer.train(recipe["steps"], runs)
-    card = {key: teacher.card[key] for key in ("dataset", "image_size")} | {
+    return in_place_of(teacher, student, scheduler, recipe, seed, STEPS), trainer
+
+
+def in_place_of(
+    teacher: StableDiffusionPipeline,
+    student: UNet2DConditionModel,
+    scheduler: Scheduler,
+    recipe: dict,
+    seed: int,
+    num_inference_steps: int,
+    **card: object,
+) -> StableDiffusionPipeline:
+    """The teacher's pipeline with a student in its place, and the student's card."""
+    made = {key: teacher.card[key] for key in ("dataset", "image_size")} | {
         "guidance_scale": 1.0,  # no second pass: it is in the weights
-        "num_inference_steps": STEPS,
-        "prediction_type": scheduler.config.prediction_type,
+        "num_inference_steps": num_inference_steps,
+        "prediction_type": scheduler.prediction_type,
+        **card,
         "recipe": recipe,
         "seed": seed,
         "hardware": hardware(torch.device("cpu")),
         "threads": torch.get_num_threads(),
     }
-    pipeline = StableDiffusionPipeline(
+    return StableDiffusionPipeline(
         vae=teacher.vae,
         text_encoder=teacher.text_encoder,
         tokenizer=teacher.tokenizer,
         unet=student,
         scheduler=scheduler,
-        card=card,
+        card=made,
     )
-    return pipeline, trainer
 
 
 def latent_batches(
-    teacher: StableDiffusionPipeline, recipe: dict, steps: int, seed: int
+    vae: AutoencoderKL,
+    tokenizer: CLIPTokenizer,
+    data: TextImageDataset,
+    *,
+    batch_size: int,
+    seed: int,
+    prompt_dropout: float = 0.0,
+    num_train_timesteps: int = 1000,
 ) -> Callable[[int], Batch]:
-    """step -> latents, noise, which of the `steps` timesteps, input_ids; every picture has its own
-    prompt."""
-    data = load_text_image("mnist", recipe["images"])
-    scale = teacher.vae.config.scaling_factor
-    mean, std = encode_dataset(teacher.vae, data.images)
+    """step -> latents of the pictures, noise, which of the timesteps, input_ids."""
+    scale = vae.config.scaling_factor
+    mean, std = encode_dataset(vae, data.images)
     return denoiser_batches(
         scale * mean,
         scale * std,
         caption_of=data.caption_of,
-        caption_ids=[teacher.tokenizer(texts) for texts in data.captions],
-        empty_ids=teacher.tokenizer("")[0],
-        prompt_dropout=recipe.get("prompt_dropout", 0.0),
-        batch_size=recipe["batch_size"],
+        caption_ids=[tokenizer(texts) for texts in data.captions],
+        empty_ids=tokenizer("")[0],
+        prompt_dropout=prompt_dropout,
+        batch_size=batch_size,
         seed=seed,
-        num_train_timesteps=steps,
+        num_train_timesteps=num_train_timesteps,
     )
 
 

@@ -10,13 +10,15 @@ import copy
 from pathlib import Path
 
 import torch
-from make_lcm import latent_batches
+from make_lcm import in_place_of, latent_batches
 
 from minildm import DDPMScheduler, DPMSolverMultistepScheduler, StableDiffusionPipeline
+from minildm.data import load_text_image
 from minildm.evaluation import evaluate
 from minildm.files import write_json
+from minildm.models import UNet2DConditionModel
 from minildm.pipelines import WEIGHTS
-from minildm.training import Trainer, hardware
+from minildm.training import Trainer
 from minildm.variations import (
     DistributionMatchingLoss,
     GuidedTeacher,
@@ -46,12 +48,6 @@ RECIPE = {
     },
 }
 SAMPLES, SEED = 10_000, 0
-CARD = {
-    "guidance_scale": 1.0,  # no second pass: it is in the weights
-    "num_inference_steps": 1,
-    "prediction_type": "flow_prediction",
-    "timestep_cond": "interval",  # how far the step goes is told beside the time
-}
 
 
 def main(runs: Path = WEIGHTS.parents[1] / "runs" / "weights", out: Path = WEIGHTS / NAME) -> None:
@@ -72,59 +68,65 @@ def distil(
 ) -> tuple[StableDiffusionPipeline, dict[str, float]]:
     """The student in its teacher's pipeline, and how long each stage took."""
     teacher = StableDiffusionPipeline.from_pretrained(recipe["teacher"])
+    pipeline, stages = lessons(teacher, recipe, seed)
+    for stage, trainer in stages.items():
+        (runs / stage).mkdir(parents=True, exist_ok=True)
+        trainer.train(recipe[stage]["steps"], runs / stage)
+    return pipeline, {stage: round(trainer.seconds, 1) for stage, trainer in stages.items()}
+
+
+def lessons(
+    teacher: StableDiffusionPipeline, recipe: dict, seed: int
+) -> tuple[StableDiffusionPipeline, dict[str, Trainer]]:
+    """The student in its teacher's pipeline before it has learned, and what trains it, stage after
+    stage."""
     nothing = teacher.encode_prompt("", guidance=False)[0].detach()
     curved = teacher.scheduler.config
     guided = GuidedTeacher(teacher.unet, recipe["guidance_scale"], nothing, recipe["guided_below"])
     average = MeanFlowUNet(told_the_interval(teacher.unet).requires_grad_(True))
-    batches = latent_batches(teacher, recipe, 1000, seed)
-    mean_flow = Trainer(
-        "mean flow",
-        MeanFlowLoss(
-            average,
-            StraightVelocity(guided, DPMSolverMultistepScheduler.from_config(curved)),
-            two_stretches_target,
-        ),
-        mean_flow_batches(batches, seed, teacher.text_encoder),
-        learning_rate=recipe["mean_flow"]["learning_rate"],
-        ema=recipe["mean_flow"]["ema"],
+    batches = latent_batches(
+        teacher.vae,
+        teacher.tokenizer,
+        load_text_image("mnist", recipe["images"]),
+        batch_size=recipe["batch_size"],
+        seed=seed,
     )
-    matching = Trainer(
-        "distribution matching",
-        DistributionMatchingLoss(
-            OneStep(average),
-            copy.deepcopy(teacher.unet).requires_grad_(True),
-            guided,
-            DDPMScheduler.from_config(curved),
-            recipe["distribution_matching"]["student_every"],
-        ),
-        matching_batches(batches, seed, teacher.text_encoder),
-        learning_rate=recipe["distribution_matching"]["learning_rate"],
-        ema=recipe["distribution_matching"]["ema"],
+    mean_flow = MeanFlowLoss(
+        average,
+        StraightVelocity(guided, DPMSolverMultistepScheduler.from_config(curved)),
+        two_stretches_target,
     )
-    for stage, trainer in (("mean_flow", mean_flow), ("distribution_matching", matching)):
-        (runs / stage).mkdir(parents=True, exist_ok=True)
-        trainer.train(recipe[stage]["steps"], runs / stage)
-    seconds = {
-        "mean_flow": round(mean_flow.seconds, 1),
-        "distribution_matching": round(matching.seconds, 1),
+    matching = DistributionMatchingLoss(
+        OneStep(average),
+        copy.deepcopy(teacher.unet).requires_grad_(True),
+        guided,
+        DDPMScheduler.from_config(curved),
+        recipe["distribution_matching"]["student_every"],
+    )
+    stages = {
+        "mean_flow": (mean_flow, mean_flow_batches(batches, seed, teacher.text_encoder)),
+        "distribution_matching": (matching, matching_batches(batches, seed, teacher.text_encoder)),
     }
+    trainers = {
+        stage: Trainer(
+            stage.replace("_", " "),
+            loss,
+            batch,
+            learning_rate=recipe[stage]["learning_rate"],
+            ema=recipe[stage]["ema"],
+        )
+        for stage, (loss, batch) in stages.items()
+    }
+    return of_average_velocities(teacher, average.unet, recipe, seed), trainers
+
+
+def of_average_velocities(
+    teacher: StableDiffusionPipeline, student: UNet2DConditionModel, recipe: dict, seed: int
+) -> StableDiffusionPipeline:
+    """The teacher's pipeline with a student in its place that is told how far a step goes."""
     flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "solver_order": 1}
-    pipeline = StableDiffusionPipeline(
-        vae=teacher.vae,
-        text_encoder=teacher.text_encoder,
-        tokenizer=teacher.tokenizer,
-        unet=average.unet,
-        scheduler=DPMSolverMultistepScheduler(**flow, steps_offset=1),
-        card={key: teacher.card[key] for key in ("dataset", "image_size")}
-        | CARD
-        | {
-            "recipe": recipe,
-            "seed": seed,
-            "hardware": hardware(torch.device("cpu")),
-            "threads": torch.get_num_threads(),
-        },
-    )
-    return pipeline, seconds
+    scheduler = DPMSolverMultistepScheduler(**flow, steps_offset=1)
+    return in_place_of(teacher, student, scheduler, recipe, seed, 1, timestep_cond="interval")
 
 
 if __name__ == "__main__":

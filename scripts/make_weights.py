@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from make_controlnet import NAME as CONTROLNET
 from make_controlnet import make_controlnet
+from make_lcm import latent_batches
 from make_lcm import main as make_lcm
 from make_one_step import main as make_one_step
 
@@ -30,8 +31,6 @@ from minildm.training import (
     Recipe,
     TextConditionedUNet,
     Trainer,
-    denoiser_batches,
-    encode_dataset,
     hardware,
     train,
     train_examiner,
@@ -96,14 +95,10 @@ def train_again(
     data = load_text_image(
         recipe.dataset, recipe.num_images, size=recipe.vae["sample_size"], full=recipe.full
     )
-    scale = vae.config.scaling_factor
-    mean, std = encode_dataset(vae, data.images)
-    batches = denoiser_batches(
-        scale * mean,
-        scale * std,
-        caption_of=data.caption_of,
-        caption_ids=[tokenizer(texts) for texts in data.captions],
-        empty_ids=tokenizer("")[0],
+    batches = latent_batches(
+        vae,
+        tokenizer,
+        data,
         prompt_dropout=recipe.prompt_dropout,
         batch_size=recipe.denoiser.batch_size,
         seed=seed,

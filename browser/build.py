@@ -29,7 +29,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from minildm import StableDiffusionPipeline
-from minildm.pipelines import timestep_cond
+from minildm.pipelines import shipped_models, timestep_cond
 
 HERE = Path(__file__).resolve().parent
 WIDGETS = HERE.parent / "minildm" / "widgets" / "static"
@@ -207,9 +207,9 @@ def runtime() -> Path:
     return folder
 
 
-def build(out: Path, model: str = "mnist", student: str | None = "mnist-one-step") -> None:
-    """Fill the folder `out`, which is made anew. student: of the model, for drawing in one step;
-    it shares the model's text encoder and decoder."""
+def build(out: Path, model: str = "mnist") -> None:
+    """Fill the folder `out`, which is made anew. Where a student of the model is shipped that draws
+    in one step, with the model's text encoder and decoder, it is in it, too."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     try:
@@ -223,16 +223,21 @@ def build(out: Path, model: str = "mnist", student: str | None = "mnist-one-step
     (out / "onnxruntime.wasm.gzip").write_bytes(gzip.compress(wasm, mtime=0))
 
     pipeline = StableDiffusionPipeline.from_pretrained(model)
-    for name, (network, inputs) in networks(pipeline).items():
+    parts = networks(pipeline)
+    for name, (network, inputs) in parts.items():
         (out / f"{name}.onnx").write_bytes(to_onnx(network, inputs).SerializeToString())
-    at_once = {}
-    if student is not None:
+    heavy = [*out.glob("*.onnx"), *out.glob("onnxruntime.*")]
+    # for the page to show how far it is
+    contents = facts(pipeline) | {
+        "bytes": {path.name: path.stat().st_size for path in sorted(heavy)}
+    }
+    if (student := f"{model}-one-step") in shipped_models():
         network = AtOnce(StableDiffusionPipeline.from_pretrained(student))
-        _, inputs = networks(pipeline)["unet"]
-        del inputs["timestep"]
+        _, inputs = parts["unet"]
+        inputs = {name: part for name, part in inputs.items() if name != "timestep"}
         file = out / "at_once.onnx"
         file.write_bytes(to_onnx(network, inputs).SerializeToString())
-        at_once = {"at_once": {"bytes": file.stat().st_size}}
+        contents["at_once"] = {"bytes": file.stat().st_size}
     for name in OWN:
         shutil.copy(HERE / name, out)
     for name in SHARED:
@@ -240,10 +245,6 @@ def build(out: Path, model: str = "mnist", student: str | None = "mnist-one-step
     (out / "draw.css").write_text(
         "".join(sheet.read_text(encoding="utf-8") for sheet in STYLES), encoding="utf-8"
     )
-    heavy = [out / f"{name}.onnx" for name in networks(pipeline)] + [*out.glob("onnxruntime.*")]
-    # for the page to show how far it is
-    bytes_of = {path.name: path.stat().st_size for path in sorted(heavy)}
-    contents = {**facts(pipeline), "bytes": bytes_of, **at_once}
     (out / "model.json").write_text(
         json.dumps(contents, ensure_ascii=False, indent=1), encoding="utf-8"
     )
@@ -256,15 +257,9 @@ def main() -> int:
     parser.add_argument(
         "--model", default="mnist", help="a shipped model's name, or a model's folder"
     )
-    parser.add_argument(
-        "--student",
-        default="mnist-one-step",
-        help="one that draws in one step, distilled from the model; none: leave it out",
-    )
     arguments = parser.parse_args()
-    student = None if arguments.student == "none" else arguments.student
     try:
-        build(arguments.out, arguments.model, student)
+        build(arguments.out, arguments.model)
     except NoRuntime as missing:
         print(
             f"browser/build.py: the book is built without drawing in the page: {missing}",

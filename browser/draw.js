@@ -120,9 +120,10 @@ function page(el, facts) {
     });
   };
 
+  const noiseOf = (number) => normal(number, facts.latents.reduce((product, size) => product * size));
   const draw = async () => {
     const asked = { prompt: prompt.value, steps: Number(steps.value), guidance: Number(scale.value) };
-    const from = Number(seed.value), noise = normal(from, facts.latents.reduce((product, size) => product * size));
+    const from = Number(seed.value), noise = noiseOf(from);
     const start = performance.now();
     for await (const frame of model.draw({ ...asked, noise })) {
       frames = frame.index === 0 ? [frame] : [...frames, frame];  // till then one may look back at the last drawing
@@ -151,9 +152,8 @@ function page(el, facts) {
     let asked;
     do {
       asked = { prompt: prompt.value, seed: Number(seed.value) };
-      const noise = normal(asked.seed, facts.latents.reduce((product, size) => product * size));
       const start = performance.now();
-      const frame = await model.drawAtOnce({ prompt: asked.prompt, noise });
+      const frame = await model.drawAtOnce({ prompt: asked.prompt, noise: noiseOf(asked.seed) });
       const milliseconds = Math.round(performance.now() - start);
       frames = [frame];
       look.input.max = look.input.value = 0;

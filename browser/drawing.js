@@ -19,6 +19,10 @@ async function fetchFile(folder, name, received = () => {}) {
   return new Blob(parts);
 }
 
+/** A network in a file, ready to run. */
+const open = async (ort, file) =>
+  ort.InferenceSession.create(new Uint8Array(await file.arrayBuffer()), { executionProviders: ["wasm"] });
+
 /** What is known of the model: its tokenizer, its scheduler, its sizes. A few kilobytes. */
 export async function readFacts(folder) {
   const facts = JSON.parse(await (await fetchFile(folder, "model.json")).text());
@@ -38,10 +42,7 @@ export async function load(folder, facts, progress = () => {}) {
   ort.env.wasm.wasmBinary = await new Response(unpacked).arrayBuffer();
   ort.env.wasm.numThreads = 1;  // more would ask the host for special headers (COOP and COEP)
   const sessions = {};
-  for (const [i, name] of NETWORKS.entries()) {
-    const file = new Uint8Array(await files[i].arrayBuffer());
-    sessions[name] = await ort.InferenceSession.create(file, { executionProviders: ["wasm"] });
-  }
+  for (const [i, name] of NETWORKS.entries()) sessions[name] = await open(ort, files[i]);
   return new Drawing(ort, facts, sessions);
 }
 
@@ -50,8 +51,7 @@ export async function load(folder, facts, progress = () => {}) {
 export async function loadAtOnce(folder, drawing, progress = () => {}) {
   let bytes = 0;
   const file = await fetchFile(folder, "at_once.onnx", (more) => progress(bytes += more));
-  drawing.sessions.at_once = await drawing.ort.InferenceSession.create(
-    new Uint8Array(await file.arrayBuffer()), { executionProviders: ["wasm"] });
+  drawing.sessions.at_once = await open(drawing.ort, file);
 }
 
 /** The networks always see two things at once: no prompt and the prompt, or the noisy latent and the expected one. */

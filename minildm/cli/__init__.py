@@ -1,5 +1,7 @@
-"""The command line: `minildm` and its commands. `--help` imports no torch."""
+"""The command line: `minildm` and its commands, a file for each group. `--help` imports no
+torch."""
 
-from minildm.cli.commands import app
+from minildm.cli import data, drawing, scoring, training
+from minildm.cli.app import app
 
-__all__ = ["app"]
+__all__ = ["app", "data", "drawing", "scoring", "training"]

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Option
+
+if TYPE_CHECKING:
+    from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
 
 
 def integer(text: str) -> int:
@@ -116,3 +119,24 @@ def check_file(file: Path, suffix: str) -> None:
     if file.is_dir():
         raise ValueError(f"expected a file to write, got the folder {file}")
     check_folder(file.parent)
+
+
+def open_model(
+    name: str, sampler: str | None, device: str, bad_guide: str | None, autoguidance: float | None
+) -> StableDiffusionPipeline:
+    """The pipeline with the sampler and the bad guide asked for, on the device asked for."""
+    from minildm.device import default_device
+    from minildm.pipelines.autoguidance import AUTOGUIDANCE, AutoguidedPipeline
+    from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
+
+    if autoguidance is not None and bad_guide is None:
+        raise ValueError("expected --bad-guide with --autoguidance, got none")
+    where = default_device(device)
+    pipeline = StableDiffusionPipeline.from_pretrained(name)
+    if bad_guide is not None:
+        bad = StableDiffusionPipeline.from_pretrained(bad_guide)
+        scale = AUTOGUIDANCE if autoguidance is None else autoguidance
+        pipeline = AutoguidedPipeline(pipeline, bad, scale)
+    if sampler is not None:
+        pipeline.use_sampler(sampler)
+    return pipeline.to(where)

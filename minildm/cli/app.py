@@ -1,0 +1,16 @@
+"""The command line's groups: a command says with `panel=` where `minildm --help` shows it."""
+
+import typer
+
+from minildm.cli.errors import OneLineErrors
+
+TRAIN = "Train"
+DRAW = "Draw and score"
+
+app = typer.Typer(
+    cls=OneLineErrors,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train, sample and score latent diffusion models.",
+)

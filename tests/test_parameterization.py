@@ -98,3 +98,10 @@ def test_every_prediction_type_is_in_the_table():
         assert issubclass(class_, Scheduler) and set(class_.prediction_types) <= set(PATHS)
         assert class_().prediction_type in class_.prediction_types
     assert not math.isnan(float(SAMPLERS["flow_euler"]().sigma_min))
+
+
+@pytest.mark.parametrize("ask", [to_x0, to_epsilon, training_target])
+def test_an_unknown_prediction_type_is_said_with_those_there_are(ask):
+    x = torch.zeros(1, 1, 2, 2)
+    with pytest.raises(ValueError, match="expected a prediction_type of epsilon, .*got 'magic'"):
+        ask("magic", x, x, torch.tensor(0.6), torch.tensor(0.8))

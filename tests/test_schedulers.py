@@ -1,6 +1,7 @@
 import inspect
 import itertools
 import json
+import math
 import random
 
 import diffusers
@@ -867,3 +868,40 @@ def test_what_the_network_is_trained_to_say_leads_back_to_x0_and_noise(name, pre
         torch.testing.assert_close(
             scheduler.predict_epsilon(target, t, xt), noise, rtol=1e-4, atol=1e-4
         )
+
+
+@pytest.mark.parametrize("runge_kutta", [True, False])
+@pytest.mark.parametrize("order", [[0, 0], [0, 3], [0, 1, 0]])
+def test_pndm_refuses_steps_out_of_turn(runge_kutta, order):
+    """A step is made of those before it, so another order would be another, wrong drawing."""
+    scheduler = minildm.PNDMScheduler(skip_prk_steps=not runge_kutta)
+    scheduler.set_timesteps(10)
+    x = torch.randn(1, 1, 2, 2)
+    *taken, last = order
+    for place in taken:
+        scheduler.step(x, scheduler.timesteps[place], x)
+    with pytest.raises(ValueError, match="expected timestep [0-9]+, which comes next, got"):
+        scheduler.step(x, scheduler.timesteps[last], x)
+
+
+def test_pndm_refuses_a_step_after_the_last_and_runge_kuttas_beginning_at_an_image():
+    scheduler, x = minildm.PNDMScheduler(skip_prk_steps=True), torch.randn(1, 1, 2, 2)
+    scheduler.set_timesteps(3)
+    scheduler.set_begin_index(2)
+    for timestep in scheduler.timesteps[2:]:
+        scheduler.step(x, timestep, x)
+    with pytest.raises(ValueError, match="all 4 steps are taken"):
+        scheduler.step(x, timestep, x)
+    beginning = minildm.PNDMScheduler()
+    beginning.set_timesteps(10)
+    with pytest.raises(ValueError, match="expected skip_prk_steps=True to begin at an image"):
+        beginning.set_begin_index(2)
+
+
+@pytest.mark.parametrize("name", ["DDPMScheduler", "DDIMScheduler", "PNDMScheduler"])
+@pytest.mark.parametrize("timestep", [899.5, -1, 1000, math.nan])
+def test_a_step_begins_at_a_whole_timestep(name, timestep):
+    scheduler, x = getattr(minildm, name)(), torch.randn(1, 1, 2, 2)
+    scheduler.set_timesteps(10)
+    with pytest.raises(ValueError, match="expected a timestep, a whole number from 0 to 999, got"):
+        scheduler.step(x, timestep, x)

@@ -51,6 +51,14 @@ PARAMETERIZATIONS = {
 """By the names that diffusers' `prediction_type` has."""
 
 
+def parameterization(prediction_type: str) -> Parameterization:
+    """The one of that name."""
+    if prediction_type not in PARAMETERIZATIONS:
+        names = ", ".join(PARAMETERIZATIONS)
+        raise ValueError(f"expected a prediction_type of {names}, got {prediction_type!r}")
+    return PARAMETERIZATIONS[prediction_type]
+
+
 def noised(x0: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
     """x_t = α·x₀ + σ·ε."""
     xt = alpha * at_least_float32(x0) + sigma * at_least_float32(noise)
@@ -62,7 +70,7 @@ def to_x0(
 ) -> Tensor:
     """The x₀ that the network's output amounts to; `sample` is x_t."""
     output, xt = at_least_float32(model_output), at_least_float32(sample)
-    return PARAMETERIZATIONS[prediction_type].to_x0(output, xt, alpha, sigma).to(sample.dtype)
+    return parameterization(prediction_type).to_x0(output, xt, alpha, sigma).to(sample.dtype)
 
 
 def to_epsilon(
@@ -70,7 +78,7 @@ def to_epsilon(
 ) -> Tensor:
     """The noise that the network's output amounts to; `sample` is x_t."""
     output, xt = at_least_float32(model_output), at_least_float32(sample)
-    return PARAMETERIZATIONS[prediction_type].to_epsilon(output, xt, alpha, sigma).to(sample.dtype)
+    return parameterization(prediction_type).to_epsilon(output, xt, alpha, sigma).to(sample.dtype)
 
 
 def training_target(
@@ -78,7 +86,7 @@ def training_target(
 ) -> Tensor:
     """What the network is to say of α·x₀ + σ·ε."""
     clean, epsilon = at_least_float32(x0), at_least_float32(noise)
-    return PARAMETERIZATIONS[prediction_type].target(clean, epsilon, alpha, sigma).to(x0.dtype)
+    return parameterization(prediction_type).target(clean, epsilon, alpha, sigma).to(x0.dtype)
 
 
 def variance_preserving(sigma: Tensor) -> tuple[Tensor, Tensor]:

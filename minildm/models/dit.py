@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from minildm.configuration.mixins import ModelMixin, register_to_config
 from minildm.models.attention import Attention, FeedForward
-from minildm.models.embeddings import TimestepEmbedding, Timesteps
+from minildm.models.embeddings import TimestepEmbedding, Timesteps, rows_of
 
 
 def get_2d_sincos_pos_embed(embed_dim: int, grid_size: int) -> Tensor:
@@ -56,7 +56,7 @@ class LabelEmbedding(nn.Module):
         self.embedding_table = nn.Embedding(num_classes + 1, hidden_size)
 
     def forward(self, class_labels: Tensor) -> Tensor:
-        return self.embedding_table(class_labels)
+        return rows_of(self.embedding_table, class_labels, "class_labels")
 
 
 class CombinedTimestepLabelEmbeddings(nn.Module):

@@ -74,3 +74,15 @@ class TimestepEmbedding(nn.Module):
                 raise ValueError("expected no timestep_cond (time_cond_proj_dim is None), got some")
             sample = sample + self.cond_proj(condition)
         return self.linear_2(F.silu(self.linear_1(sample)))
+
+
+def rows_of(table: nn.Embedding, ids: Tensor, name: str) -> Tensor:
+    """The table's rows for whole numbers `ids`, (…) -> (…, D); ValueError where it has none.
+    `name`: theirs, for the error."""
+    expected = f"expected {name} of whole numbers from 0 to {table.num_embeddings - 1}"
+    if ids.dtype not in (torch.int64, torch.int32):
+        raise ValueError(f"{expected}, got {ids.dtype}")
+    try:
+        return table(ids)
+    except IndexError:  # PyTorch's own says neither what came nor what would do
+        raise ValueError(f"{expected}, got {int(ids.min())} to {int(ids.max())}") from None

@@ -20,6 +20,7 @@ from minildm.models.blocks import (
     UNetMidBlock2DCrossAttn,
     UpBlock2D,
 )
+from minildm.models.embeddings import rows_of
 from minildm.models.unet_encoder import UNetEncoder, check_context, layer_options
 
 
@@ -168,7 +169,7 @@ class UNet2DModel(UNetBase):
             if class_labels.shape != (len(sample),):
                 got = tuple(class_labels.shape)
                 raise ValueError(f"expected class_labels ({len(sample)},), one a sample, got {got}")
-            temb = temb + self.class_embedding(class_labels)
+            temb = temb + rows_of(self.class_embedding, class_labels, "class_labels")
         elif class_labels is not None:
             raise ValueError("expected no class_labels (num_class_embeds is None), got some")
         return self.denoise(sample, temb, context=None)

@@ -256,11 +256,10 @@ class Scheduler(ConfigMixin):
     def checked_step(self, timestep: Tensor | float) -> int:
         """The timestep as a number, if `step` can be taken from it."""
         self.require_timesteps()
-        if not 0 <= int(timestep) < len(self.alphas_cumprod):
-            raise ValueError(
-                f"expected a timestep from 0 to {len(self.alphas_cumprod) - 1}, got {int(timestep)}"
-            )
-        return int(timestep)
+        t, last = float(timestep), len(self.alphas_cumprod) - 1
+        if not (t.is_integer() and 0 <= t <= last):
+            raise ValueError(f"expected a timestep, a whole number from 0 to {last}, got {t:g}")
+        return int(t)
 
     def clip(self, x0: Tensor) -> Tensor:
         """x0 kept within the range of pixels if `clip_sample` says so; latents have none."""

@@ -81,8 +81,23 @@ class PNDMScheduler(Scheduler):
             rest = falling[3:]
         self.runge_kutta_steps = len(first)
         self.timesteps = torch.as_tensor(np.concatenate([first, rest]).copy()).to(device)
-        self.counter, self.epsilons = 0, []
+        self.index, self.counter, self.epsilons = 0, 0, []
         self.sum: Tensor | float = 0.0
+
+    def set_begin_index(self, begin_index: int = 0) -> None:
+        """As in diffusers the first phase still comes first, and repeats the second step."""
+        if begin_index and self.runge_kutta_steps:
+            raise ValueError(
+                "expected skip_prk_steps=True to begin at an image, got Runge-Kutta's beginning"
+            )
+        self.index = begin_index
+
+    def next_timestep(self) -> int:
+        """Each step is made of those before it, so the timesteps come in their order."""
+        if self.index == len(self.timesteps):
+            taken = f"all {self.index} steps are taken"
+            raise ValueError(f"expected set_timesteps before another drawing: {taken}")
+        return int(self.timesteps[self.index])
 
     def step(
         self,
@@ -93,10 +108,13 @@ class PNDMScheduler(Scheduler):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         t = self.checked_step(timestep)
+        if t != self.next_timestep():
+            expected = f"timestep {self.next_timestep()}, which comes next"
+            raise ValueError(f"expected {expected}, got {t}")
         output, x = checked_output(model_output, sample)
         phase = self.runge_kutta if self.counter < self.runge_kutta_steps else self.multistep
         previous = phase(output, t, x)
-        self.counter += 1
+        self.index, self.counter = self.index + 1, self.counter + 1
         return previous.to(sample.dtype)
 
     def runge_kutta(self, model_output: Tensor, timestep: int, sample: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minildm.configuration.mixins import ModelMixin, register_to_config
+from minildm.models.embeddings import rows_of
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -29,9 +30,8 @@ class CLIPTextEmbeddings(nn.Module):
         nn.init.normal_(self.position_embedding.weight, std=0.02)
 
     def forward(self, input_ids: Tensor) -> Tensor:
-        return (
-            self.token_embedding(input_ids) + self.position_embedding.weight[: input_ids.shape[1]]
-        )
+        tokens = rows_of(self.token_embedding, input_ids, "input_ids")
+        return tokens + self.position_embedding.weight[: input_ids.shape[1]]
 
 
 class CLIPAttention(nn.Module):
@@ -164,8 +164,6 @@ class CLIPTextModel(ModelMixin, nn.Module):
             raise ValueError(
                 f"expected input_ids (B, L) with L at most {longest}, got {tuple(input_ids.shape)}"
             )
-        if input_ids.is_floating_point():
-            raise ValueError(f"expected input_ids of whole numbers (int64), got {input_ids.dtype}")
         return self.final_layer_norm(self.encoder(self.embeddings(input_ids)))
 
     def pool(self, last_hidden_state: Tensor, input_ids: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from torch.nn.utils.parametrizations import spectral_norm as spectrally_normalis
 from tqdm.auto import tqdm
 
 from minildm.configuration.mixins import ModelMixin, register_to_config
+from minildm.models.embeddings import rows_of
 from minildm.models.resnet import ResnetBlock2D
 from minildm.training.batches import batch_indices, check_range, step_generator
 from minildm.training.losses import discriminator_loss, generator_loss
@@ -67,7 +68,7 @@ class GANGenerator(ModelMixin, nn.Module):
                 f"expected z (B, {dim}) and labels (B,), "
                 f"got {tuple(z.shape)} and {tuple(labels.shape)}"
             )
-        style = self.style(torch.cat([z, self.class_embedding(labels)], 1))
+        style = self.style(torch.cat([z, rows_of(self.class_embedding, labels, "labels")], 1))
         x = self.begin(z).unflatten(1, (-1, self.side, self.side))
         x = x.contiguous(memory_format=torch.channels_last)
         for i, block in enumerate(self.blocks):
@@ -134,7 +135,9 @@ class GANDiscriminator(ModelMixin, nn.Module):
         for block in self.blocks:
             x = block(x)
         features = F.leaky_relu(self.project(F.leaky_relu(x, 0.2).flatten(1)), 0.2)
-        return self.judge(features)[:, 0] + (self.class_embedding(labels) * features).sum(1)
+        return self.judge(features)[:, 0] + (
+            rows_of(self.class_embedding, labels, "labels") * features
+        ).sum(1)
 
 
 def coarsest_side(sample_size: int, blocks: int) -> int:

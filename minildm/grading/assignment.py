@@ -31,6 +31,8 @@ HIDDEN = re.compile(
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 CONSTANT = re.compile(r"^(?P<name>\w+) = (?P<value>.+?)  # course: (?P<choices>.+)$", re.MULTILINE)
 
+NotebookCell = dict[str, Any]  # as its file holds it
+
 
 class Part(NamedTuple):
     """One grade cell: what it is worth, and its hidden test."""
@@ -76,13 +78,13 @@ def with_constants(source: str, key: str, assignment: str) -> str:
     )
 
 
-def text_of(cell: dict[str, Any]) -> str:
+def text_of(cell: NotebookCell) -> str:
     """A cell's source, which files hold as a text or as a list of lines."""
     source = cell.get("source", "")
     return source if isinstance(source, str) else "".join(source)
 
 
-def nbgrader_of(cell: dict[str, Any]) -> dict[str, Any]:
+def nbgrader_of(cell: NotebookCell) -> dict[str, Any]:
     """What nbgrader notes about a cell, {} if nothing."""
     metadata = cell.get("metadata")
     found = metadata.get("nbgrader") if isinstance(metadata, dict) else None
@@ -131,7 +133,7 @@ class Assignment:
     def points(self) -> float:
         return sum(part.points for part in [*self.parts, *self.written])
 
-    def title_before(self, cell: dict[str, Any]) -> str:
+    def title_before(self, cell: NotebookCell) -> str:
         """The last heading above a cell."""
         above = self.cells[: self.cells.index(cell) + 1]
         headings = [
@@ -149,7 +151,7 @@ class Assignment:
         ]
         return [with_constants(text_of(cell), self.key, self.name).strip() for cell in texts]
 
-    def part(self, cell: dict[str, Any], mark: dict[str, Any]) -> Part:
+    def part(self, cell: NotebookCell, mark: dict[str, Any]) -> Part:
         """The hidden test of a grade cell."""
         hidden = HIDDEN.search(text_of(cell))
         if not hidden:

@@ -145,14 +145,16 @@ def grade(
             bar.update()
             bar.set_postfix_str(student[:20])
 
-        results = classroom.grade_all(entries, chosen, out, jobs, done=show)
-    look = sorted({student for (student, _), result in results.items() if result.score is None})
-    results = classroom.kept_results(assignments, out) | results
+        graded = classroom.grade_all(entries, chosen, out, jobs, done=show)
+    look = sorted({student for (student, _), found in graded.items() if found.score is None})
+    results = classroom.kept_results(assignments, out) | graded
     used = {name for _, name in results}
     shown = {name: own for name, own in assignments.items() if name in used} or chosen
     exported = gradebook.export(results, shown, out, people)
     table = out / "grades.csv"
     typer.echo(f"{exported.rows} rows in {table}; to be looked at: {', '.join(look) or 'none'}")
+    if nothing := sorted({student for (student, _), found in graded.items() if found.score == 0}):
+        typer.echo(f"0 points, {table} says why: {', '.join(nothing)}")
     if exported.unmarked:
         typer.echo(
             f"{exported.unmarked} written answers to mark: "

@@ -3,7 +3,6 @@ done to it."""
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import io
 import json
@@ -17,6 +16,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from minildm.grading.assignment import BADGE, Assignment, fingerprint, nbgrader_of, text_of
+from minildm.grading.notes import (
+    notes_on_imports,
+    notes_on_names,
+    notes_on_unrun,
+    what_it_is_instead,
+)
 
 LARGEST = 256 * 2**20  # bytes of a file that is looked at; outputs may be large, they are dropped
 LARGEST_TEXT = 4 * 2**20  # of what is left of it then
@@ -145,6 +150,9 @@ def prepare(notebook: dict[str, Any], assignment: Assignment) -> Submission:
     """
     if not language_of(notebook).startswith("python") and language_of(notebook) != "ipython":
         raise Unreadable(f"its kernel is {language_of(notebook)[:40]}, not Python")
+    said = release_of(notebook).get("assignment")
+    if other := what_it_is_instead(notebook["cells"], assignment, said):
+        raise Unreadable(other)
     locked = assignment.locked()
     tests = assignment.tests()
     looks = assignment.looks()
@@ -154,6 +162,8 @@ def prepare(notebook: dict[str, Any], assignment: Assignment) -> Submission:
     written, notes = written_answers(notebook, assignment)
     if release_of(notebook).get("key") not in (None, fingerprint(assignment.key)):
         notes.append("it was released with another course key than it is graded with")
+    if said not in (None, assignment.name):
+        notes.append(f"it says that it is {str(said)[:60]!r}, handed in as {assignment.name!r}")
     for number, cell in enumerate(notebook["cells"], 1):
         name = nbgrader_of(cell).get("grade_id")
         if not isinstance(name, str):
@@ -179,7 +189,8 @@ def prepare(notebook: dict[str, Any], assignment: Assignment) -> Submission:
     if locked:
         notes.append(f"without the course's cell {', '.join(locked)}, which was run first")
         steps = [Step(f"cell {name}", source) for name, source in locked.items()] + steps
-    notes += notes_on_names(names, assignment) + notes_on_imports(steps, assignment)
+    notes += notes_on_names(names, assignment) + notes_on_unrun(notebook["cells"], assignment)
+    notes += notes_on_imports([step.source for step in steps], assignment)
     return Submission(steps, written, notes)
 
 
@@ -222,43 +233,3 @@ def written_answers(
                 f"the answer to {name} was gathered from other cells: compare it with the notebook"
             )
     return written, notes
-
-
-def notes_on_names(names: list[str], assignment: Assignment) -> list[str]:
-    """Cells that are gone or stand twice."""
-    expected = [*assignment.locked(), *assignment.solutions(), *assignment.tests()]
-    if not set(names) & set(expected):
-        return ["no cell has nbgrader's metadata; graded by what the notebook defines"]
-    gone = [name for name in expected if name not in names]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    notes = []
-    if gone:
-        notes.append(f"cells deleted or renamed: {', '.join(gone)}")
-    if twice:
-        notes.append(f"cells that stand twice, both run: {', '.join(twice)[:200]}")
-    return notes
-
-
-def notes_on_imports(steps: list[Step], assignment: Assignment) -> list[str]:
-    """Where a solution imports the finished thing: no fault of its own, but the teacher should
-    look."""
-    ours = "\n".join(text_of(cell) for cell in assignment.cells if cell["cell_type"] == "code")
-    found = {name for step in steps for name in imported(step.source)} - imported(ours)
-    finished = ("minildm", "diffusers", "transformers")
-    borrowed = sorted(name for name in found if name.partition(".")[0] in finished)
-    return [f"imports what it was to write? {', '.join(borrowed)[:200]}"] if borrowed else []
-
-
-def imported(source: str) -> set[str]:
-    """The dotted names that code imports; nothing for code that is not plain Python."""
-    try:
-        nodes = list(ast.walk(ast.parse(source)))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return set()
-    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    return names | {
-        f"{node.module}.{alias.name}"
-        for node in nodes
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }

@@ -5,7 +5,8 @@ The package is read in this order, and a file uses only what stands above it:
 
     files device precision state_dicts testing
     configuration/ keywords kinds mixins
-    data/         images captions datasets points scene_captions scenes text_image
+    data/         images captions datasets points scene_captions scenes clusters metadata layout
+                  folder pictures picture_cache duplicates text_image
     diffusion/    schedules parameterization ideal guidance sampling
     schedulers/   timesteps returns base sigmas ddpm ddim pndm euler euler_ancestral heun
                   dpm_solver flow_match_euler lcm samplers

@@ -1,6 +1,7 @@
 """What is drawn, and the words for it: digits, photographs, points, painted scenes."""
 
 from minildm.data.captions import CLASS_NAMES, captions_for, digit_captions
+from minildm.data.clusters import k_means
 from minildm.data.datasets import (
     CIFAR_SUBSET,
     LOADERS,
@@ -14,7 +15,13 @@ from minildm.data.datasets import (
     read_bundled,
     read_published,
 )
+from minildm.data.duplicates import Copy, find_duplicates, find_leaks
+from minildm.data.folder import Entry, PictureFolder, hold_out, list_skipped, read_folder
 from minildm.data.images import crop, enlarge, from_pixels, pad, shrink, to_pixels
+from minildm.data.layout import map_of
+from minildm.data.metadata import Row, read_metadata
+from minildm.data.picture_cache import Decoded, Pictures, decode
+from minildm.data.pictures import read_picture, square
 from minildm.data.points import TOYS, checkerboard, energy_distance, spiral
 from minildm.data.scene_captions import (
     ABSENT,
@@ -97,5 +104,22 @@ __all__ = [
     "spiral",
     "to_pixels",
     "caption_words",
+    "Copy",
+    "Decoded",
+    "Entry",
+    "PictureFolder",
+    "Pictures",
+    "Row",
+    "decode",
+    "find_duplicates",
+    "find_leaks",
+    "hold_out",
+    "k_means",
+    "list_skipped",
+    "map_of",
+    "read_folder",
+    "read_metadata",
+    "read_picture",
+    "square",
     "write_captions",
 ]

@@ -3,20 +3,28 @@ Chapters 10 and 11."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from minildm.data.captions import captions_for
+from minildm.data.clusters import k_means, nearest
 from minildm.data.datasets import load_images, mnist
+from minildm.data.duplicates import thumbnails
+from minildm.data.folder import CAPTION, Entry, list_skipped, read_folder
 from minildm.data.images import pad
+from minildm.data.picture_cache import Pictures, decode
 from minildm.data.scene_captions import INKS, caption_words, write_captions
 from minildm.data.scenes import DigitScenes
 
 # as many are painted, always the same ones, so that their latents can be encoded once and kept
 NUM_SCENES = 50_000
+LOOK = 8  # pixels a side, by which pictures without classes are told apart
 NUM_PHRASINGS = 3  # of each scene's caption
 
 
@@ -29,16 +37,84 @@ class TextImageDataset:
     captions: sets of phrasings
     caption_of: (N,), the number of each image's set; its class, where a caption tells no more
     texts: what the tokenizer learns its words from
+    classes: the names of the labels, where they are classes of a folder
+    about: where they come from and what was done to them, for the record of a training: a folder's
+        name, how its pictures were made square, …
     """
 
-    images: Tensor
+    images: Tensor | Pictures
     labels: Tensor
     captions: list[list[str]]
     caption_of: Tensor
     texts: list[str]
+    classes: tuple[str, ...] = ()
+    about: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @classmethod
+    def from_folder(
+        cls,
+        folder: str | os.PathLike,
+        split: str = "train",
+        *,
+        size: int = 32,
+        caption: str = CAPTION,
+        fit: str = "crop",
+        background: str = "white",
+        cache: str | os.PathLike | None = None,
+        strict: bool = False,
+        progress: bool = False,
+    ) -> TextImageDataset:
+        """One's own pictures: a folder as `read_folder` describes it, made `size` x `size` as
+        `square` does.
+
+        caption: what the pictures of a class folder are called
+        cache: a folder for the decoded pictures, which are then read from there, outside of the
+            pictures' own; None: all in memory
+        strict: a file that is no picture, or a damaged one, is a ValueError, else a warning
+        labels: the classes; where there are not two, up to ten kinds of pictures that look alike
+        Colour or grey is chosen for both splits, and the words are those of the training split.
+        """
+        if split not in ("train", "test"):
+            raise ValueError(f'expected a split of "train" or "test", got {split!r}')
+        found = read_folder(folder, caption, strict, progress)
+        decoded = decode(found, size, fit, background, cache, progress)
+        if decoded.skipped and strict:
+            got = list_skipped(found.root, decoded.skipped)
+            raise ValueError(f"{found.root}: expected pictures alone, got {got}")
+        for note in found.notes:
+            warnings.warn(f"{found.root}: {note}", stacklevel=2)
+        if skipped := [*found.skipped, *decoded.skipped]:
+            warnings.warn(
+                f"{found.root}: skipped {list_skipped(found.root, skipped)}", stacklevel=2
+            )
+        train, train_entries = decoded.split("train")
+        images, entries = decoded.split(split)
+        for name, some in (("train", train_entries), (split, entries)):
+            if not some:
+                raise ValueError(f"{found.root}: expected pictures in the split {name}, got none")
+        classes = found.classes if len(found.classes) > 1 else ()
+        if classes:
+            labels = torch.tensor([entry.label for entry in entries])
+        else:
+            labels = nearest(thumbnails(images, LOOK), k_means(thumbnails(train, LOOK)))
+        captions, caption_of = _captions(classes, found.entries, entries)
+        return cls(
+            images=images,
+            labels=labels,
+            captions=captions,
+            caption_of=caption_of,
+            texts=list(dict.fromkeys(text for entry in train_entries for text in entry.texts)),
+            classes=classes,
+            about={
+                "name": found.root.resolve().name,
+                "fit": fit,
+                "background": background,
+                **({"caption": caption} if found.classes else {}),
+            },
+        )
 
 
 def load_text_image(
@@ -97,3 +173,16 @@ def paint_scenes(
         caption_of=torch.arange(number),
         texts=caption_words(),
     )
+
+
+def _captions(
+    classes: tuple[str, ...], everything: tuple[Entry, ...], entries: tuple[Entry, ...]
+) -> tuple[list[list[str]], Tensor]:
+    """Sets of phrasings, and the number of each entry's: its class, where there are several."""
+    if classes:
+        of_class = {entry.label: list(entry.texts) for entry in everything}
+        numbers = torch.tensor([entry.label for entry in entries])
+        return [of_class[label] for label in range(len(classes))], numbers
+    number: dict[tuple[str, ...], int] = {}
+    caption_of = [number.setdefault(entry.texts, len(number)) for entry in entries]
+    return [list(texts) for texts in number], torch.tensor(caption_of)

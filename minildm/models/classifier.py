@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from minildm.configuration.mixins import ModelMixin, register_to_config
+from minildm.data.picture_cache import Pictures
 
 
 class ConvBlock(nn.Sequential):
@@ -120,7 +121,7 @@ def shift_and_mirror(images: Tensor, generator: torch.Generator, most: int = 4) 
 
 @torch.no_grad()
 def extract(
-    examiner: ImageClassifier, images: Tensor, batch_size: int = 100
+    examiner: ImageClassifier, images: Tensor | Pictures, batch_size: int = 100
 ) -> tuple[Tensor, Tensor]:
     """Features (N, D) and predicted classes (N,) of images (N, C, H, W) in [-1, 1], where the
     images are. The examiner: in eval mode."""

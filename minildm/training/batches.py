@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from minildm.data.picture_cache import Pictures
 from minildm.models.autoencoder import AutoencoderKL, DiagonalGaussianDistribution
 
 Batch = tuple[Tensor, ...]
@@ -53,7 +54,7 @@ def spread_timesteps(
 
 
 def classifier_batches(
-    images: Tensor,
+    images: Tensor | Pictures,
     labels: Tensor,
     *,
     stream: str,
@@ -77,7 +78,7 @@ def classifier_batches(
 
 
 def autoencoder_batches(
-    images: Tensor, latent_shape: tuple[int, int, int], *, batch_size: int, seed: int
+    images: Tensor | Pictures, latent_shape: tuple[int, int, int], *, batch_size: int, seed: int
 ) -> Callable[[int], Batch]:
     """step -> images (B, C, H, W) and the noise of their z, (B, *latent_shape)."""
     check_range(images)
@@ -91,7 +92,7 @@ def autoencoder_batches(
 
 
 def pixel_batches(
-    images: Tensor, batch_size: int, seed: int, num_train_timesteps: int = 1000
+    images: Tensor | Pictures, batch_size: int, seed: int, num_train_timesteps: int = 1000
 ) -> Callable[[int], Batch]:
     """step -> images (B, C, H, W), noise, and timesteps spread evenly over the batch (B,)."""
 
@@ -190,7 +191,9 @@ class Encodes(Protocol):
 
 
 @torch.no_grad()
-def encode_dataset(vae: Encodes, images: Tensor, progress: bool = True) -> tuple[Tensor, Tensor]:
+def encode_dataset(
+    vae: Encodes, images: Tensor | Pictures, progress: bool = True
+) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of every image's z, once for the whole training.
 
     Two of (N, C, h, w).
@@ -198,14 +201,15 @@ def encode_dataset(vae: Encodes, images: Tensor, progress: bool = True) -> tuple
     if isinstance(vae, AutoencoderKL):
         check_range(images)
     means, stds = [], []
-    for batch in tqdm(images.split(50), "latents", disable=not progress):  # 50 fit into the cache
+    batches = images.split(50)  # 50 fit into the cache
+    for batch in tqdm(batches, "latents", -(-len(images) // 50), disable=not progress):
         posterior = vae.encode(batch.to(vae.device, memory_format=torch.channels_last))
         means.append(posterior.mean.to(images.device))
         stds.append(posterior.std.to(images.device))
     return torch.cat(means), torch.cat(stds)
 
 
-def check_range(images: Tensor) -> None:
+def check_range(images: Tensor | Pictures) -> None:
     """ValueError if a whole data set of pictures is not in [-1, 1], or shows nothing darker than
     middle grey."""
     low, high = images.min().item(), images.max().item()

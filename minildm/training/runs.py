@@ -177,7 +177,7 @@ class Run:
         perceptual_net = seeded(self.seed, ImageClassifier, recipe.classifier)
         seen = len(data) - recipe.held_out
         batches = classifier_batches(
-            data.images[:seen],
+            data.images.narrow(0, 0, seen),
             data.labels[:seen],
             stream=PERCEPTUAL_STREAM,
             batch_size=stage.batch_size,
@@ -187,7 +187,8 @@ class Run:
         loss = ClassifierLoss(perceptual_net)
         self.run_stage(new_trainer("perceptual_net", stage, loss, batches), perceptual_net)
         if recipe.held_out:
-            right = extract(perceptual_net, data.images[seen:])[1] == data.labels[seen:]
+            rest = data.images.narrow(0, seen, recipe.held_out)
+            right = extract(perceptual_net, rest)[1] == data.labels[seen:]
             self.log["held_out_accuracy"] = right.float().mean().item()
             self.write_log()
         return perceptual_net

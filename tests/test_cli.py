@@ -439,6 +439,8 @@ def test_a_bad_checkpoint_is_one_line(tiny_folder, tmp_path, command, what, word
         ("train", ["--out"]),
         ("train --out file", ["expected a folder to write to", "file"]),
         ("train --out runs --preset imagenet", ["expected a preset of", "got 'imagenet'"]),
+        ("train --out runs --minutes 1e308", ["--minutes", "at most 527,040 (a year), got 1e+308"]),
+        ("train --out runs --steps " + 400 * "9" + ",1,1", ["--steps", "less than a thousand"]),
         ("train --out runs --minutes 0", ["--minutes", "got 0"]),
         ("train --out runs --minutes -1", ["--minutes", "got -1"]),
         ("train --out runs --minutes nan", ["--minutes", "got nan"]),
@@ -462,6 +464,10 @@ def test_what_the_user_can_mend_is_one_line_and_status_2(
         run(*(str(tiny_folder) if word == "MODEL" else word for word in arguments.split())), *words
     )
     assert not Path("grid.png").exists()
+
+
+def test_a_folder_without_a_name_is_not_the_one_we_are_in():
+    one_line(run("train", "--out", ""), "--out", "expected the name of a folder, got ''")
 
 
 def test_a_damaged_shipped_model_names_the_command_that_mends_it(weights):

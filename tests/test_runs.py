@@ -1,14 +1,17 @@
 """minildm.training.runs: the whole chain, killed and resumed, recorded, alone and by two
 processes."""
 
+import itertools
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -29,6 +32,7 @@ from minildm.training import (
     train_examiner,
     trainer,
 )
+from minildm.training.state import alone_in
 
 STEPS = (6, 20, 40)
 STAGES = ("perceptual_net", "autoencoder", "denoiser")
@@ -71,7 +75,7 @@ def test_killed_at_random_moments_and_resumed_it_ends_with_the_same_weights(trai
     moments, kills = random.Random(0), 0
 
     def last_written():
-        return max((file.stat().st_mtime_ns for file in out.glob("training*")), default=0)
+        return max((file.stat().st_mtime_ns for file in out.glob("*.safetensors")), default=0)
 
     while True:
         before = last_written()
@@ -250,12 +254,78 @@ def test_a_record_that_is_none_is_named(tmp_path, content):
 
 
 @pytest.mark.parametrize(
+    "wrong",
+    [
+        {"recipe": "tiny"},
+        {"seed": "0"},
+        {"minutes": "four"},
+        {"steps": [6, 20, 40]},
+        {"steps": {"perceptual_net": "6"}},
+        {"seconds": 3},
+        {"seconds": {"perceptual_net": None}},
+        {"losses": []},
+        {"threads": 1.5},
+        {"finished": "no"},
+    ],
+)
+def test_a_record_with_another_kind_of_value_names_it(trained, tmp_path, wrong):
+    log = json.loads((trained / "training.json").read_text()) | {"finished": False}
+    (tmp_path / "training.json").write_text(json.dumps(log | wrong))
+    key, value = next(iter(wrong.items()))
+    message = f"training.json: expected the record of a training, got {key} {value!r}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        train("tiny", tmp_path, steps=STEPS, device="cpu", resume=True, progress=False)
+
+
+def interrupted_in_its_first_stage(out, monkeypatch, **options):
+    """A training of which only a state is left, as after Ctrl-C."""
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "stop_signal", after(3))
+        with pytest.raises(KeyboardInterrupt):
+            train("tiny", out, steps=STEPS, device="cpu", progress=False, **options)
+    assert (out / "training_state.safetensors").is_file()
+
+
+def after(steps):
+    """A `stop_signal` that comes in this step."""
+
+    @contextmanager
+    def stop_signal():
+        asked = itertools.count()
+        yield lambda: next(asked) // 2 >= steps - 1  # it is asked twice in a step
+
+    return stop_signal
+
+
+def test_another_training_does_not_go_on_from_a_state_that_is_not_its_own(tmp_path, monkeypatch):
+    out = tmp_path / "model"
+    interrupted_in_its_first_stage(out, monkeypatch)
+    with pytest.raises(ValueError, match="holds a training already: --resume"):
+        train("tiny", out, steps=STEPS, seed=1, device="cpu", progress=False)
+    with pytest.raises(ValueError, match="expected to go on with seed 0, got 1"):
+        train("tiny", out, steps=STEPS, seed=1, device="cpu", progress=False, resume=True)
+    (out / "training.json").unlink()
+    for resume in (False, True):
+        with pytest.raises(ValueError, match="whose record, training.json, is gone"):
+            train("tiny", out, steps=STEPS, device="cpu", progress=False, resume=resume)
+
+
+def test_two_trainings_do_not_write_into_one_folder(tmp_path):
+    with alone_in(tmp_path):
+        with pytest.raises(ValueError, match="expected a folder that no other training writes to"):
+            train("tiny", tmp_path, steps=STEPS, device="cpu", progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
     "arguments, message",
     [
         ({"recipe": "cats"}, "expected a preset of mnist, scenes, cifar10, tiny, got 'cats'"),
         ({"steps": (1, 0, 1)}, "expected three positive numbers of steps"),
-        ({"minutes": 0}, "expected minutes > 0, or steps, got 0"),
-        ({"minutes": -1}, "expected minutes > 0, or steps, got -1"),
+        ({"minutes": 0}, "expected minutes > 0 and at most .*, or steps, got 0"),
+        ({"minutes": 1e308}, "expected minutes > 0 and at most 527,040 .a year., or steps, got 1e"),
+        ({"minutes": -1}, "expected minutes > 0 and at most .*, or steps, got -1"),
         ({"snapshot": 0}, r"expected a snapshot after a part of the steps in \(0, 1\], got 0"),
         ({"snapshot": 1.5}, "expected a snapshot after a part of the steps .*, got 1.5"),
         ({"snapshot": float("nan")}, "expected a snapshot after a part of the steps .*, got nan"),

@@ -1,6 +1,9 @@
 """minildm.training.state: an average in closed form, a file that is whole or says so, a record that
 names what differs."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from diffusers.training_utils import EMAModel
@@ -8,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from minildm.training import EMA, STATE_FILE, hardware, save_state
-from minildm.training.state import load_state, load_weights, state_tensors
+from minildm.training.state import alone_in, load_state, load_weights, state_tensors
 
 
 def toy():
@@ -33,15 +36,15 @@ def test_ema_is_the_weighted_sum_it_says():
 def test_a_truncated_state_says_so(tmp_path):
     loss, optimizer = toy()
     file = tmp_path / STATE_FILE
-    save_state(file, "toy", loss, optimizer, None, [1.0], 0.5)
+    save_state(file, "toy", loss, optimizer, None, [1.0], 0.5, 9)
     file.write_bytes(file.read_bytes()[:-7])
     with pytest.raises(ValueError, match=f"{STATE_FILE}: expected a whole training state"):
-        load_state(file, "toy", loss, optimizer, None)
+        load_state(file, "toy", loss, optimizer, None, 9)
 
 
 def test_a_full_disk_leaves_the_state_before_it_whole(tmp_path, monkeypatch):
     loss, optimizer = toy()
-    save_state(tmp_path / STATE_FILE, "toy", loss, optimizer, None, [1.0], 0.5)
+    save_state(tmp_path / STATE_FILE, "toy", loss, optimizer, None, [1.0], 0.5, 9)
     before = (tmp_path / STATE_FILE).read_bytes()
 
     def full(tensors, file, metadata):
@@ -50,7 +53,7 @@ def test_a_full_disk_leaves_the_state_before_it_whole(tmp_path, monkeypatch):
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(OSError, match="could not be written.*No space left.*is whole"):
-        save_state(tmp_path / STATE_FILE, "toy", loss, optimizer, None, [1.0, 2.0], 1.0)
+        save_state(tmp_path / STATE_FILE, "toy", loss, optimizer, None, [1.0, 2.0], 1.0, 9)
     assert (tmp_path / STATE_FILE).read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == [STATE_FILE]
 
@@ -80,13 +83,13 @@ def test_a_state_comes_back_whole_before_and_after_the_first_step(tmp_path):
             loss(torch.ones(1, 3)).sum().backward()
             optimizer.step()
             ema.update(step)
-        save_state(tmp_path / STATE_FILE, "toy", loss, optimizer, ema, [2.0] * steps, 7.5)
+        save_state(tmp_path / STATE_FILE, "toy", loss, optimizer, ema, [2.0] * steps, 7.5, 9)
         other, its_optimizer = toy()
         its_ema = EMA(other.parameters(), horizon=10)
         with torch.no_grad():
             for parameter in (*other.parameters(), *its_ema.shadow_params):
                 parameter.fill_(9)
-        losses, seconds = load_state(tmp_path / STATE_FILE, "toy", other, its_optimizer, its_ema)
+        losses, seconds = load_state(tmp_path / STATE_FILE, "toy", other, its_optimizer, its_ema, 9)
         assert (losses, seconds) == ([2.0] * steps, 7.5)
         for a, b in zip(loss.parameters(), other.parameters(), strict=True):
             assert torch.equal(a, b)
@@ -98,10 +101,10 @@ def test_a_state_comes_back_whole_before_and_after_the_first_step(tmp_path):
 
 def test_the_state_of_another_network_is_refused_and_of_another_stage_passed_over(tmp_path):
     file = tmp_path / STATE_FILE
-    save_state(file, "toy", *toy(), None, [1.0], 0.5)
-    assert load_state(file, "other", *toy(), None) == ([], 0.0)
+    save_state(file, "toy", *toy(), None, [1.0], 0.5, 9)
+    assert load_state(file, "other", *toy(), None, 9) == ([], 0.0)
     with pytest.raises(ValueError, match="expected the training state of this recipe's toy"):
-        load_state(file, "toy", *toy(), EMA([torch.zeros(1)], 10))
+        load_state(file, "toy", *toy(), EMA([torch.zeros(1)], 10), 9)
 
 
 def autoencoder(channels):
@@ -116,7 +119,7 @@ def autoencoder(channels):
 
 def test_the_state_of_one_channel_does_not_fill_a_network_of_three(tmp_path):
     file = tmp_path / STATE_FILE
-    save_state(file, "autoencoder", *autoencoder(1), [1.0], 0.5)
+    save_state(file, "autoencoder", *autoencoder(1), [1.0], 0.5, 9)
     other = autoencoder(3)
     before = {name: tensor.clone() for name, tensor in state_tensors(*other).items()}
     expected = (
@@ -124,16 +127,23 @@ def test_the_state_of_one_channel_does_not_fill_a_network_of_three(tmp_path):
         r"loss.0.weight of shape \(4, 1, 3, 3\) instead of \(4, 3, 3, 3\)$"
     )
     with pytest.raises(ValueError, match=expected):
-        load_state(file, "autoencoder", *other)
+        load_state(file, "autoencoder", *other, 9)
     for name, tensor in state_tensors(*other).items():
         assert torch.equal(tensor, before[name]), name
+
+
+def test_a_state_of_other_steps_is_not_gone_on_with(tmp_path):
+    """Its learning rate would fall elsewhere."""
+    save_state(tmp_path / STATE_FILE, "toy", *toy(), None, [1.0], 0.5, 9)
+    with pytest.raises(ValueError, match="expected the training state of 7 steps of toy, got .* 9"):
+        load_state(tmp_path / STATE_FILE, "toy", *toy(), None, 7)
 
 
 def test_every_tensor_of_a_state_has_its_shape(tmp_path):
     """Each in turn in a shape that would be spread over the one it should have."""
     file = tmp_path / STATE_FILE
     vae = autoencoder(1)
-    save_state(file, "autoencoder", *vae, [1.0], 0.5)
+    save_state(file, "autoencoder", *vae, [1.0], 0.5, 9)
     whole, metadata = load_file(file), {"stage": "autoencoder"}
     names = state_tensors(*vae).keys()
     assert {name.split(".")[0] for name in names} == {"loss", "optimizer", "ema"}
@@ -144,7 +154,7 @@ def test_every_tensor_of_a_state_has_its_shape(tmp_path):
             continue
         save_file(whole | {name: narrow}, file, metadata)
         with pytest.raises(ValueError, match=f"got {name} of shape .* instead of"):
-            load_state(file, "autoencoder", *vae)
+            load_state(file, "autoencoder", *vae, 9)
 
 
 def test_an_average_goes_only_to_parameters_of_its_shapes():
@@ -165,6 +175,41 @@ def test_a_finished_stage_fills_only_the_network_it_was_of(tmp_path):
     file.write_bytes(file.read_bytes()[:-9])
     with pytest.raises(ValueError, match="expected a whole safetensors file"):
         load_weights(file, vae)
+
+
+def test_the_weights_of_a_stage_that_are_gone_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="vae.safetensors: no such file; expected the weig"):
+        load_weights(tmp_path / "vae.safetensors", toy()[0])
+
+
+HOLDS = """
+import sys
+from pathlib import Path
+from minildm.training.state import alone_in
+
+with alone_in(Path(sys.argv[1])):
+    print("holds", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_one_training_at_a_time_writes_into_a_folder_and_a_killed_one_leaves_it_free(tmp_path):
+    folder = tmp_path / "run"
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLDS, folder],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with other:
+        assert other.stdout.readline() == "holds\n"
+        with pytest.raises(ValueError, match=f"{folder}: expected a folder that no other training"):
+            with alone_in(folder):
+                pass
+        other.kill()
+    with alone_in(folder):
+        pass
+    assert list(folder.iterdir()) == []
 
 
 def test_the_hardware_has_a_name():

@@ -170,6 +170,7 @@ def test_the_time_before_an_interruption_counts_and_the_pause_does_not(tmp_path)
         None,
         [1.0] * 29,
         1000.0,
+        30,
     )
     trainer.train(30, tmp_path, progress=False)
     assert 1000 < trainer.seconds < 1010

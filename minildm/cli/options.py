@@ -29,6 +29,13 @@ def seed_number(text: str) -> int:
     return int(text)
 
 
+def folder_name(text: str) -> Path:
+    """A folder that is named: an empty name would be the folder that one is in."""
+    if not text.strip():
+        raise typer.BadParameter(f"expected the name of a folder, got {text!r}")
+    return Path(text)
+
+
 Model = Annotated[
     str,
     Option(help="A shipped model's name, or a folder in diffusers' layout.", metavar="NAME|FOLDER"),
@@ -73,10 +80,12 @@ Device = Annotated[str, Option(help="auto, cpu, cuda (cuda:1, …) or mps.")]
 
 def stage_steps(text: str) -> tuple[int, int, int]:
     """The steps of the three stages of training, from "300,1500,4000"."""
-    numbers = [int(word) if word.strip().isdecimal() else 0 for word in text.split(",")]
+    words = [word.strip() for word in text.split(",")]
+    numbers = [int(word) if word.isdecimal() and len(word) < 10 else 0 for word in words]
     if len(numbers) != 3 or min(numbers) < 1:
         raise ValueError(
-            f"--steps: expected three numbers of 1 or more, like 300,1500,4000, got {text!r}"
+            "--steps: expected three numbers of 1 or more and less than a thousand million, "
+            f"like 300,1500,4000, got {text if len(text) < 60 else text[:60] + '…'!r}"
         )
     return numbers[0], numbers[1], numbers[2]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 from typing import Annotated
@@ -11,12 +10,17 @@ from typer import Option
 
 from minildm.cli.app import TRAIN, app
 from minildm.cli.errors import at_once
-from minildm.cli.options import Device, Seed, check_folder, stage_steps
+from minildm.cli.options import Device, Seed, check_folder, folder_name, stage_steps
 
 
 @app.command(rich_help_panel=TRAIN)
 def train(
-    out: Annotated[Path, Option(help="The folder to write, in diffusers' layout.")],
+    out: Annotated[
+        Path,
+        Option(
+            help="The folder to write, in diffusers' layout.", parser=folder_name, metavar="FOLDER"
+        ),
+    ],
     preset: Annotated[str, Option(help="The recipe.")] = "mnist",
     minutes: Annotated[float, Option(help="Training time over all stages.")] = 4,
     steps: Annotated[
@@ -41,12 +45,14 @@ def train(
 ) -> None:
     """Train autoencoder, text encoder and U-Net from random weights."""
     counts = stage_steps(steps) if steps is not None else None
-    if not 0 < minutes < math.inf:
-        raise ValueError(f"--minutes: expected more than 0, got {minutes}")
     check_folder(out)
     with at_once():
         from minildm.training import runs
 
+    if not 0 < minutes <= runs.A_YEAR:
+        raise ValueError(
+            f"--minutes: expected more than 0 and at most {runs.A_YEAR:,} (a year), got {minutes}"
+        )
     try:
         runs.train(
             preset,

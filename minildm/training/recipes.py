@@ -13,6 +13,8 @@ from torch import nn
 from minildm.models.unet import UNet2DConditionModel
 from minildm.text.text_encoder import CLIPTextModel
 from minildm.text.tokenizer import CLIPTokenizer
+from minildm.training.batches import Batch
+from minildm.training.trainer import Trainer
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -191,11 +193,32 @@ TINY = Recipe(
 PRESETS = {"mnist": MNIST, "scenes": SCENES, "cifar10": CIFAR10, "tiny": TINY}
 
 
+def preset(name: str) -> Recipe:
+    """One of PRESETS; a ValueError lists them."""
+    if name not in PRESETS:
+        raise ValueError(f"expected a preset of {', '.join(PRESETS)}, got {name!r}")
+    return PRESETS[name]
+
+
 def seeded(seed: int, model: Callable[..., Model], config: Mapping[str, Any]) -> Model:
     """A model with random weights that the seed alone determines."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return model(**config)
+
+
+def new_trainer(
+    name: str, stage: StageRecipe, loss: nn.Module, batches: Callable[[int], Batch]
+) -> Trainer:
+    """The trainer of one stage, as its recipe says."""
+    return Trainer(
+        name,
+        loss,
+        batches,
+        learning_rate=stage.learning_rate,
+        weight_decay=stage.weight_decay,
+        ema=stage.ema,
+    )
 
 
 def new_denoiser(

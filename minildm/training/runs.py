@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,6 @@ from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
 from minildm.schedulers.ddpm import DDPMScheduler
 from minildm.schedulers.dpm_solver import DPMSolverMultistepScheduler
 from minildm.training.batches import (
-    Batch,
     autoencoder_batches,
     classifier_batches,
     denoiser_batches,
@@ -35,14 +34,15 @@ from minildm.training.objectives import (
     DenoisingLoss,
     TextConditionedUNet,
 )
-from minildm.training.recipes import PRESETS, Recipe, StageRecipe, new_denoiser, seeded
-from minildm.training.state import EMA, STATE_FILE, load_weights, open_log
+from minildm.training.recipes import Recipe, new_denoiser, new_trainer, preset, seeded
+from minildm.training.state import EMA, STATE_FILE, alone_in, load_weights, open_log
 from minildm.training.trainer import Trainer, open_accelerator
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 LOG_FILE = "training.json"
+A_YEAR = 366 * 24 * 60  # in minutes
 SNAPSHOT = "snapshot"  # the folder of a bad guide, beside the model's parts
 STAGES = ("perceptual_net", "autoencoder", "denoiser")
 # Batch normalisation needs the whole batch: every process trains the same small perceptual net, not
@@ -80,48 +80,34 @@ def train(
     """
     from accelerate.utils import broadcast_object_list
 
-    if isinstance(recipe, str):
-        if recipe not in PRESETS:
-            raise ValueError(f"expected a preset of {', '.join(PRESETS)}, got {recipe!r}")
-        recipe = PRESETS[recipe]
+    recipe = preset(recipe) if isinstance(recipe, str) else recipe
     if steps is not None and (len(steps) != 3 or min(steps) < 1):
         raise ValueError(
             f"expected three positive numbers of steps ({', '.join(STAGES)}), got {steps}"
         )
-    if steps is None and (minutes is None or not minutes > 0):
-        raise ValueError(f"expected minutes > 0, or steps, got {minutes}")
+    if steps is None and (minutes is None or not 0 < minutes <= A_YEAR):
+        raise ValueError(
+            f"expected minutes > 0 and at most {A_YEAR:,} (a year), or steps, got {minutes}"
+        )
     if snapshot is not None and not 0 < snapshot <= 1:
         raise ValueError(f"expected a snapshot after a part of the steps in (0, 1], got {snapshot}")
     sizes = recipe.autoencoder.batch_size, recipe.denoiser.batch_size
     accelerator = open_accelerator(device, mixed_precision, sizes)
     log: list[Any] = [None]
-    if accelerator.is_main_process:
-        file = Path(out) / LOG_FILE
-        asked = {
-            "recipe": json.loads(json.dumps(asdict(recipe))),  # as it will be read
-            "seed": seed,
-            "minutes": None if steps else minutes,
-            "steps": dict(zip(STAGES, steps, strict=True)) if steps else {},
-            **({} if snapshot is None else {"snapshot": snapshot}),
-        }
-        log = [open_log(file, asked, accelerator.device, accelerator.num_processes, resume)]
-    log = broadcast_object_list(log)
-    progress = progress and accelerator.is_main_process
-    return Run(recipe, Path(out), accelerator, log[0], seed=seed, progress=progress).train()
-
-
-def new_trainer(
-    name: str, stage: StageRecipe, loss: nn.Module, batches: Callable[[int], Batch]
-) -> Trainer:
-    """The trainer of one stage, as its recipe says."""
-    return Trainer(
-        name,
-        loss,
-        batches,
-        learning_rate=stage.learning_rate,
-        weight_decay=stage.weight_decay,
-        ema=stage.ema,
-    )
+    with alone_in(Path(out)) if accelerator.is_main_process else nullcontext():
+        if accelerator.is_main_process:
+            file = Path(out) / LOG_FILE
+            asked = {
+                "recipe": json.loads(json.dumps(asdict(recipe))),  # as it will be read
+                "seed": seed,
+                "minutes": None if steps else minutes,
+                "steps": dict(zip(STAGES, steps, strict=True)) if steps else {},
+                **({} if snapshot is None else {"snapshot": snapshot}),
+            }
+            log = [open_log(file, asked, accelerator.device, accelerator.num_processes, resume)]
+        log = broadcast_object_list(log)
+        progress = progress and accelerator.is_main_process
+        return Run(recipe, Path(out), accelerator, log[0], seed=seed, progress=progress).train()
 
 
 @dataclass

@@ -9,8 +9,10 @@ tensors and nothing else, so the optimizer's state is taken out and put back ten
 
 from __future__ import annotations
 
+import math
 import platform
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from minildm.files import read_json, write_tensors
+from minildm.files import read_json, write_json, write_tensors
 from minildm.precision import at_least_float32
 from minildm.state_dicts import describe_mismatch
 
 STATE_FILE = "training_state.safetensors"
+LOCK_FILE = "training.lock"
 
 
 class EMA:
@@ -87,25 +90,39 @@ def save_state(
     ema: EMA | None,
     losses: list[float],
     seconds: float,
+    steps: int,
 ) -> None:
-    """Write all that `load_state` needs to go on from here."""
+    """Write all that `load_state` needs to go on from here. steps: those of the whole stage."""
     past = {
         "losses": torch.tensor(losses, dtype=torch.float64),
         "seconds": torch.tensor(seconds, dtype=torch.float64),
     }
-    write_tensors(file, state_tensors(loss, optimizer, ema) | past, {"stage": stage})
+    about = {"stage": stage, "steps": str(steps)}
+    write_tensors(file, state_tensors(loss, optimizer, ema) | past, about)
 
 
 @torch.no_grad()
 def load_state(
-    file: Path, stage: str, loss: nn.Module, optimizer: torch.optim.Optimizer, ema: EMA | None
+    file: Path,
+    stage: str,
+    loss: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    ema: EMA | None,
+    steps: int,
 ) -> tuple[list[float], float]:
     """Fill network, optimizer and average from the file; returns the losses so far and the seconds
-    that they took: none if it is of another stage."""
+    that they took: none if it is of another stage. A stage of another number of steps, whose
+    learning rate falls elsewhere, is a ValueError."""
     try:
         with safe_open(file, "pt") as stored:
-            if (stored.metadata() or {}).get("stage") != stage:
+            about = stored.metadata() or {}
+            if about.get("stage") != stage:
                 return [], 0.0
+            if about.get("steps", str(steps)) != str(steps):
+                raise ValueError(
+                    f"{file}: expected the training state of {steps} steps of {stage}, "
+                    f"got one of {about['steps']}; delete it to start again"
+                )
             tensors = state_tensors(loss, optimizer, ema)
             if set(stored.keys()) != {*tensors, "losses", "seconds"}:
                 raise ValueError(
@@ -129,6 +146,8 @@ def load_state(
 
 def load_weights(file: Path, model: nn.Module) -> None:
     """Fill a network with the weights that a finished stage left in the file."""
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: no such file; expected the weights of a finished stage")
     try:
         weights = load_file(file)
     except SafetensorError as error:
@@ -136,6 +155,30 @@ def load_weights(file: Path, model: nn.Module) -> None:
     if mismatch := describe_mismatch(model.state_dict(), weights):
         raise ValueError(f"{file}: expected the weights of this recipe's network, got {mismatch}")
     model.load_state_dict(weights)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """One training at a time writes into a folder: a ValueError if another process is at it. A
+    process that is killed leaves no lock."""
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / LOCK_FILE
+    lock = FileLock(file)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise ValueError(
+            f"{folder}: expected a folder that no other training writes to, got one that is being "
+            "trained in"
+        ) from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # Windows deletes no open file
+            file.unlink()
+        lock.release()
 
 
 def open_log(
@@ -149,26 +192,27 @@ def open_log(
     """
     threads = torch.get_num_threads()
     if not file.is_file():
-        file.parent.mkdir(parents=True, exist_ok=True)
+        if (state := file.parent / STATE_FILE).is_file():
+            raise ValueError(
+                f"{state} is of a training whose record, {file.name}, is gone: delete it to start "
+                "again, or choose another --out"
+            )
         surroundings = {
             "hardware": hardware(device),
             "threads": threads,
             "processes": processes,
             "torch": torch.__version__,
         }
-        return {**asked, "seconds": {}, "losses": {}, **surroundings, "finished": False}
+        log = {**asked, "seconds": {}, "losses": {}, **surroundings, "finished": False}
+        write_json(file, log)  # before the first step, or the state would be nobody's
+        return log
     if not resume:
         raise ValueError(
             f"{file.parent} holds a training already: --resume goes on with it, "
             "another --out begins one"
         )
     log = read_json(file, "the record of a training")
-    needed = {"recipe", "seed", "minutes", "steps", "seconds", "losses", "threads", "finished"}
-    if missing := needed - log.keys():
-        raise ValueError(
-            f"{file}: expected the record of a training, "
-            f"got one without {', '.join(sorted(missing))}"
-        )
+    check_record(file, log)
     if log["seed"] != asked["seed"]:
         raise ValueError(f"{file}: expected to go on with seed {log['seed']}, got {asked['seed']}")
     snapshot = log.get("snapshot")
@@ -191,6 +235,39 @@ def open_log(
             f"whose sums round differently (set OMP_NUM_THREADS={log['threads']})"
         )
     return log
+
+
+def check_record(file: Path, log: Mapping[str, object]) -> None:
+    """ValueError unless this is the record of a training, as `open_log` made it and `runs.py`
+    filled it."""
+    kinds: dict[str, Callable[[Any], bool]] = {
+        "recipe": lambda recipe: isinstance(recipe, dict),
+        "seed": is_count,
+        "minutes": lambda minutes: minutes is None or is_number(minutes),
+        "steps": lambda steps: isinstance(steps, dict) and all(map(is_count, steps.values())),
+        "seconds": lambda spent: isinstance(spent, dict) and all(map(is_number, spent.values())),
+        "losses": lambda losses: isinstance(losses, dict),
+        "threads": is_count,
+        "finished": lambda finished: isinstance(finished, bool),
+    }
+    if missing := kinds.keys() - log.keys():
+        raise ValueError(
+            f"{file}: expected the record of a training, "
+            f"got one without {', '.join(sorted(missing))}"
+        )
+    for key, fits in kinds.items():
+        if not fits(log[key]):
+            raise ValueError(f"{file}: expected the record of a training, got {key} {log[key]!r}")
+
+
+def is_count(value: object) -> bool:
+    """A whole number of 0 or more."""
+    return type(value) is int and value >= 0
+
+
+def is_number(value: object) -> bool:
+    """Finite and 0 or more."""
+    return isinstance(value, (int, float)) and 0 <= value < math.inf
 
 
 def hardware(device: torch.device) -> str:

@@ -123,7 +123,7 @@ class Trainer:
         losses: list[float] = []
         if folder is not None and (folder / STATE_FILE).is_file():
             file = folder / STATE_FILE
-            losses, self.seconds = load_state(file, self.name, module, optimizer, ema)
+            losses, self.seconds = load_state(file, self.name, module, optimizer, ema, steps)
 
         loss_of, backward, clip_grad_norm = module, Tensor.backward, nn.utils.clip_grad_norm_
         if accelerator is not None:
@@ -166,7 +166,7 @@ class Trainer:
                 if due and folder is not None and rank == 0:
                     self.seconds = time.monotonic() - started
                     file = folder / STATE_FILE
-                    save_state(file, self.name, module, optimizer, ema, losses, self.seconds)
+                    save_state(file, self.name, module, optimizer, ema, losses, self.seconds, steps)
                     saved = time.monotonic()
                 if stopping():
                     raise KeyboardInterrupt

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minildm.data import read_picture, square
+from minildm.data import read_picture, square, upright_size
 
 RED, BLUE, CLEAR = (200, 0, 0), (0, 0, 250), (0, 255, 0, 0)
 
@@ -38,7 +38,7 @@ def test_a_camera_that_lay_on_its_side_is_stood_up(tmp_path):
     for name in ("a.jpg", "a.png", "a.webp", "a.tif"):
         lying.save(tmp_path / name, exif=exif)
         upright = read_picture(tmp_path / name)
-        assert upright.size == (32, 64), name
+        assert upright.size == upright_size(tmp_path / name) == (32, 64), name
         top, bottom = pixel(upright, (16, 5)), pixel(upright, (16, 58))
         assert top[0] > 150 > top[2] and bottom[2] > 150 > bottom[0], name
 
@@ -81,7 +81,7 @@ def test_floats_are_from_0_to_1_and_others_are_refused(tmp_path):
     assert np.asarray(read_picture(tmp_path / "good.tif")).tolist() == [[0, 128, 255]]
     for name, level in (("high", 200.0), ("low", -1.0), ("nan", np.nan)):
         Image.fromarray(np.array([[0, level]], np.float32)).save(tmp_path / f"{name}.tif")
-        with pytest.raises(ValueError, match=rf"{name}.tif: .*expected grey levels from 0 to 1"):
+        with pytest.raises(ValueError, match=rf"{name}.tif: .*grey levels from .*, not 0 to 1"):
             read_picture(tmp_path / f"{name}.tif")
 
 
@@ -144,6 +144,10 @@ def test_a_damaged_or_foreign_file_is_one_line_that_names_it(tmp_path, name, hel
         with pytest.raises(ValueError, match=f"{name}: expected a picture, got: ") as caught:
             read_picture(tmp_path / name)
     assert "\n" not in str(caught.value)
+    if len(held) < 100:  # without even a header
+        what = {0: "an empty file"}.get(len(held), "")
+        with pytest.raises(ValueError, match=f"{name}: expected a picture, got: {what}"):
+            upright_size(tmp_path / name)
 
 
 def test_a_missing_file_is_said_to_be_missing(tmp_path):
@@ -159,7 +163,7 @@ def test_crop_keeps_the_middle_and_pad_all_of_it():
     padded = np.asarray(square(wide, 33, "pad"))
     assert (padded[:11] == 255).all() and (padded[22:] == 255).all()
     middle = padded[16]
-    assert (middle[:10] == RED).all() and (middle[12:21] == BLUE).all()
+    assert (middle[:8] == RED).all() and (middle[14:19] == BLUE).all()
     assert (np.asarray(square(wide, 33, "pad", "#0000fa"))[0] == BLUE).all()
 
 

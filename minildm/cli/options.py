@@ -74,6 +74,26 @@ Autoguidance = Annotated[
     float | None,
     Option(help="How far from --bad-guide, 1 for not at all; by default 1.5.", metavar="SCALE"),
 ]
+Size = Annotated[
+    int, Option(help="The pictures' width and height in pixels.", parser=integer, metavar="INT")
+]
+Fit = Annotated[
+    str,
+    Option(
+        help="How pictures become squares: crop keeps their middle, pad all of them, on the "
+        "background."
+    ),
+]
+Background = Annotated[
+    str,
+    Option(help="The colour behind pad's pictures and transparent ones, such as white or #fafafa."),
+]
+Caption = Annotated[
+    str, Option(help="What the pictures of a class folder are called; {class} is its name.")
+]
+Strict = Annotated[
+    bool, Option("--strict", help="A file that is no picture, or a damaged one, is an error.")
+]
 Seed = Annotated[int, Option(help="Same seed, same result.", parser=seed_number, metavar="INT")]
 Device = Annotated[str, Option(help="auto, cpu, cuda (cuda:1, …) or mps.")]
 

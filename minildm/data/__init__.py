@@ -21,7 +21,7 @@ from minildm.data.images import crop, enlarge, from_pixels, pad, shrink, to_pixe
 from minildm.data.layout import map_of
 from minildm.data.metadata import Row, read_metadata
 from minildm.data.picture_cache import Decoded, Pictures, decode
-from minildm.data.pictures import read_picture, square
+from minildm.data.pictures import read_picture, square, upright_size
 from minildm.data.points import TOYS, checkerboard, energy_distance, spiral
 from minildm.data.scene_captions import (
     ABSENT,
@@ -121,5 +121,6 @@ __all__ = [
     "read_metadata",
     "read_picture",
     "square",
+    "upright_size",
     "write_captions",
 ]

@@ -234,8 +234,8 @@ def _chunks(found: PictureFolder, state: _State, progress: bool) -> Iterator[np.
     def read(entry: Entry) -> tuple[np.ndarray, bool, bool] | str:
         try:
             picture = read_picture(entry.file, background, at_least=2 * size)
-        except ValueError as error:
-            return str(error)
+        except ValueError as error:  # it begins with the file, which is told beside the reason
+            return str(error).removeprefix(f"{entry.file}: ")
         edge = min(picture.size) if fit == "crop" else max(picture.size)
         small = square(picture, size, fit, background)
         return np.asarray(small.convert("RGB")), small.mode == "RGB", edge < size

@@ -12,7 +12,7 @@ import struct
 import zlib
 
 import numpy as np
-from PIL import Image, ImageChops, ImageColor, ImageOps
+from PIL import ExifTags, Image, ImageChops, ImageColor, ImageOps, UnidentifiedImageError
 
 FITS = ("crop", "pad")
 # What Pillow raises for a damaged file, besides its guard against decompression bombs
@@ -50,10 +50,21 @@ def read_picture(
             picture = ImageOps.exif_transpose(opened)
             return _without_colour(_on(behind, _eight_bits(picture)))
     except DAMAGED as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        if isinstance(error, OSError) and error.strerror:
-            reason = error.strerror
-        raise ValueError(f"{os.fspath(file)}: expected a picture, got: {reason}") from error
+        raise _damaged(file, error) from error
+
+
+def upright_size(file: str | os.PathLike) -> tuple[int, int]:
+    """Width and height of the picture in a file, from its header alone, if it is no TIFF.
+    Errors as in `read_picture`."""
+    try:
+        with Image.open(file) as opened:
+            if opened.format == "TIFF":  # which Pillow turns itself
+                opened.load()
+            width, height = opened.size
+            lying = opened.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+            return (height, width) if lying else (width, height)
+    except DAMAGED as error:
+        raise _damaged(file, error) from error
 
 
 def square(
@@ -92,6 +103,15 @@ def colour(name: str) -> tuple[int, int, int]:
     return found
 
 
+def _damaged(file: str | os.PathLike, error: Exception) -> ValueError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        reason = error.strerror
+    elif isinstance(error, UnidentifiedImageError):
+        reason = "an empty file" if os.path.getsize(file) == 0 else "no format that Pillow knows"
+    return ValueError(f"{os.fspath(file)}: expected a picture, got: {reason}")
+
+
 def _eight_bits(picture: Image.Image) -> Image.Image:
     """The same picture in 8 bits a channel, with an alpha channel if it has transparent parts."""
     if picture.mode.startswith("I") or picture.mode == "F":
@@ -99,7 +119,7 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
         top = 1.0 if picture.mode == "F" else 65535
         low, high = levels.min(), levels.max()
         if not (low >= 0 and high <= top):  # NaN, too
-            raise ValueError(f"expected grey levels from 0 to {top}, got {low} to {high}")
+            raise ValueError(f"grey levels from {low:.4g} to {high:.4g}, not 0 to {top:g}")
         grey = Image.fromarray((levels * (255 / top)).round().astype(np.uint8))
         clear = picture.info.get("transparency")
         if clear is None:

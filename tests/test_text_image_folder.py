@@ -2,12 +2,12 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pretend import pretended_device
 
-from minildm.data import Pictures, TextImageDataset
+from minildm.data import Pictures, TextImageDataset, find_duplicates
 from minildm.training import autoencoder_batches, classifier_batches, encode_dataset
 
 COLOURS = {"red_thing": (200, 0, 0), "blue": (0, 0, 250)}
@@ -93,16 +93,68 @@ def test_pictures_on_disk_are_what_training_takes(class_folders, tmp_path):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
-def test_pictures_index_like_a_tensor(tmp_path):
-    pixels = np.arange(7 * 4 * 4 * 3, dtype=np.uint8).reshape(7, 4, 4, 3)
-    (tmp_path / "p").write_bytes(pixels.tobytes())
-    pictures = Pictures(tmp_path / "p", (7, 4, 4, 3))
-    whole = torch.tensor(pixels).permute(0, 3, 1, 2) / 127.5 - 1
-    for index in (slice(2, 5), torch.tensor([5, 0, 5]), torch.arange(7) % 2 == 0, slice(None)):
-        torch.testing.assert_close(pictures[index], whole[index])
-    part = pictures.narrow(0, 2, 4)
-    torch.testing.assert_close(part[slice(None)], whole.narrow(0, 2, 4))
-    torch.testing.assert_close(torch.cat(list(part.split(3))), whole[2:6])
-    assert part.shape == (4, 3, 4, 4) and len(part) == 4
-    torch.testing.assert_close(pictures.min(), whole.min())
-    torch.testing.assert_close(pictures.max(), whole.max())
+def test_the_record_names_the_folder_without_its_path_and_how_it_was_read(class_folders):
+    options = {"fit": "pad", "background": "#fafafa", "caption": "my {class}"}
+    data = TextImageDataset.from_folder(class_folders, size=8, **options)
+    assert data.about == {"name": "mine", **options}
+    assert data.captions == [["my blue"], ["my red thing"]]
+
+
+def test_captions_of_ones_own_have_no_template_in_the_record(captioned):
+    about = TextImageDataset.from_folder(captioned, size=8).about
+    assert about == {"name": "mine", "fit": "crop", "background": "white"}
+
+
+def test_what_is_skipped_is_named_and_counted_or_an_error(class_folders, recwarn):
+    (class_folders / "blue/empty.png").touch()
+    (class_folders / "blue/notes.txt").write_text("…")
+    data = TextImageDataset.from_folder(class_folders, size=8)
+    (said,) = [str(warning.message) for warning in recwarn]
+    for words in ("blue/notes.txt (no picture", "blue/empty.png (expected a picture", ": 2 files"):
+        assert words in said
+    with pytest.raises(ValueError, match=r"pictures alone, got blue/notes.txt .*: 1 file in all"):
+        TextImageDataset.from_folder(class_folders, size=8, strict=True)
+    (class_folders / "blue/notes.txt").unlink()
+    with pytest.raises(ValueError, match=r"pictures alone, got blue/empty.png .*: 1 file in all"):
+        TextImageDataset.from_folder(class_folders, size=8, strict=True)
+    (class_folders / "blue/empty.png").unlink()
+    clean = TextImageDataset.from_folder(class_folders, size=8, strict=True)
+    torch.testing.assert_close(clean.images, data.images)
+
+
+def test_one_class_has_its_name_as_caption_and_says_so(class_folders):
+    (class_folders / "red_thing").rename(class_folders.parent / "elsewhere")
+    with pytest.warns(UserWarning, match=r"expected two classes or more, got only blue: every"):
+        data = TextImageDataset.from_folder(class_folders, size=8)
+    assert data.classes == () and data.captions == [["a picture of blue"]]
+    assert data.caption_of.unique().tolist() == [0] and data.labels.max() > 0
+
+
+def test_a_split_of_damaged_pictures_alone_is_an_error(tmp_path):
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            save(tmp_path / split / name / "1.png", (len(split), ord(name), 0))
+            if split == "test":
+                (tmp_path / split / name / "1.png").write_bytes(b"")
+    with pytest.warns(UserWarning, match="2 files in all"):
+        assert len(TextImageDataset.from_folder(tmp_path, size=8)) == 2
+    with pytest.raises(ValueError, match="expected pictures in the split test, got none"):
+        with pytest.warns(UserWarning):
+            TextImageDataset.from_folder(tmp_path, "test", size=8)
+    with pytest.raises(ValueError, match="a split of .*, got 'val'"):
+        TextImageDataset.from_folder(tmp_path, "val")
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("form", ["class_folders", "captioned"])
+def test_pictures_are_made_where_the_device_says(form, cached, tmp_path, request):
+    folder, cache = request.getfixturevalue(form), tmp_path / "cache" if cached else None
+    here = TextImageDataset.from_folder(folder, size=16, cache=cache)
+    with pretended_device() as device:
+        there = TextImageDataset.from_folder(folder, size=16, cache=cache)
+        assert there.images.device == there.labels.device == there.caption_of.device == device
+        picked = there.images[torch.arange(4)]
+        assert picked.device == device
+        assert torch.equal(picked.cpu(), here.images[torch.arange(4, device="cpu")].cpu())
+        assert torch.equal(there.labels.cpu(), here.labels)
+        assert len(find_duplicates(there.images)) == len(find_duplicates(here.images))

@@ -23,6 +23,7 @@ from minildm.data.picture_cache import Pictures
 THUMBNAIL = 16  # pixels a side
 THRESHOLD = 0.1
 FLAT = 0.1  # a contrast below this is not made larger: it would be noise
+PART = 100  # pictures that are made small at once
 BLOCK = 256  # pictures that are compared with all others at once
 
 
@@ -74,14 +75,19 @@ def find_leaks(
 
 def thumbnails(images: Tensor | Pictures, side: int) -> Tensor:
     """Tiny pictures, the means of their parts, a row each: (N, C * side * side) in [-1, 1]."""
-    return torch.cat([F.adaptive_avg_pool2d(part, side).flatten(1) for part in images.split(500)])
+    rows = torch.empty(len(images), images.shape[1] * side**2)  # of many pictures, only once
+    filled = 0
+    for part in images.split(PART):
+        rows[filled : filled + len(part)] = F.adaptive_avg_pool2d(part, side).flatten(1)
+        filled += len(part)
+    return rows
 
 
 def _digests(images: Tensor | Pictures) -> list[bytes]:
     """Of each picture's pixels."""
     return [
         hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
-        for part in images.split(500)
+        for part in images.split(PART)
         for pixels in to_pixels(part)
     ]
 
@@ -89,12 +95,14 @@ def _digests(images: Tensor | Pictures) -> list[bytes]:
 def _descriptors(images: Tensor | Pictures) -> Tensor:
     """A row for each, between which distances are measured: its thumbnail with a mean of 0 and a
     contrast of 1, and the mean (0 to 1), so that black is not white."""
-    rows = (thumbnails(images, THUMBNAIL).cpu() + 1) / 2
-    mean = rows.mean(1, keepdim=True)
-    rows -= mean
-    contrast = rows.square().mean(1, keepdim=True).sqrt().clamp(min=FLAT)
-    rows /= contrast * rows.shape[1] ** 0.5
-    return torch.cat([rows, mean], dim=1)
+    rows = torch.empty(len(images), images.shape[1] * THUMBNAIL**2 + 1, device="cpu")
+    for begin in range(0, len(images), PART):
+        part = (thumbnails(images[begin : begin + PART], THUMBNAIL).cpu() + 1) / 2
+        mean = part.mean(1, keepdim=True)
+        contrast = part.std(1, correction=0, keepdim=True).clamp(min=FLAT)
+        scaled = (part - mean) / (contrast * part.shape[1] ** 0.5)
+        rows[begin : begin + PART] = torch.cat([scaled, mean], dim=1)
+    return rows
 
 
 def _near(first: Tensor, second: Tensor, threshold: float, earlier: bool) -> list[Copy]:

@@ -90,15 +90,16 @@ class TextImageDataset:
             warnings.warn(
                 f"{found.root}: skipped {list_skipped(found.root, skipped)}", stacklevel=2
             )
-        train, train_entries = decoded.split("train")
         images, entries = decoded.split(split)
-        for name, some in (("train", train_entries), (split, entries)):
+        trained_on = [entry for entry in decoded.entries if entry.split == "train"]
+        for name, some in (("train", trained_on), (split, entries)):
             if not some:
                 raise ValueError(f"{found.root}: expected pictures in the split {name}, got none")
         classes = found.classes if len(found.classes) > 1 else ()
         if classes:
             labels = torch.tensor([entry.label for entry in entries])
         else:
+            train = images if split == "train" else decoded.split("train")[0]
             labels = nearest(thumbnails(images, LOOK), k_means(thumbnails(train, LOOK)))
         captions, caption_of = _captions(classes, found.entries, entries)
         return cls(
@@ -106,7 +107,7 @@ class TextImageDataset:
             labels=labels,
             captions=captions,
             caption_of=caption_of,
-            texts=list(dict.fromkeys(text for entry in train_entries for text in entry.texts)),
+            texts=list(dict.fromkeys(text for entry in trained_on for text in entry.texts)),
             classes=classes,
             about={
                 "name": found.root.resolve().name,

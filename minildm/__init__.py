@@ -15,8 +15,9 @@ The package is read in this order, and a file uses only what stands above it:
     text/         bpe tokenizer text_encoder
     pipelines/    checkpoints compatibility prompts start distilled diffusion_pipeline
                   stable_diffusion autoguidance attention_maps
-    training/     losses objectives batches state trainer recipes examiners runs
-    evaluation/   metrics scene_metrics evaluation baselines ablations costs diagnostics faults
+    training/     losses objectives batches state trainer recipes own_pictures examiners runs
+    evaluation/   metrics scene_metrics evaluation held_out baselines ablations costs diagnostics
+                  faults
     variations/   contexts concatenation controlnet lora textual_inversion distillation mean_flow
                   distribution_matching gan
     plots/        style images curves bars tables points sampling

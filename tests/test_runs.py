@@ -321,7 +321,10 @@ def test_two_trainings_do_not_write_into_one_folder(tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"recipe": "cats"}, "expected a preset of mnist, scenes, cifar10, tiny, got 'cats'"),
+        (
+            {"recipe": "cats"},
+            "expected a preset of mnist, fashion_mnist, scenes, cifar10, tiny, got 'cats'",
+        ),
         ({"steps": (1, 0, 1)}, "expected three positive numbers of steps"),
         ({"minutes": 0}, "expected minutes > 0 and at most .*, or steps, got 0"),
         ({"minutes": 1e308}, "expected minutes > 0 and at most 527,040 .a year., or steps, got 1e"),

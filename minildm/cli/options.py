@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 from typer import Option
@@ -94,8 +94,73 @@ Caption = Annotated[
 Strict = Annotated[
     bool, Option("--strict", help="A file that is no picture, or a damaged one, is an error.")
 ]
+# The same for --data, where one may go unsaid: training then takes these, and a score is taken of
+# pictures made square as the model's.
+DEFAULT_SIZE = 32
+Data = Annotated[
+    Path | None,
+    Option(
+        help="Your own pictures: a sub-folder for each class, or metadata.jsonl or metadata.csv "
+        "with captions.",
+        metavar="FOLDER",
+    ),
+]
+GivenSize = Annotated[
+    int | None,
+    Option(help="With --data: 32 (by default) or 64 pixels.", parser=integer, metavar="INT"),
+]
+GivenFit = Annotated[
+    str | None, Option(help="With --data: crop (by default) or pad, as in minildm data.")
+]
+GivenBackground = Annotated[
+    str | None, Option(help="With --data: the colour behind pictures; by default white.")
+]
+GivenCaption = Annotated[
+    str | None,
+    Option(help="With --data: captions of class folders; by default a picture of {class}."),
+]
 Seed = Annotated[int, Option(help="Same seed, same result.", parser=seed_number, metavar="INT")]
 Device = Annotated[str, Option(help="auto, cpu, cuda (cuda:1, …) or mps.")]
+
+
+class PictureSettings(TypedDict, total=False):
+    """What `TextImageDataset.from_folder` is told of one's own pictures."""
+
+    size: int
+    caption: str
+    fit: str
+    background: str
+    strict: bool
+
+
+def picture_settings(
+    data: Path | None,
+    size: int | None = None,
+    caption: str | None = None,
+    fit: str | None = None,
+    background: str | None = None,
+    strict: bool = False,
+) -> PictureSettings:
+    """Those of the options that the command was given, which ask for --data."""
+    settings = PictureSettings()
+    if size is not None:
+        settings["size"] = size
+    if caption is not None:
+        settings["caption"] = caption
+    if fit is not None:
+        settings["fit"] = fit
+    if background is not None:
+        settings["background"] = background
+    if strict:
+        settings["strict"] = True
+    if settings and data is None:
+        raise ValueError(f"expected --data FOLDER with --{next(iter(settings))}, got none")
+    return settings
+
+
+def picture_cache(folder: Path, size: int) -> Path:
+    """Where a run keeps the pictures that it has decoded."""
+    return folder / f"pictures-{size}"
 
 
 def stage_steps(text: str) -> tuple[int, int, int]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
@@ -12,18 +13,33 @@ from minildm.cli.errors import at_once
 from minildm.cli.options import (
     Autoguidance,
     BadGuide,
+    Data,
     Device,
+    GivenBackground,
+    GivenCaption,
+    GivenFit,
     Guidance,
     GuidanceStart,
     Model,
+    PictureSettings,
     Sampler,
     Seed,
     Steps,
+    Strict,
     check_file,
     integer,
     open_model,
+    picture_cache,
+    picture_settings,
 )
 from minildm.files import write_json
+
+EXAMINER = "examiner"  # the classifier's folder, in the model's
+
+if TYPE_CHECKING:
+    from minildm.data.text_image import TextImageDataset
+    from minildm.models.classifier import ImageClassifier
+    from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
 
 
 @app.command(rich_help_panel=DRAW)
@@ -42,22 +58,87 @@ def evaluate(
     full: Annotated[
         bool, Option("--full", help="Beside all of CIFAR-10, not its bundled tenth.")
     ] = False,
+    data: Data = None,
+    caption: GivenCaption = None,
+    fit: GivenFit = None,
+    background: GivenBackground = None,
+    strict: Strict = False,
+    pairs: Annotated[
+        Path | None,
+        Option(
+            help="With --data: where the drawings nearest to a training picture go, beside it; by "
+            "default pairs.png.",
+            metavar="FILE",
+        ),
+    ] = None,
     json_file: Annotated[
         Path | None, Option("--json", help="Write the scores there too.", metavar="FILE")
     ] = None,
     device: Device = "auto",
 ) -> None:
     """Score a model's pictures, beside as many real ones."""
-    if json_file is not None:
-        check_file(json_file, ".json")
+    settings = picture_settings(data, None, caption, fit, background, strict)
+    if data is None and pairs is not None:
+        raise ValueError("expected --data FOLDER with --pairs, got none")
+    if data is not None and full:
+        raise ValueError("expected --data or --full, got both: all of CIFAR-10 is no folder")
+    pairs = pairs or Path("pairs.png")
+    for file, suffix in ((json_file, ".json"), (pairs if data else None, ".png")):
+        if file is not None:
+            check_file(file, suffix)
     with at_once():
         from minildm.evaluation import evaluation
 
     pipeline = open_model(model, sampler, device, bad_guide, autoguidance)
-    result = evaluation.evaluate(
-        pipeline, samples, seed, steps, guidance, guidance_start, full=full
-    )
-    print(result)
+    asked = {"model": model, "full": full} | ({"bad_guide": bad_guide} if bad_guide else {})
+    if data is None:
+        result = evaluation.evaluate(
+            pipeline, samples, seed, steps, guidance, guidance_start, full=full
+        )
+        print(result)
+    else:
+        from minildm.evaluation.held_out import evaluate_pictures
+        from minildm.plots.images import save_grid
+
+        train, test, examiner = held_out(pipeline, Path(model), data, settings)
+        result = evaluate_pictures(
+            pipeline, train, test, examiner, samples, seed, steps, guidance, guidance_start
+        )
+        save_grid(result.pairs.flatten(0, 1), pairs, ncols=8, scale=2)
+        print(result)
+        print(f"drawings, each beside its nearest training picture, the nearest first: {pairs}")
+        asked = {"model": model, "data": data.resolve().name}
     if json_file is not None:
-        asked = {"model": model, "full": full} | ({"bad_guide": bad_guide} if bad_guide else {})
         write_json(json_file, asked | result.as_dict())
+
+
+def held_out(
+    pipeline: StableDiffusionPipeline, model: Path, folder: Path, settings: PictureSettings
+) -> tuple[TextImageDataset, TextImageDataset, ImageClassifier]:
+    """The training and the held-out pictures of a folder, made square as those that the model was
+    trained on, and a classifier of the former; pictures and classifier are kept in the model's
+    folder."""
+    from minildm.data.text_image import TextImageDataset
+    from minildm.evaluation.held_out import check_pictures
+    from minildm.training.examiners import examiner_for
+    from minildm.training.own_pictures import describe_data
+
+    card, kept = pipeline.card.get("data", {}), model if model.is_dir() else None
+    size = pipeline.vae.config.sample_size
+    for key in ("caption", "fit", "background"):
+        if key in card:
+            settings.setdefault(key, card[key])
+    settings["size"] = size
+    cache = None if kept is None else picture_cache(kept, size)
+    train = TextImageDataset.from_folder(folder, cache=cache, progress=True, **settings)
+    check_pictures(pipeline, train)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it has been said
+        test = TextImageDataset.from_folder(folder, "test", cache=cache, **settings)
+    if card and card.get("fingerprint") != describe_data(train)["fingerprint"]:
+        warnings.warn(
+            f"the model was not trained on what is in {folder} now, or it was made square in "
+            "another way",
+            stacklevel=2,
+        )
+    return train, test, examiner_for(train, None if kept is None else kept / EXAMINER)

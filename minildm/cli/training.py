@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
 from minildm.cli.app import TRAIN, app
 from minildm.cli.errors import at_once
-from minildm.cli.options import Device, Seed, check_folder, folder_name, stage_steps
+from minildm.cli.options import (
+    DEFAULT_SIZE,
+    Data,
+    Device,
+    GivenBackground,
+    GivenCaption,
+    GivenFit,
+    GivenSize,
+    PictureSettings,
+    Seed,
+    Strict,
+    check_folder,
+    folder_name,
+    picture_cache,
+    picture_settings,
+    stage_steps,
+)
+
+if TYPE_CHECKING:
+    from minildm.data.text_image import TextImageDataset
 
 
 @app.command(rich_help_panel=TRAIN)
@@ -21,7 +41,15 @@ def train(
             help="The folder to write, in diffusers' layout.", parser=folder_name, metavar="FOLDER"
         ),
     ],
-    preset: Annotated[str, Option(help="The recipe.")] = "mnist",
+    preset: Annotated[
+        str | None, Option(help="A recipe of a named data set; mnist without --data.")
+    ] = None,
+    data: Data = None,
+    size: GivenSize = None,
+    caption: GivenCaption = None,
+    fit: GivenFit = None,
+    background: GivenBackground = None,
+    strict: Strict = False,
     minutes: Annotated[float, Option(help="Training time over all stages.")] = 4,
     steps: Annotated[
         str | None,
@@ -45,17 +73,23 @@ def train(
 ) -> None:
     """Train autoencoder, text encoder and U-Net from random weights."""
     counts = stage_steps(steps) if steps is not None else None
+    settings = picture_settings(data, size, caption, fit, background, strict)
+    if data is not None and preset is not None:
+        raise ValueError(
+            "expected --data or --preset, got both; the recipe for your own pictures goes by --size"
+        )
     check_folder(out)
     with at_once():
-        from minildm.training import runs
+        from minildm.training import own_pictures, runs
 
     if not 0 < minutes <= runs.A_YEAR:
         raise ValueError(
             f"--minutes: expected more than 0 and at most {runs.A_YEAR:,} (a year), got {minutes}"
         )
     try:
+        pictures = None if data is None else read_own(data, out, device, resume, settings)
         runs.train(
-            preset,
+            own_pictures.recipe_for(pictures) if pictures else preset or "mnist",
             out,
             minutes=minutes,
             steps=counts,
@@ -63,8 +97,48 @@ def train(
             resume=resume,
             device=device,
             snapshot=snapshot,
+            data=pictures,
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt("; the same command with --resume goes on from here") from None
     if os.environ.get("RANK", "0") == "0":  # one of several processes says it
         print(f'trained: {out}, which draws with: minildm sample "…" --model {out}')
+
+
+def read_own(
+    folder: Path, out: Path, device: str, resume: bool, settings: PictureSettings
+) -> TextImageDataset:
+    """A folder's training pictures, decoded once into `out`; of several processes one does it."""
+    from minildm.data.text_image import TextImageDataset
+    from minildm.training.own_pictures import RECIPES
+    from minildm.training.runs import LOG_FILE
+    from minildm.training.state import check_unused
+    from minildm.training.trainer import open_accelerator
+
+    size = settings.get("size", DEFAULT_SIZE)
+    if size not in RECIPES:
+        raise ValueError(f"--size: expected {' or '.join(map(str, RECIPES))}, got {size}")
+    if not resume:
+        check_unused(out / LOG_FILE)
+    accelerator = open_accelerator(device, None, ())
+    main = accelerator.is_main_process
+    with accelerator.main_process_first(), warnings.catch_warnings():
+        if not main:
+            warnings.simplefilter("ignore")  # it has been said
+        pictures = TextImageDataset.from_folder(
+            folder, cache=picture_cache(out, size), progress=main, **settings
+        )
+    if main:
+        print(f"training on {in_words(pictures)}")
+    return pictures
+
+
+def in_words(pictures: TextImageDataset) -> str:
+    """What is trained on, a line."""
+    count, channels, height, width = pictures.images.shape
+    kind = "grey" if channels == 1 else "colour"
+    classes = f", {len(pictures.classes)} classes" if pictures.classes else ""
+    return (
+        f"{count:,} pictures{classes}, {width} x {height} in {kind}, "
+        f'such as "{pictures.captions[int(pictures.caption_of[0])][0]}"'
+    )

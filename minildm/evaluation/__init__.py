@@ -51,6 +51,14 @@ from minildm.evaluation.faults import (
     with_larger_latents,
     with_unnamed_fault,
 )
+from minildm.evaluation.held_out import (
+    Nearness,
+    PictureEvaluation,
+    compare_with_training,
+    evaluate_pictures,
+    held_out_prompts,
+    nearest_training,
+)
 from minildm.evaluation.metrics import (
     Modes,
     Scores,
@@ -75,6 +83,12 @@ from minildm.evaluation.scene_metrics import (
 )
 
 __all__ = [
+    "nearest_training",
+    "held_out_prompts",
+    "evaluate_pictures",
+    "compare_with_training",
+    "PictureEvaluation",
+    "Nearness",
     "BlockPCA",
     "Call",
     "Cost",

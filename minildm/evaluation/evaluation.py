@@ -60,6 +60,13 @@ class Sampling:
     autoguidance_scale: float = 1.0
     """How far from the bad guide; 1: there was none."""
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers and strings, for a JSON file or a model's card."""
+        plain = asdict(self)
+        if plain["autoguidance_scale"] == 1:
+            del plain["autoguidance_scale"]  # the rule, of which cards say nothing
+        return plain
+
     def rows(self, unit: str) -> list[str]:
         """Two lines under a table of scores. unit: what `samples` counts."""
         begun = f" from {self.guidance_start:.0%} of the steps on" if self.guidance_start else ""
@@ -87,10 +94,8 @@ class Evaluation(Generic[S]):
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers and strings, for a JSON file or a model's card."""
         plain = asdict(self)
-        sampling = plain.pop("sampling")
-        if sampling["autoguidance_scale"] == 1:
-            del sampling["autoguidance_scale"]  # the rule, of which cards say nothing
-        return plain | sampling
+        del plain["sampling"]
+        return plain | self.sampling.as_dict()
 
     def __str__(self) -> str:
         return "\n".join([*self.scores.rows(self.floor), *self.sampling.rows(self.scores.UNIT)])
@@ -111,20 +116,26 @@ def evaluate(
     the card's data.
 
     num_inference_steps, guidance_scale, guidance_start: as in a call of the pipeline. examiner: the
-    shipped one if not given. full: beside all of CIFAR-10, not its bundled tenth, which makes
-    another distance and another floor. Scenes are scored by what is in them (`evaluate_scenes`).
+    shipped one if not given; Fashion-MNIST has none. full: beside all of CIFAR-10, not its bundled
+    tenth, which makes another distance and another floor. Scenes are scored by what is in them
+    (`evaluate_scenes`).
     """
     dataset = pipeline.card.get("dataset")
     if dataset not in (*LOADERS, "scenes"):
         known = ", ".join((*LOADERS, "scenes"))
         raise ValueError(
             f"expected a model whose card (minildm.json) names a dataset of {known}, "
-            f"got {dataset!r}"
+            f"got {dataset!r}; own pictures are scored with --data (evaluate_pictures)"
         )
     steps = pipeline.default("num_inference_steps", num_inference_steps)
     scale, start = pipeline.guidance(guidance_scale, guidance_start)
     if examiner is None:
         name = "mnist" if dataset == "scenes" else dataset
+        if dataset == "fashion_mnist":
+            raise ValueError(
+                "expected an examiner for fashion_mnist, of which none is shipped: "
+                "training.train_examiner makes one"
+            )
         examiner = ImageClassifier.from_pretrained(shipped(f"{name}-examiner"))
     if dataset == "scenes":
         return evaluate_scenes(pipeline, samples, seed, steps, scale, examiner, progress, start)

@@ -30,8 +30,8 @@ class Scores:
     UNIT: ClassVar[str] = "samples"
     """What the number of samples under a table counts."""
 
-    accuracy: float
-    """Fraction that the examiner takes for what the prompt asked."""
+    accuracy: float | None
+    """Fraction that the examiner takes for what the prompt asked; None: nobody can tell."""
     frechet: float
     """Fréchet distance of the features: 0 for the same mean and covariance."""
     kernel: float
@@ -45,9 +45,12 @@ class Scores:
         """A table's lines: each score, that of real images, and how many times as large the
         distance is."""
         ratio = f"{self.frechet / floor.frechet:.2f} x" if floor.frechet else ""
+        right = []
+        if self.accuracy is not None and floor.accuracy is not None:
+            right = [_row("prompt accuracy", self.accuracy, floor.accuracy, ".2%")]
         return [
             f"{'':18}{'drawn':>12}{'real (floor)':>14}{'ratio':>9}",
-            _row("prompt accuracy", self.accuracy, floor.accuracy, ".2%"),
+            *right,
             _row("Fréchet distance", self.frechet, floor.frechet, ".3f", ratio),
             _row("kernel distance", self.kernel, floor.kernel, ".5f"),
             _row("precision", self.precision, floor.precision, ".3f"),
@@ -191,14 +194,16 @@ def nearest_distances(images: Tensor, training_images: Tensor) -> Tensor:
     return nearest_images(images, training_images)[0]
 
 
-def score(examiner: ImageClassifier, images: Tensor, labels: Tensor, reference: Tensor) -> Scores:
+def score(
+    examiner: ImageClassifier, images: Tensor, labels: Tensor | None, reference: Tensor
+) -> Scores:
     """All scores of images (N, C, H, W) in [-1, 1], drawn from prompts of the classes `labels`
-    (N,), against the `reference` features (M, D) of real test images."""
-    if labels.shape != (len(images),):
+    (N,), if there are any, against the `reference` features (M, D) of real test images."""
+    if labels is not None and labels.shape != (len(images),):
         got = tuple(labels.shape)
         raise ValueError(f"expected a label for each of {len(images)} images, got {got}")
     features, predicted = extract(examiner, images)
-    accuracy = (predicted == labels).float().mean().item()
+    accuracy = None if labels is None else (predicted == labels).float().mean().item()
     precision, recall = precision_recall(reference, features)
     return Scores(
         accuracy=accuracy,

@@ -103,17 +103,20 @@ def jitter(
     return nn.functional.grid_sample(images + 1, grid, align_corners=False) - 1
 
 
-def shift_and_mirror(images: Tensor, generator: torch.Generator, most: int = 4) -> Tensor:
+def shift_and_mirror(
+    images: Tensor, generator: torch.Generator, most: int = 4, mirrored: float = 0.5
+) -> Tensor:
     """Each image moved by up to `most` pixels, its rim reflected where it leaves the frame, and
     half of them mirrored: the same photograph, taken once more (He et al. 2016, section 4.2).
 
+    mirrored: that part of them; 0 where left and right have a meaning, as in letters
     (B, C, H, W) -> (B, C, H, W).
     """
     count, _, height, width = images.shape
     top, left = torch.randint(2 * most + 1, (2, count, 1), generator=generator)
     columns = left + torch.arange(width)
-    mirrored = torch.rand(count, generator=generator) < 0.5
-    columns[mirrored] = columns[mirrored].flip(1)
+    chosen = torch.rand(count, generator=generator) < mirrored
+    columns[chosen] = columns[chosen].flip(1)
     rows = (top + torch.arange(height))[:, :, None]
     padded = nn.functional.pad(images, [most] * 4, mode="reflect")
     return padded[torch.arange(count)[:, None, None], :, rows, columns[:, None]].permute(0, 3, 1, 2)

@@ -14,7 +14,7 @@ from minildm.training.batches import (
     spread_timesteps,
     step_generator,
 )
-from minildm.training.examiners import train_examiner
+from minildm.training.examiners import examiner_for, train_examiner
 from minildm.training.losses import (
     PatchDiscriminator,
     adaptive_weight,
@@ -31,7 +31,15 @@ from minildm.training.objectives import (
     DenoisingLoss,
     TextConditionedUNet,
 )
-from minildm.training.recipes import PRESETS, Recipe, StageRecipe, new_denoiser, seeded
+from minildm.training.own_pictures import describe_data, recipe_for
+from minildm.training.recipes import (
+    OWN_PICTURES,
+    PRESETS,
+    Recipe,
+    StageRecipe,
+    new_denoiser,
+    seeded,
+)
 from minildm.training.runs import PERCEPTUAL_STREAM, train
 from minildm.training.state import EMA, STATE_FILE, hardware, save_state
 from minildm.training.trainer import Trainer, learning_rate_at
@@ -43,6 +51,7 @@ __all__ = [
     "ClassifierLoss",
     "DenoisingLoss",
     "EMA",
+    "OWN_PICTURES",
     "PERCEPTUAL_STREAM",
     "PRESETS",
     "PatchDiscriminator",
@@ -58,8 +67,10 @@ __all__ = [
     "classifier_batches",
     "contrastive_loss",
     "denoiser_batches",
+    "describe_data",
     "discriminator_loss",
     "encode_dataset",
+    "examiner_for",
     "generator_loss",
     "hardware",
     "label_batches",
@@ -67,6 +78,7 @@ __all__ = [
     "new_denoiser",
     "perceptual_loss",
     "pixel_batches",
+    "recipe_for",
     "reconstruction_loss",
     "save_state",
     "seeded",

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from minildm.data.datasets import load_images
-from minildm.files import write_json
+from minildm.data.picture_cache import Pictures
+from minildm.data.text_image import TextImageDataset
+from minildm.files import read_json, write_json
 from minildm.models.classifier import ImageClassifier, extract, jitter, shift_and_mirror
 from minildm.training.batches import Augmentation, classifier_batches
 from minildm.training.objectives import ClassifierLoss
+from minildm.training.own_pictures import describe_data
 from minildm.training.recipes import seeded
 from minildm.training.trainer import Trainer
 
@@ -24,12 +29,26 @@ class ExaminerRecipe:
     steps: int
     augment: Augmentation
     block_out_channels: tuple[int, ...] = (16, 32, 64)
+    batch_size: int = 128
 
 
 EXAMINERS = {
     "mnist": ExaminerRecipe(steps=4000, augment=jitter),
+    "fashion_mnist": ExaminerRecipe(steps=4000, augment=partial(shift_and_mirror, most=2)),
     "cifar10": ExaminerRecipe(
         steps=3900, augment=shift_and_mirror, block_out_channels=(32, 64, 128, 256)
+    ),
+}
+
+# Of one's own pictures, by their width: a minute or two. Nothing is mirrored: they may be letters.
+EXAMINER_SEED = 2**31  # no model's seed is as large
+OWN_EXAMINERS = {
+    32: ExaminerRecipe(1000, partial(shift_and_mirror, most=2, mirrored=0), batch_size=64),
+    64: ExaminerRecipe(
+        1000,
+        partial(shift_and_mirror, mirrored=0),
+        block_out_channels=(8, 16, 32, 64),
+        batch_size=64,
     ),
 }
 
@@ -50,18 +69,7 @@ def train_examiner(
     recipe = EXAMINERS[dataset]
     steps = steps or recipe.steps
     images, labels, classes = load_images(dataset, "train", full=True)
-    config = {
-        "sample_size": images.shape[-1],
-        "in_channels": images.shape[1],
-        "num_classes": len(classes),
-        "block_out_channels": recipe.block_out_channels,
-    }
-    examiner = seeded(seed, ImageClassifier, config)
-    batches = classifier_batches(
-        images, labels, stream="examiner", batch_size=128, seed=seed, augment=recipe.augment
-    )
-    trainer = Trainer("examiner", ClassifierLoss(examiner), batches, learning_rate=3e-3)
-    trainer.train(steps, progress=progress)
+    examiner = fit_examiner(recipe, images, labels, len(classes), steps, seed, progress)
     test = load_images(dataset, "test", full=True)
     accuracy = (extract(examiner, test.images)[1] == test.labels).float().mean().item()
     examiner.save_pretrained(out, torch.float16)
@@ -69,4 +77,63 @@ def train_examiner(
         Path(out) / "minildm.json",
         {"dataset": dataset, "steps": steps, "seed": seed, "accuracy": accuracy},
     )
+    return examiner
+
+
+def examiner_for(
+    train: TextImageDataset,
+    folder: Path | None = None,
+    steps: int | None = None,
+    progress: bool = True,
+) -> ImageClassifier:
+    """The classifier that scores drawings of one's own pictures, trained on the training split
+    alone, and from a seed that no training of a model has.
+
+    folder: where it is kept; one that is there, for the same pictures and as many steps, is read
+    """
+    recipe = OWN_EXAMINERS[train.images.shape[-1]]
+    steps = steps or recipe.steps
+    described = {"data": describe_data(train), "steps": steps}
+    card = None if folder is None else folder / "minildm.json"
+    if folder is not None and card is not None and card.is_file():
+        if read_json(card, "an examiner's card") == described:
+            return ImageClassifier.from_pretrained(folder)
+    kinds = max(len(train.classes), int(train.labels.max()) + 1)
+    examiner = fit_examiner(
+        recipe, train.images, train.labels, kinds, steps, EXAMINER_SEED, progress
+    )
+    if folder is not None and card is not None:
+        card.unlink(missing_ok=True)  # until the weights are those that it describes
+        examiner.save_pretrained(folder)
+        write_json(card, described)
+    return examiner
+
+
+def fit_examiner(
+    recipe: ExaminerRecipe,
+    images: Tensor | Pictures,
+    labels: Tensor,
+    num_classes: int,
+    steps: int,
+    seed: int,
+    progress: bool,
+) -> ImageClassifier:
+    """A classifier of images (N, C, S, S) by labels (N,), from random weights."""
+    config = {
+        "sample_size": images.shape[-1],
+        "in_channels": images.shape[1],
+        "num_classes": num_classes,
+        "block_out_channels": recipe.block_out_channels,
+    }
+    examiner = seeded(seed, ImageClassifier, config)
+    batches = classifier_batches(
+        images,
+        labels,
+        stream="examiner",
+        batch_size=recipe.batch_size,
+        seed=seed,
+        augment=recipe.augment,
+    )
+    trainer = Trainer("examiner", ClassifierLoss(examiner), batches, learning_rate=3e-3)
+    trainer.train(steps, progress=progress)
     return examiner

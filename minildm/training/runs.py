@@ -34,6 +34,13 @@ from minildm.training.objectives import (
     DenoisingLoss,
     TextConditionedUNet,
 )
+from minildm.training.own_pictures import (
+    check_data,
+    describe_data,
+    perceptual_labels,
+    tokenize_captions,
+    warn_of_long_captions,
+)
 from minildm.training.recipes import Recipe, new_denoiser, new_trainer, preset, seeded
 from minildm.training.state import EMA, STATE_FILE, alone_in, load_weights, open_log
 from minildm.training.trainer import Trainer, open_accelerator
@@ -64,6 +71,7 @@ def train(
     mixed_precision: str | None = None,
     progress: bool = True,
     snapshot: float | None = None,
+    data: TextImageDataset | None = None,
 ) -> StableDiffusionPipeline:
     """Train all three stages and write the model into the folder `out`, in diffusers' layout;
     returns the pipeline.
@@ -77,6 +85,7 @@ def train(
     device: "auto", "cpu", "cuda" or "mps"; under `accelerate launch` each process takes its own
     snapshot: the part of the denoiser's steps, in (0, 1], after which the average so far is kept as
         a model in `out`/snapshot, in half precision: a bad guide for an `AutoguidedPipeline`
+    data: pictures of one's own instead of what the recipe names, which `recipe_for(data)` fits
     """
     from accelerate.utils import broadcast_object_list
 
@@ -91,11 +100,14 @@ def train(
         )
     if snapshot is not None and not 0 < snapshot <= 1:
         raise ValueError(f"expected a snapshot after a part of the steps in (0, 1], got {snapshot}")
+    check_data(recipe, data)
     sizes = recipe.autoencoder.batch_size, recipe.denoiser.batch_size
     accelerator = open_accelerator(device, mixed_precision, sizes)
     log: list[Any] = [None]
     with alone_in(Path(out)) if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process:
+            if data is not None:
+                warn_of_long_captions(recipe, data)
             file = Path(out) / LOG_FILE
             asked = {
                 "recipe": json.loads(json.dumps(asdict(recipe))),  # as it will be read
@@ -103,11 +115,12 @@ def train(
                 "minutes": None if steps else minutes,
                 "steps": dict(zip(STAGES, steps, strict=True)) if steps else {},
                 **({} if snapshot is None else {"snapshot": snapshot}),
+                **({} if data is None else {"data": describe_data(data)}),
             }
             log = [open_log(file, asked, accelerator.device, accelerator.num_processes, resume)]
         log = broadcast_object_list(log)
         progress = progress and accelerator.is_main_process
-        return Run(recipe, Path(out), accelerator, log[0], seed=seed, progress=progress).train()
+        return Run(recipe, Path(out), accelerator, log[0], seed, progress).train(data)
 
 
 @dataclass
@@ -129,18 +142,19 @@ class Run:
         """Of several processes, is this the one that writes?"""
         return self.accelerator.is_main_process
 
-    def train(self) -> StableDiffusionPipeline:
+    def train(self, data: TextImageDataset | None = None) -> StableDiffusionPipeline:
         """All three stages, or what is left of them."""
         if self.log["finished"]:
             return StableDiffusionPipeline.from_pretrained(self.out)
         recipe = self.recipe
-        data = load_text_image(
-            recipe.dataset,
-            recipe.num_images,
-            size=recipe.vae["sample_size"],
-            full=recipe.full,
-            progress=self.progress,
-        )
+        if data is None:
+            data = load_text_image(
+                recipe.dataset,
+                recipe.num_images,
+                size=recipe.vae["sample_size"],
+                full=recipe.full,
+                progress=self.progress,
+            )
         self.started = time.monotonic() - sum(self.log["seconds"].values())
         perceptual_net = self.train_perceptual_net(data)
         vae = self.train_autoencoder(data, perceptual_net)
@@ -161,10 +175,10 @@ class Run:
         """The first stage: a small classifier whose features are a loss of the next stage."""
         recipe, stage = self.recipe, self.recipe.perceptual_net
         perceptual_net = seeded(self.seed, ImageClassifier, recipe.classifier)
-        seen = len(data) - recipe.held_out
+        labels, seen = perceptual_labels(recipe, data), len(data) - recipe.held_out
         batches = classifier_batches(
             data.images.narrow(0, 0, seen),
-            data.labels[:seen],
+            labels[:seen],
             stream=PERCEPTUAL_STREAM,
             batch_size=stage.batch_size,
             seed=self.seed,
@@ -174,7 +188,7 @@ class Run:
         self.run_stage(new_trainer("perceptual_net", stage, loss, batches), perceptual_net)
         if recipe.held_out:
             rest = data.images.narrow(0, seen, recipe.held_out)
-            right = extract(perceptual_net, rest)[1] == data.labels[seen:]
+            right = extract(perceptual_net, rest)[1] == labels[seen:]
             self.log["held_out_accuracy"] = right.float().mean().item()
             self.write_log()
         return perceptual_net
@@ -221,7 +235,7 @@ class Run:
             mean,
             std,
             caption_of=data.caption_of,
-            caption_ids=[tokenizer(texts) for texts in data.captions],
+            caption_ids=tokenize_captions(tokenizer, data.captions),
             empty_ids=tokenizer("")[0],
             prompt_dropout=recipe.prompt_dropout,
             batch_size=stage.batch_size,
@@ -232,14 +246,16 @@ class Run:
         trainer = new_trainer("denoiser", stage, loss, batches)
         early = max(1, round(self.log.get("snapshot", 0) * self.steps_for(trainer)))
         scheduler = DPMSolverMultistepScheduler(**recipe.scheduler)
-        recorded = ("seed", "steps", "seconds", "hardware", "threads", "processes")
+        recorded = ("data", "seed", "steps", "seconds", "hardware", "threads", "processes")
+        # the log's own, to which training adds
+        of_log = {key: self.log[key] for key in recorded if key in self.log}
         card = {
             "dataset": recipe.dataset,
             "image_size": recipe.image_size,
             "guidance_scale": recipe.guidance_scale,
             "num_inference_steps": recipe.num_inference_steps,
             "prediction_type": scheduler.config.prediction_type,
-            **{key: self.log[key] for key in recorded},  # the log's own, to which training adds
+            **of_log,
         }
         pipeline = StableDiffusionPipeline(vae, text_encoder, tokenizer, unet, scheduler, card)
 

@@ -186,9 +186,10 @@ def open_log(
 ) -> dict[str, Any]:
     """The record of a training: the one in the file if it is to be resumed, else a new one.
 
-    asked: the recipe, the seed, the minutes, the steps of each stage ({} if time decides), and the
-        snapshot if there is to be one. To go on they must be those of the record, minutes apart,
-        on as many threads: a ValueError says what differs. Steps or snapshot may go unsaid.
+    asked: the recipe, the seed, the minutes, the steps of each stage ({} if time decides), the
+        snapshot if there is to be one, and the data if they are one's own. To go on they must be
+        those of the record, minutes apart, on as many threads: a ValueError says what differs.
+        Steps or snapshot may go unsaid, and a folder may have another name.
     """
     threads = torch.get_num_threads()
     if not file.is_file():
@@ -207,10 +208,7 @@ def open_log(
         write_json(file, log)  # before the first step, or the state would be nobody's
         return log
     if not resume:
-        raise ValueError(
-            f"{file.parent} holds a training already: --resume goes on with it, "
-            "another --out begins one"
-        )
+        check_unused(file)
     log = read_json(file, "the record of a training")
     check_record(file, log)
     if log["seed"] != asked["seed"]:
@@ -219,6 +217,7 @@ def open_log(
     if (got := asked.get("snapshot", snapshot)) != snapshot:
         expected = "no snapshot" if snapshot is None else f"a snapshot after {snapshot:g}"
         raise ValueError(f"{file}: expected to go on with {expected}, got one after {got:g}")
+    check_same_pictures(file, log.get("data", {}), asked.get("data", {}))
     theirs, ours = log["recipe"], asked["recipe"]
     if other := sorted(key for key in theirs | ours if theirs.get(key) != ours.get(key)):
         raise ValueError(
@@ -268,6 +267,41 @@ def is_count(value: object) -> bool:
 def is_number(value: object) -> bool:
     """Finite and 0 or more."""
     return isinstance(value, (int, float)) and 0 <= value < math.inf
+
+
+def check_unused(file: Path) -> None:
+    """ValueError if this record of a training exists."""
+    if file.is_file():
+        raise ValueError(
+            f"{file.parent} holds a training already: --resume goes on with it, "
+            "another --out begins one"
+        )
+
+
+def check_same_pictures(
+    file: Path, theirs: Mapping[str, object], ours: Mapping[str, object]
+) -> None:
+    """ValueError if a record describes other pictures, or the same made square in another way."""
+    if theirs.get("fingerprint") == ours.get("fingerprint"):
+        return
+    settings = theirs.keys() & ours.keys() - {"name", "pictures", "classes", "fingerprint"}
+    if other := sorted(key for key in settings if theirs[key] != ours[key]):
+        expected, got = (
+            ", ".join(f"{key} {data[key]}" for key in other) for data in (theirs, ours)
+        )
+        raise ValueError(f"{file}: expected to go on with {expected}, got {got}")
+    raise ValueError(
+        f"{file}: expected to go on with the pictures of before, {in_words(theirs)}, "
+        f"got {in_words(ours)}"
+    )
+
+
+def in_words(data: Mapping[str, object]) -> str:
+    """The pictures that a record describes."""
+    if not data:
+        return "those that the recipe names"
+    name = f"{data['name']}: " if "name" in data else ""
+    return f"{name}{data['pictures']:,} with the fingerprint {data['fingerprint']}"
 
 
 def hardware(device: torch.device) -> str:

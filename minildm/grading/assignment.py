@@ -185,11 +185,11 @@ class Assignment:
                 found[mark["grade_id"]] = with_constants(text_of(cell), self.key, self.name)
         return found
 
-    def looks(self) -> set[str]:
-        """The sources of the cells that only show something (tag "look"): they need not run to
-        grade."""
+    def looks(self) -> list[str]:
+        """The sources of the cells that only show something (tag "look"), in their order: they run
+        to grade only where a solution uses a name of theirs."""
         cells = [cell for cell in self.cells if "look" in cell["metadata"].get("tags", [])]
-        return {with_constants(text_of(cell), self.key, self.name).strip() for cell in cells}
+        return [with_constants(text_of(cell), self.key, self.name).strip() for cell in cells]
 
     def tests(self) -> dict[str, str]:
         """What each grade cell shows the student: by name, without its hidden region."""

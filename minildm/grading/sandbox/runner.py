@@ -10,6 +10,10 @@ it.
 from __future__ import annotations
 
 import ast
+import builtins
+import contextlib
+import dis
+import inspect
 import json
 import os
 import signal
@@ -17,9 +21,13 @@ import sys
 import traceback
 import types
 from collections.abc import Callable
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from minildm.grading.sandbox import wire
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class OutOfTime(BaseException):
@@ -39,30 +47,114 @@ class Definitions:
 
 
 class NoShell:
-    """Stands for IPython's shell, for code that asks for it: whatever is called does nothing."""
+    """Stands for IPython's shell: what magics hold is run as Python where IPython does that, all
+    else that is called does nothing."""
+
+    def __init__(self, names: dict[str, Any]):
+        self._names = names
 
     def __getattr__(self, name: str) -> Any:
         return lambda *_, **__: None
 
+    def getoutput(self, *_: Any, **__: Any) -> list[str]:
+        """`files = !ls`: no command is run, so no lines."""
+        return []
+
+    def run_line_magic(self, name: str, line: str, *_: Any, **__: Any) -> Any:
+        """%time and %prun run a statement, or give an expression's value."""
+        if name not in ("time", "prun"):
+            return None
+        try:
+            code = compile(line, "cell", "eval")
+        except SyntaxError:
+            return run(line, caller(), self._names)
+        return eval(code, self._names)
+
+    def run_cell_magic(self, name: str, line: str, cell: str) -> None:
+        """%%time and its like run the cell; the others are of another language."""
+        if name in ("time", "timeit", "capture", "prun"):
+            run(f"\n{cell}", caller(), self._names)
+            if name == "capture" and line.split()[:1]:
+                self._names[line.split()[-1]] = self
+
+
+def caller() -> str:
+    """The name of the cell that called a magic, for its errors."""
+    frame = inspect.currentframe()
+    for _ in range(2):
+        frame = frame and frame.f_back
+    return frame.f_code.co_filename if frame else "cell"
+
 
 def as_python(source: str) -> str:
-    """The cell without IPython's own syntax: lines of %, ! and ? do nothing; %%time and its like
-    run what they hold."""
+    """The cell as IPython reads it: its magics, `!commands` and help requests become calls of
+    `get_ipython()`. What is Python already stays as it is."""
     try:
         ast.parse(source)
         return source
     except SyntaxError:
-        lines = source.splitlines()
-    if lines[0].startswith("%%"):
-        if lines[0].split()[0] not in ("%%time", "%%timeit", "%%capture", "%%prun"):
-            return ""  # another language
-        lines[0] = ""
-    bare = [line.strip() for line in lines]
-    foreign = [text[:1] in ("%", "!", "?") or text[-1:] == "?" for text in bare]
-    indents = [line[: len(line) - len(line.lstrip())] for line in lines]
-    return "\n".join(
-        f"{i}pass" if skip else line for line, skip, i in zip(lines, foreign, indents, strict=True)
-    )
+        # Only here: it takes half a second to import.
+        from IPython.core.inputtransformer2 import TransformerManager
+
+        return TransformerManager().transform_cell(source)
+
+
+def run(source: str, file: str, names: dict[str, Any]) -> None:
+    """Run a cell, which may `await` at its outermost level, as in IPython."""
+    code = compile(as_python(source), file, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    done = eval(code, names)
+    if code.co_flags & inspect.CO_COROUTINE:
+        loop().run_until_complete(done)
+
+
+@cache
+def loop() -> asyncio.AbstractEventLoop:
+    """The one event loop of all cells: what one has started another may await."""
+    import asyncio
+
+    made = asyncio.new_event_loop()
+    asyncio.set_event_loop(made)
+    return made
+
+
+def missing(sources: list[str], names: dict[str, Any]) -> set[str]:
+    """The global names that functions in these cells read and nobody has defined."""
+    found: set[str] = set()
+    for source in sources:
+        try:
+            pending = [compile(as_python(source), "", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)]
+        except (SyntaxError, ValueError):
+            continue
+        while pending:
+            inside = [c for c in pending.pop().co_consts if isinstance(c, types.CodeType)]
+            pending += inside
+            for code in inside:
+                for step in dis.get_instructions(code):
+                    if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+                        found.add(str(step.argval))
+    return found - set(names) - set(dir(builtins))
+
+
+def look_up(looks: list[str], cells: list[str], names: dict[str, Any]) -> None:
+    """Run of the cells that only show something what the functions in `cells` need of them: their
+    imports, or all of a cell that makes such a name. Nothing that is there is replaced, and their
+    own errors do not matter."""
+    for look in looks:
+        body = ast.parse(as_python(look)).body
+        imports = [node for node in body if isinstance(node, (ast.Import, ast.ImportFrom))]
+        wanted = missing(cells, names)
+        for node in imports:
+            if wanted & {(each.asname or each.name).partition(".")[0] for each in node.names}:
+                with contextlib.suppress(Exception):
+                    exec(compile(ast.Module([node], []), "look", "exec"), names)
+        nodes = [node for top in body for node in ast.walk(top)]
+        made = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        made |= {n.name for n in body if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
+        if made & missing(cells, names):
+            own = dict(names)
+            with contextlib.suppress(Exception):
+                run(look, "look", own)
+            names.update({name: own[name] for name in own.keys() - names.keys()})
 
 
 def described(error: BaseException, file: str) -> str:
@@ -100,8 +192,11 @@ def perform(request: dict[str, Any], module: types.ModuleType) -> dict[str, Any]
 
     set_alarms(ring, request["seconds"], request["clock"])
     try:
+        if "looks" in request:
+            look_up(request["looks"], request["cells"], names)
+            return {"error": None}
         if "ask" not in request:
-            exec(compile(as_python(request["cell"]), file, "exec"), names)
+            run(request["cell"], file, names)
             return {"error": None}
         own: dict[str, Any] = dict(request["constants"])
         exec(compile(request["ask"], "question", "exec"), own)
@@ -120,7 +215,7 @@ def main(replies: int) -> None:
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
     module = types.ModuleType("__main__")
-    shell = NoShell()
+    shell = NoShell(vars(module))
     vars(module).update(get_ipython=lambda: shell, display=lambda *_, **__: None)
     sys.modules["__main__"] = module
     sys.argv = ["notebook"]

@@ -29,6 +29,8 @@ from minildm.grading.sandbox import wire
 if TYPE_CHECKING:
     import asyncio
 
+Names = dict[str, Any]
+
 
 class OutOfTime(BaseException):
     """A cell or a question took longer than it may."""
@@ -37,7 +39,7 @@ class OutOfTime(BaseException):
 class Definitions:
     """What the submission defines, by attribute; a plain sentence for what it does not."""
 
-    def __init__(self, names: dict[str, Any]):
+    def __init__(self, names: Names):
         self._names = names
 
     def __getattr__(self, name: str) -> Any:
@@ -50,7 +52,7 @@ class NoShell:
     """Stands for IPython's shell: what magics hold is run as Python where IPython does that, all
     else that is called does nothing."""
 
-    def __init__(self, names: dict[str, Any]):
+    def __init__(self, names: Names):
         self._names = names
 
     def __getattr__(self, name: str) -> Any:
@@ -99,7 +101,7 @@ def as_python(source: str) -> str:
         return TransformerManager().transform_cell(source)
 
 
-def run(source: str, file: str, names: dict[str, Any]) -> None:
+def run(source: str, file: str, names: Names) -> None:
     """Run a cell, which may `await` at its outermost level, as in IPython."""
     code = compile(as_python(source), file, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     done = eval(code, names)
@@ -117,7 +119,7 @@ def loop() -> asyncio.AbstractEventLoop:
     return made
 
 
-def missing(sources: list[str], names: dict[str, Any]) -> set[str]:
+def missing(sources: list[str], names: Names) -> set[str]:
     """The global names that functions in these cells read and nobody has defined."""
     found: set[str] = set()
     for source in sources:
@@ -135,7 +137,7 @@ def missing(sources: list[str], names: dict[str, Any]) -> set[str]:
     return found - set(names) - set(dir(builtins))
 
 
-def look_up(looks: list[str], cells: list[str], names: dict[str, Any]) -> None:
+def look_up(looks: list[str], cells: list[str], names: Names) -> None:
     """Run of the cells that only show something what the functions in `cells` need of them: their
     imports, or all of a cell that makes such a name. Nothing that is there is replaced, and their
     own errors do not matter."""
@@ -182,7 +184,7 @@ def set_alarms(ring: Callable, seconds: float, clock: float) -> None:
         signal.setitimer(timer, wait, 0.5 if wait else 0)
 
 
-def perform(request: dict[str, Any], module: types.ModuleType) -> dict[str, Any]:
+def perform(request: Names, module: types.ModuleType) -> Names:
     """Run a cell, or ask a question: {"error": what went wrong or None, "answer": …}."""
     names = vars(module)
     file = request["name"]
@@ -198,7 +200,7 @@ def perform(request: dict[str, Any], module: types.ModuleType) -> dict[str, Any]
         if "ask" not in request:
             run(request["cell"], file, names)
             return {"error": None}
-        own: dict[str, Any] = dict(request["constants"])
+        own: Names = dict(request["constants"])
         exec(compile(request["ask"], "question", "exec"), own)
         answer = own["ask"](Definitions(names), wire.decode(request["given"]))
         return {"error": None, "answer": wire.encode(answer)}

@@ -251,7 +251,7 @@ def third_party(sources: list[str]) -> set[str]:
             found.add(node.module.partition(".")[0])
     own = {"minildm", *(path.stem for path in [*SCRIPTS, *(ROOT / "docs").glob("*.py")])}
     distribution = {"PIL": "pillow", "yaml": "pyyaml", "py_mini_racer": "mini-racer"}
-    distribution["cosmic_ray"] = "cosmic-ray"
+    distribution |= {"cosmic_ray": "cosmic-ray", "IPython": "ipython"}
     return {distribution.get(name, name) for name in found - sys.stdlib_module_names - own}
 
 

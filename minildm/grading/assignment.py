@@ -23,7 +23,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minildm.grading.sandbox.runner import missing
 from minildm.grading.sandbox.session import Limits
+from minildm.grading.sandbox.wire import encode
 
 HIDDEN = re.compile(
     r"^### BEGIN HIDDEN TESTS\n(.*?)^### END HIDDEN TESTS", re.MULTILINE | re.DOTALL
@@ -100,14 +102,20 @@ class Assignment:
     def __init__(self, path: Path, key: str):
         self.path = Path(path)
         self.key = key
-        notebook = json.loads(self.path.read_text(encoding="utf-8"))
+        try:
+            notebook = json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{self.path}: expected a notebook: {error}") from None
         own = notebook["metadata"].get("minildm", {})
         self.name = own.get("assignment", self.path.stem)
         self.limits = Limits(**own.get("limits", {}))
         self.step_seconds = own.get("step_seconds", 60)
         self.cells = notebook["cells"]
         self.digest = hashlib.sha256(self.path.read_bytes() + key.encode()).hexdigest()
-        self.title = text_of(self.cells[0]).splitlines()[0].lstrip("# ")
+        first = text_of(self.cells[0]).strip() if self.cells else ""
+        if not first:
+            raise ValueError(f"{self.path}: expected a first cell that begins with the title")
+        self.title = first.splitlines()[0].lstrip("# ")
         self.constants: dict[str, Any] = {}
         self.parts: list[Part] = []
         self.written: list[WrittenQuestion] = []
@@ -116,6 +124,10 @@ class Assignment:
             for constant in CONSTANT.finditer(text_of(cell)):
                 value = chosen(constant, key, self.name)
                 self.constants[constant["name"]] = ast.literal_eval(value)
+            if mark.get("grade") and not isinstance(mark.get("points"), (int, float)):
+                raise ValueError(
+                    f"{self.path}: {mark.get('grade_id')}: expected its points, got none"
+                )
             if mark.get("grade") and mark.get("solution"):
                 question = WrittenQuestion(
                     name=mark["grade_id"],
@@ -139,7 +151,11 @@ class Assignment:
         headings = [
             line for c in above if c["cell_type"] == "markdown" for line in text_of(c).splitlines()
         ]
-        return [line.lstrip("# ") for line in headings if line.startswith("#")][-1]
+        titles = [line.lstrip("# ") for line in headings if line.startswith("#")]
+        if not titles:
+            name = nbgrader_of(cell).get("grade_id")
+            raise ValueError(f"{self.path}: {name}: expected a heading above it, got none")
+        return titles[-1]
 
     def texts(self, before: dict[str, Any] | None = None) -> list[str]:
         """The course's texts, as the course key has them; only those before this cell."""
@@ -153,25 +169,43 @@ class Assignment:
 
     def part(self, cell: NotebookCell, mark: dict[str, Any]) -> Part:
         """The hidden test of a grade cell."""
+        where = f"{self.path}: {mark['grade_id']}"
         hidden = HIDDEN.search(text_of(cell))
         if not hidden:
-            raise ValueError(f"{self.path}: {mark['grade_id']}: expected a hidden test, got none")
-        tree = ast.parse(hidden[1])
+            raise ValueError(f"{where}: expected a hidden test, got none")
+        try:
+            tree = ast.parse(hidden[1])
+        except SyntaxError as error:
+            raise ValueError(f"{where}: its hidden test is no Python: {error}") from None
         # Its last line calls `check`, which is for the teacher's notebook alone.
         kept = [node for node in tree.body if not isinstance(node, ast.Expr)]
-        asks = [node for node in kept if isinstance(node, ast.FunctionDef) and node.name == "ask"]
-        names = dict(self.constants)
-        exec(compile(ast.Module(kept, []), f"hidden test of {mark['grade_id']}", "exec"), names)
-        if not asks or not {"given", "judge"} <= set(names):
+        functions = {node.name: node for node in kept if isinstance(node, ast.FunctionDef)}
+        if not {"given", "ask", "judge"} <= functions.keys():
             raise ValueError(
-                f"{self.path}: {mark['grade_id']}: expected given, ask and judge in its hidden test"
+                f"{where}: expected given, ask and judge in its hidden test (nbgrader's "
+                "asserts go into judge, what they call into ask)"
             )
+        asked = ast.unparse(functions["ask"])
+        if outside := missing([asked], self.constants | {"ask": None}):
+            raise ValueError(
+                f"{where}: its ask uses {', '.join(sorted(outside))} from outside; "
+                "it travels alone: import or define that inside it"
+            )
+        names = dict(self.constants)
+        try:
+            code = compile(ast.Module(kept, []), f"hidden test of {mark['grade_id']}", "exec")
+            exec(code, names)
+            question = names["given"](course_rng(self.key, self.name, mark["grade_id"]))
+            encode(question)
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            raise ValueError(f"{where}: its hidden test asks nothing: {text}") from None
         return Part(
             name=mark["grade_id"],
             title=self.title_before(cell),
             points=mark["points"],
-            ask=ast.unparse(asks[0]),
-            given=names["given"](course_rng(self.key, self.name, mark["grade_id"])),
+            ask=asked,
+            given=question,
             judge=names["judge"],
         )
 

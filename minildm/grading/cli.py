@@ -69,12 +69,55 @@ def release(
         Path | None, typer.Option(exists=True, file_okay=False, help="the built book, for the zip")
     ] = None,
 ) -> None:
-    """Make the students' versions, without solutions and hidden tests, and a zip of them."""
+    """Try each assignment, then make the students' versions, without solutions and tests."""
     from minildm.grading.release import make_release
 
     assignments = sources(source, course_key(key, key_file, make=True))
+    if not rehearsed(list(assignments.values())):
+        typer.echo("Nothing was released.", err=True)
+        raise typer.Exit(1)
     for path in make_release(assignments, out, repository, book):
         typer.echo(path)
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="a source notebook")],
+    key: Key = None,
+    key_file: KeyFile = Path("course.key"),
+) -> None:
+    """Grade an assignment's solution, its misconceptions and an empty copy; say what is wrong."""
+    from minildm.grading.assignment import Assignment
+
+    chosen = course_key(key, key_file) if key or key_file.is_file() else "check"
+    try:
+        assignment = Assignment(file, chosen)
+    except ValueError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    if not rehearsed([assignment]):
+        raise typer.Exit(1)
+    typer.echo(f"{assignment.name}: every grade is what it must be")
+
+
+def rehearsed(assignments: list[Assignment]) -> bool:
+    """Whether every grade is what it must be; what is not is said, a line for each."""
+    if os.name != "posix":
+        typer.echo("Not tried before: that needs Linux or macOS.", err=True)
+        return True
+    from tqdm import tqdm
+
+    from minildm.grading.rehearsal import faults, rehearsals
+
+    try:
+        total = sum(len(rehearsals(assignment)) for assignment in assignments)
+        with tqdm(total=total, unit="notebook", disable=None) as bar:
+            found = faults(assignments, done=bar.update)
+    except (ValueError, RuntimeError) as error:
+        found = [str(error)]
+    for fault in found:
+        typer.echo(fault, err=True)
+    return not found
 
 
 @app.command()

@@ -168,16 +168,77 @@ def test_a_grade_is_blank_until_the_written_part_is_marked(tiny, tmp_path):
     (row,) = read_table(tmp_path / "grades.csv")
     assert (row["automatic"], row["total"], row["total_max"]) == ("3", "", "10")
     assert "still to be marked" in row["status"]
-    fill_in(tmp_path / "written.csv", "99")  # more than there is
+    fill_in(tmp_path / "written.csv", "2")
     assert export({(ADA, "tiny"): result(3)}, tiny, tmp_path, []).unmarked == 0
     assert read_table(tmp_path / "grades.csv")[0]["total"] == "5"
-    fill_in(tmp_path / "written.csv", "-1")  # and less than nothing
+    fill_in(tmp_path / "written.csv", "0")
     export({(ADA, "tiny"): result(3)}, tiny, tmp_path, [])
     assert read_table(tmp_path / "grades.csv")[0]["total"] == "3"
-    for no_number in ("two", "nan", "inf"):
-        fill_in(tmp_path / "written.csv", no_number)
-        with pytest.raises(ValueError, match=f"expected points for .*, got '{no_number}'"):
-            export({(ADA, "tiny"): result(3)}, tiny, tmp_path, [])
+
+
+@pytest.mark.parametrize("typed", ["two", "nan", "inf", "-1", "2.5", "20", "1.000,5", "=2"])
+def test_points_that_a_question_cannot_have_are_refused_with_row_and_column(tiny, tmp_path, typed):
+    people = {(ADA, "tiny"): result(3), (BO, "tiny"): result(3)}
+    export(dict(people), tiny, tmp_path, [])
+    path = tmp_path / "written.csv"
+    table = rows(path)
+    table[2][3] = typed
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(table)
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*.csv")}
+    words = f"written.csv, row 3, column points: expected points from 0 to 2 for .*, got '{typed}'"
+    with pytest.raises(ValueError, match=words.replace("+", r"\+")):
+        export(dict(people), tiny, tmp_path, [])
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*.csv")} == before
+
+
+def test_one_answer_with_two_marks_is_refused_with_both_rows(tiny, tmp_path):
+    export({(ADA, "tiny"): result(3)}, tiny, tmp_path, [])
+    fill_in(tmp_path / "written.csv", "1")
+    table = rows(tmp_path / "written.csv")
+    table.append([*table[1][:3], "2", *table[1][4:]])
+    with (tmp_path / "written.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(table)
+    with pytest.raises(ValueError, match="row 3, column points: 2, but row 2 says 1"):
+        export({(ADA, "tiny"): result(3)}, tiny, tmp_path, [])
+
+
+def test_comments_and_a_teachers_own_columns_stay_and_withhold_nothing(tiny, tmp_path):
+    """Through another answer, another folder, and before there are points."""
+    path = tmp_path / "written.csv"
+    first = {(ADA, "tiny"): result(3), (BO, "tiny"): result(3)}
+    export(dict(first), tiny, tmp_path, [])
+    table = rows(path)
+    table[0] += ["seen by", "shift"]
+    table[1][3:4] = ["1.5"]
+    table[1][6:] = ["well put", "KM", "-1"]
+    table[2][6:] = ["ask her", "", "late"]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(table)
+
+    def kept():
+        return [[r["points"], r["note"], r["seen by"], r["shift"]] for r in read_table(path)]
+
+    assert export(dict(first), tiny, tmp_path, []).unmarked == 1
+    assert kept() == [["1.5", "well put", "KM", "-1"], ["", "ask her", "", "late"]]
+    assert read_table(tmp_path / "grades.csv")[0]["total"] == "4.5"
+    assert export({("eve", "tiny"): result(3)}, tiny, tmp_path, []).strangers == [ADA]
+    assert [row[1] for row in kept()] == ["", "well put", "ask her"]
+    other = {(ADA, "tiny"): result(3, written={"why": "on second thoughts"})}
+    assert export(other, tiny, tmp_path, []).unmarked == 1
+    assert kept()[0] == ["1.5", f"{ANEW} well put", "KM", "-1"]
+    path.write_text(path.read_text(encoding="utf-8").replace(ANEW, ""), encoding="utf-8")
+    assert export(other, tiny, tmp_path, []).unmarked == 0
+
+
+def test_a_column_without_a_heading_is_refused(tiny, tmp_path):
+    export({(ADA, "tiny"): result(3)}, tiny, tmp_path, [])
+    table = rows(tmp_path / "written.csv")
+    table[1].append("well put")
+    with (tmp_path / "written.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(table)
+    with pytest.raises(ValueError, match="row 2: expected a heading above every column"):
+        export({(ADA, "tiny"): result(3)}, tiny, tmp_path, [])
 
 
 def test_another_answer_than_was_marked_is_to_be_marked_again(tiny, tmp_path):

@@ -177,7 +177,7 @@ def grade(
     chosen = {assignment: assignments[assignment]} if assignment else assignments
     try:  # before anything takes long
         people = tables.read_table(roster, ["student"]) if roster else []
-        gradebook.read_marks(out)
+        gradebook.read_marks(out, assignments)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     entries = classroom.find_submissions(submissions, chosen, assignment)

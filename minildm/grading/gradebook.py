@@ -7,7 +7,6 @@ Moodle and Canvas, and is never a 0.
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -22,12 +21,13 @@ from minildm.grading.tables import Cell, blank, read_table, safe, write_table
 Row = dict[str, str]  # of a table, by column
 
 WRITTEN = ["student", "assignment", "question", "points", "points_max", "answer", "note"]
-ANEW = "another answer than was marked: look at the points, then empty this cell"
+AGAIN = "another answer than was marked"  # a note that holds this keeps the points from counting
+ANEW = f"{AGAIN}: look at the points, then delete this sentence"
 
 
 class Answer(NamedTuple):
-    """A written answer; `points` are what the teacher gave, `note` says why they do not count
-    yet."""
+    """A written answer; `points` are what the teacher gave, `note` is their comment, or says why
+    the points do not count yet."""
 
     question: WrittenQuestion
     text: str
@@ -37,7 +37,7 @@ class Answer(NamedTuple):
     @property
     def counts(self) -> float | None:
         """Its points, None while it is not marked as it stands."""
-        return None if self.note else self.points
+        return None if AGAIN in self.note else self.points
 
 
 class Grade(NamedTuple):
@@ -78,7 +78,7 @@ def export(
     written.csv is for the teacher: points filled in there are read at the next run, and never
     dropped.
     """
-    marked = read_marks(out)
+    marked = read_marks(out, assignments)
     results, people = with_roster(results, assignments, roster)
     grades = merge_marks(results, assignments, marked)
     write_feedback(out, grades, assignments)
@@ -89,28 +89,47 @@ def export(
     export_canvas(out, assignments, grades, people)
     known = {(safe(student), name) for student, name in results}
     strangers = {
-        row["student"] for row in marked if (row["student"], row["assignment"]) not in known
+        row["student"]
+        for row in marked
+        if row["points"] and (row["student"], row["assignment"]) not in known
     }
     return Exported(len(grades), sum(grade.unmarked for grade in grades), sorted(strangers))
 
 
-def read_marks(out: Path) -> list[Row]:
-    """The rows of written.csv that the teacher has filled in; a ValueError for what is no
-    number."""
-    found = []
-    for row in read_table(out / "written.csv", WRITTEN[:-1]):
-        given = (row["points"] or "").strip()
-        if not given:
+def read_marks(out: Path, assignments: dict[str, Assignment]) -> list[Row]:
+    """The rows of written.csv, with whatever the teacher has added to them. A ValueError names the
+    row and the column of what is no number of points that the question can have."""
+    most = {
+        (name, question.name): question.points
+        for name, assignment in assignments.items()
+        for question in assignment.written
+    }
+    found: list[Row] = []
+    marked: dict[tuple[str, ...], tuple[int, float]] = {}
+    for number, row in enumerate(read_table(out / "written.csv", WRITTEN[:-1]), 2):
+        where = f"written.csv, row {number}"
+        if None in row:
+            raise ValueError(f"{where}: expected a heading above every column, got a cell without")
+        row = {column: row[column] or "" for column in row}
+        found.append(row | {"points": row["points"].strip().replace(",", ".")})
+        if not found[-1]["points"]:
             continue
-        points = given.replace(",", ".")
+        limit = most.get((row["assignment"], row["question"]))
         try:
-            if not math.isfinite(float(points)):
+            limit = float(row["points_max"].replace(",", ".")) if limit is None else limit
+            points = float(found[-1]["points"])
+            if not 0 <= points <= limit:  # nor nan
                 raise ValueError
         except ValueError:
+            of = row["points_max"] if limit is None else f"{limit:g}"
             raise ValueError(
-                f"written.csv: expected points for {row['student']}, got {given!r}"
+                f"{where}, column points: expected points from 0 to {of} for {row['student']}, "
+                f"got {row['points']!r}"
             ) from None
-        found.append({name: row.get(name) or "" for name in WRITTEN} | {"points": points})
+        key = tuple(row[column] for column in WRITTEN[:3])
+        before, other = marked.setdefault(key, (number, points))
+        if other != points:
+            raise ValueError(f"{where}, column points: {points:g}, but row {before} says {other:g}")
     return found
 
 
@@ -157,7 +176,7 @@ def merge_marks(
     results: Results, assignments: dict[str, Assignment], marked: list[Row]
 ) -> list[Grade]:
     """The results, sorted, with the points that the teacher has given to the written answers."""
-    by_question = {(row["student"], row["assignment"], row["question"]): row for row in marked}
+    by_question = {tuple(row[column] for column in WRITTEN[:3]): row for row in marked}
     grades = []
     for (student, name), result in sorted(results.items()):
         answers = []
@@ -172,13 +191,16 @@ def merge_marks(
 
 
 def marked_answer(question: WrittenQuestion, text: str, given: Row | None) -> Answer:
-    """A student's text with its mark; the note that stands there stays until the teacher empties
-    it."""
+    """A student's text with its mark; the sentence that it is another text than was marked stays
+    until the teacher deletes it, a comment stays in any case."""
     if given is None:
         return Answer(question, text, None, "")
-    points = min(max(float(given["points"]), 0), question.points)
-    changed = letters(given["answer"]) != letters(text)
-    return Answer(question, text, points, given["note"] or (ANEW if changed else ""))
+    note = given.get("note", "")
+    if not given["points"]:
+        return Answer(question, text, None, note)
+    if letters(given["answer"]) != letters(text) and AGAIN not in note:
+        note = f"{ANEW} {note}".strip()
+    return Answer(question, text, float(given["points"]), note)
 
 
 def letters(text: str) -> str:
@@ -215,18 +237,30 @@ def write_grades(out: Path, grades: list[Grade], assignments: dict[str, Assignme
 
 
 def write_written(out: Path, grades: list[Grade], marked: list[Row]) -> None:
-    """written.csv: a row for each written answer, and what the teacher has marked of others."""
+    """written.csv: a row for each written answer, and what the teacher has added to others; columns
+    of the teacher's own stay."""
+    own = list(dict.fromkeys(column for row in marked for column in row if column not in WRITTEN))
+    typed = {tuple(row[column] for column in WRITTEN[:3]): row for row in marked}
     rows: list[list[Cell]] = []
-    listed = set()
     for grade in grades:
         for question, text, points, note in grade.answers:
             row = [grade.student, grade.assignment, question.name]
-            listed.add((safe(grade.student), grade.assignment, question.name))
+            theirs = typed.pop((safe(grade.student), grade.assignment, question.name), {})
             rows.append([*row, blank(points), question.points, text, note])
-    for row in marked:
-        if (row["student"], row["assignment"], row["question"]) not in listed:
-            rows.append([row[name] for name in WRITTEN])
-    write_table(out / "written.csv", WRITTEN, rows, "utf-8-sig")
+            rows[-1] += [number_or_text(theirs.get(column, "")) for column in own]
+    for row in typed.values():
+        if any(row.get(column) for column in ("points", "note", *own)):
+            rows.append([number_or_text(row.get(column, "")) for column in [*WRITTEN, *own]])
+    write_table(out / "written.csv", [*WRITTEN, *own], rows, "utf-8-sig")
+
+
+def number_or_text(cell: str) -> Cell:
+    """A cell as it was typed: a number with a sign is no formula."""
+    try:
+        number = float(cell) if cell[:1] in ("-", "+") else None
+    except ValueError:
+        return cell
+    return cell if number is None else int(number) if number.is_integer() else number
 
 
 def export_moodle(

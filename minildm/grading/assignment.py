@@ -33,7 +33,7 @@ HIDDEN = re.compile(
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 CONSTANT = re.compile(r"^(?P<name>\w+) = (?P<value>.+?)  # course: (?P<choices>.+)$", re.MULTILINE)
 
-NotebookCell = dict[str, Any]  # as its file holds it
+NotebookCell = dict[str, Any]  # or a whole notebook, as its file holds it
 
 
 class Part(NamedTuple):

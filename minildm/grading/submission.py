@@ -13,9 +13,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from minildm.grading.assignment import BADGE, Assignment, fingerprint, nbgrader_of, text_of
+from minildm.grading.assignment import (
+    BADGE,
+    Assignment,
+    NotebookCell,
+    fingerprint,
+    nbgrader_of,
+    text_of,
+)
 from minildm.grading.notes import (
     notes_on_imports,
     notes_on_names,
@@ -93,7 +100,7 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
         yield file
 
 
-def read_notebook(path: Path) -> dict[str, Any]:
+def read_notebook(path: Path) -> NotebookCell:
     """A submitted file as a notebook without outputs; Unreadable says why not."""
     with opened(path) as file:
         if file.read(1) == b"\x80":
@@ -125,14 +132,14 @@ def _limit_reader() -> None:
             pass
 
 
-def release_of(notebook: dict[str, Any]) -> dict[str, Any]:
+def release_of(notebook: NotebookCell) -> NotebookCell:
     """What the release has written into the notebook: which assignment, and the course key's
     fingerprint."""
     own = notebook["metadata"].get("minildm")
     return own if isinstance(own, dict) else {}
 
 
-def language_of(notebook: dict[str, Any]) -> str:
+def language_of(notebook: NotebookCell) -> str:
     """The language that the notebook says it is in; "python" if it says nothing."""
     metadata = notebook["metadata"]
     for place, field in (("kernelspec", "language"), ("language_info", "name")):
@@ -141,7 +148,7 @@ def language_of(notebook: dict[str, Any]) -> str:
     return "python"
 
 
-def prepare(notebook: dict[str, Any], assignment: Assignment) -> Submission:
+def prepare(notebook: NotebookCell, assignment: Assignment) -> Submission:
     """The submission's cells in their order, the course's own cells restored; tests are not run,
     they are asked.
 
@@ -195,7 +202,7 @@ def prepare(notebook: dict[str, Any], assignment: Assignment) -> Submission:
 
 
 def written_answers(
-    notebook: dict[str, Any], assignment: Assignment
+    notebook: NotebookCell, assignment: Assignment
 ) -> tuple[dict[str, str], list[str]]:
     """The answers that a person marks, by question, and notes on those that do not stand in their
     own cell alone.

@@ -373,6 +373,19 @@ def test_shift_and_mirror_cuts_a_window_out_of_the_reflected_picture_or_out_of_i
     assert torch.equal(moved, shift_and_mirror(images, torch.Generator().manual_seed(1), most=2))
 
 
+def test_letters_are_moved_as_photographs_are_and_never_mirrored():
+    images = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    kept = shift_and_mirror(images, torch.Generator().manual_seed(1), most=2, mirrored=0)
+    turned = shift_and_mirror(images, torch.Generator().manual_seed(1), most=2, mirrored=1)
+    half = shift_and_mirror(images, torch.Generator().manual_seed(1), most=2)
+    padded = torch.nn.functional.pad(images, [2] * 4, mode="reflect")
+    windows = padded.unfold(2, 8, 1).unfold(3, 8, 1).flatten(1, 3)  # (40, 25, 8, 8)
+    assert (windows == kept).flatten(2).all(2).any(1).all()
+    assert torch.equal(turned.flip(3), kept)
+    same = [torch.equal(a, b) for a, b in zip(half, kept, strict=True)]
+    assert 5 < sum(same) < 35
+
+
 def blobs(counts, seed=0):
     """Features of so many pictures of each kind, far apart."""
     generator = torch.Generator().manual_seed(seed)

@@ -107,7 +107,11 @@ Data = Annotated[
 ]
 GivenSize = Annotated[
     int | None,
-    Option(help="With --data: 32 (by default) or 64 pixels.", parser=integer, metavar="INT"),
+    Option(
+        help="With --data: 32 (by default) or 64 pixels, which want half an hour (--minutes 30).",
+        parser=integer,
+        metavar="INT",
+    ),
 ]
 GivenFit = Annotated[
     str | None, Option(help="With --data: crop (by default) or pad, as in minildm data.")

@@ -173,9 +173,8 @@ FASHION_MNIST = Recipe(
 )
 
 # Pictures of one's own, 32 or 64 pixels wide: `own_pictures.py` fits the rest to them. At 64 both
-# networks have a level more. The autoencoder's is of few channels and its blocks of one layer each,
-# so that a picture costs little more than one at 32; the latents are as large, so the U-Net's costs
-# next to nothing.
+# networks have a level more. The autoencoder's is of few channels, so that a picture costs a third
+# more than one at 32; the latents are as large, so the U-Net's costs next to nothing.
 OWN_PICTURES = "own pictures"
 OWN_32 = replace(SCENES, dataset=OWN_PICTURES)
 OWN_64 = replace(
@@ -190,7 +189,6 @@ OWN_64 = replace(
         "down_block_types": ("DownEncoderBlock2D",) * 4,
         "up_block_types": ("UpDecoderBlock2D",) * 4,
         "block_out_channels": (8, 16, 32, 64),
-        "layers_per_block": 1,
     },
     unet={
         **SCENES.unet,

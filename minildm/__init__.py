@@ -12,7 +12,7 @@ The package is read in this order, and a file uses only what stands above it:
                   dpm_solver flow_match_euler lcm samplers
     models/       embeddings resnet attention blocks unet_encoder unet dit autoencoder vq classifier
                   mlp
-    text/         bpe tokenizer text_encoder
+    text/         bpe tokenizer_files tokenizer text_encoder
     pipelines/    checkpoints compatibility prompts start distilled diffusion_pipeline
                   stable_diffusion autoguidance attention_maps
     training/     losses objectives batches state trainer recipes own_pictures examiners runs

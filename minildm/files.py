@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -62,15 +63,51 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 def write_json(
     path: str | os.PathLike, content: Mapping[str, Any], ensure_ascii: bool = True
 ) -> None:
-    """Write `content`, whole or not at all; `ensure_ascii` as for `json.dumps`."""
+    """Write `content`, whole or not at all; `ensure_ascii` as for `json.dumps`.
+
+    What JSON has no word for, NaN above all, is a ValueError that names its key.
+    """
+    if fault := _beyond_json(content):
+        raise ValueError(f"{path}: expected what JSON can hold, got {fault}")
     write_text(path, json.dumps(content, indent=2, ensure_ascii=ensure_ascii) + "\n")
+
+
+def _beyond_json(content: object, key: str = "") -> str:
+    """What in `content` JSON has no word for, and under which key it lies; "" if there is nothing:
+    Python would write NaN, which no other reader of JSON takes."""
+    parts: Iterable[tuple[str, object]] = ()
+    if isinstance(content, Mapping):
+        parts = ((f"{key}.{name}" if key else str(name), part) for name, part in content.items())
+    elif isinstance(content, (list, tuple)):
+        parts = ((f"{key}[{i}]", part) for i, part in enumerate(content))
+    elif isinstance(content, float) and not math.isfinite(content):
+        return f"{content} as {key}"
+    elif content is not None and not isinstance(content, (str, int, float)):
+        return f"{_a(type(content).__name__)} as {key}"
+    return next((fault for name, part in parts if (fault := _beyond_json(part, name))), "")
+
+
+def _a(name: str) -> str:
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
+def readable(path: str | os.PathLike, what: str) -> Path:
+    """The path of a file that is there and may be read; else an OSError that names it, and `what`
+    it should have been."""
+    path = Path(path)
+    try:
+        if path.is_file():
+            open(path, "rb").close()
+            return path
+    except OSError as error:
+        reason = error.strerror or error
+        raise type(error)(f"{path}: could not be read ({reason}); expected {what}") from None
+    raise FileNotFoundError(f"{path}: no such file; expected {what}")
 
 
 def read_json(path: str | os.PathLike, what: str) -> dict[str, Any]:
     """The JSON object in a file; `what` tells an error's reader what it should have been."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; expected {what}")
+    path = readable(path, what)
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -107,6 +144,18 @@ def write_tensors(
             raise OSError(str(error)) from error
         # safetensors' own files are for their owner alone; ours are as the system has new ones
         unfinished.chmod(mode)
+
+
+def read_tensors(path: str | os.PathLike, what: str) -> dict[str, Tensor]:
+    """The tensors in a safetensors file, by name; `what` tells an error's reader what it should
+    have been."""
+    import safetensors.torch
+
+    path = readable(path, f"{what} as safetensors")
+    try:
+        return safetensors.torch.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path}: expected a whole safetensors file, got: {error}") from None
 
 
 def checked(path: str | os.PathLike, algorithm: str, digest: str, mend: str) -> bytes:

@@ -4,10 +4,14 @@ call them (von Platen et al. 2022). Chapter 19."""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+from minildm.precision import at_least_float32
 
 # Names that older checkpoints use -> today's. None: a buffer that is no longer stored.
 LEGACY_NAMES: dict[str, str | None] = {
@@ -34,8 +38,8 @@ def rename_legacy(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def describe_mismatch(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> str:
-    """How names and shapes of `got` differ from those `expected`, in a few words; "" if not at
-    all."""
+    """How names, shapes and kinds of number of `got` differ from those `expected`, in a few words;
+    "" if not at all. Fractions of any precision are of one kind."""
     missing = [key for key in expected if key not in got]
     unexpected = [key for key in got if key not in expected]
     if missing or unexpected:
@@ -44,7 +48,43 @@ def describe_mismatch(expected: Mapping[str, Tensor], got: Mapping[str, Tensor])
     for key, tensor in expected.items():
         if tensor.shape != got[key].shape:
             return f"{key} of shape {tuple(got[key].shape)} instead of {tuple(tensor.shape)}"
+        fractions = tensor.is_floating_point() and got[key].is_floating_point()
+        if not fractions and tensor.dtype != got[key].dtype:
+            return f"{key} of {got[key].dtype} instead of {tensor.dtype}"
     return ""
+
+
+def describe_nonfinite(tensors: Mapping[str, Tensor]) -> str:
+    """The first of the tensors that holds NaN or infinity, in a few words; "" if none does."""
+    for key, tensor in tensors.items():
+        # the sum is quick, and finite only if all of its terms are
+        if tensor.is_floating_point() and not at_least_float32(tensor).sum().isfinite():
+            if not tensor.isfinite().all():
+                kind = "NaN" if tensor.isnan().any() else "infinity"
+                return f"{kind} in {key} ({tensor.dtype})"
+    return ""
+
+
+@contextmanager
+def not_much_larger(weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """While a network for these weights is made in here, ValueError as soon as it is much larger: a
+    configuration may ask for 10^6 layers. What is a little larger, `describe_mismatch` names."""
+    held, numbers = len(weights), sum(tensor.numel() for tensor in weights.values())
+    left = [2 * held + 100, 2 * numbers + 2**24]
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        if parameter is not None:
+            left[0] -= 1
+            left[1] -= parameter.numel()  # whose memory nobody has touched yet
+        if min(left) < 0:
+            expected = f"a network for the weights beside it, {held} tensors of {numbers} numbers"
+            raise ValueError(f"expected {expected}, got one more than twice as large")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def check_dtype(dtype: torch.dtype | None) -> None:
@@ -52,3 +92,13 @@ def check_dtype(dtype: torch.dtype | None) -> None:
     them."""
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise ValueError(f"expected a floating-point dtype, like torch.float16, got {dtype!r}")
+
+
+def chosen_dtype(dtype: torch.dtype | None, torch_dtype: torch.dtype | None) -> torch.dtype | None:
+    """The one given of two names for one argument, today's and the older, after a check."""
+    if dtype is not None and torch_dtype is not None and dtype != torch_dtype:
+        expected = "dtype, or torch_dtype, its older name"
+        raise ValueError(f"expected {expected}, got {dtype} and {torch_dtype}")
+    chosen = torch_dtype if dtype is None else dtype
+    check_dtype(chosen)
+    return chosen

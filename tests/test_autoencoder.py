@@ -82,6 +82,25 @@ def test_samples_have_the_posteriors_mean_and_deviation():
     torch.testing.assert_close(z.std((2, 3))[0], torch.tensor([1.0, torch.e]), rtol=0.01, atol=0)
 
 
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_a_sample_in_half_precision_is_that_of_float32_rounded_once(half):
+    parameters = torch.randn(2, 8, 5, 5, generator=torch.Generator().manual_seed(0)) * 4
+    parameters[0, 4:] = 25.0  # e^20 is beyond float16
+    ours = DiagonalGaussianDistribution(parameters.to(half))
+    exact = DiagonalGaussianDistribution(parameters.to(half).float())
+    drawn, expected = (each.sample(torch.Generator().manual_seed(3)) for each in (ours, exact))
+    assert drawn.dtype == half and torch.equal(drawn, expected.to(half))
+    assert torch.equal(ours.std, exact.std.to(half)) and torch.equal(ours.var, exact.var)
+    assert torch.equal(ours.kl(), exact.kl()) and ours.kl().isfinite().all()
+    assert torch.equal(ours.mode(), parameters[:, :4].to(half))
+
+
+@pytest.mark.parametrize("factor", [0, 0.0, -0.2, float("nan"), float("inf")])
+def test_a_scaling_factor_is_a_finite_number_above_zero(factor):
+    with pytest.raises(ValueError, match="expected a finite scaling_factor above 0, got"):
+        AutoencoderKL(scaling_factor=factor)
+
+
 def test_kl_of_the_prior_is_zero_and_of_others_that_of_torch():
     torch.testing.assert_close(
         DiagonalGaussianDistribution(torch.zeros(3, 4, 2, 2)).kl(), torch.zeros(3)

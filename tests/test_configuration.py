@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import pkgutil
+import time
 
 import diffusers
 import numpy as np
@@ -24,7 +25,9 @@ from minildm.configuration import (
     ModelMixin,
     register_to_config,
 )
+from minildm.models import UNet2DConditionModel, UNet2DModel
 from minildm.state_dicts import rename_legacy
+from minildm.text import CLIPTextModel
 
 
 class Scheduler(ConfigMixin):
@@ -283,8 +286,8 @@ def test_a_broken_configuration_is_named(tmp_path, text, got):
 @pytest.mark.parametrize(
     "key, value, expected",
     [
-        ("steps", "many", "steps to be a whole number of 0 or more, got 'many'"),
-        ("steps", -3, "steps to be a whole number of 0 or more, got -3"),
+        ("steps", "many", "steps to be a whole number from 0 to 1000000, got 'many'"),
+        ("steps", -3, "steps to be a whole number from 0 to 1000000, got -3"),
         ("steps", 2.5, "got 2.5"),
         ("steps", True, "got True"),
         ("steps", None, "got None"),
@@ -310,13 +313,14 @@ def test_numbers_that_make_no_network_are_a_value_error_of_the_file(tmp_path):
 
     (tmp_path / "config.json").write_text('{"groups": 0}')
     with pytest.raises(ValueError) as error:
-        Divided.from_pretrained(tmp_path)
+        Divided.from_folder(tmp_path)
     message(error, "config.json: expected numbers that make a Divided", "zero")
     (tmp_path / "config.json").write_text('{"size": [4, 4, 4]}')
     with pytest.raises(ValueError) as error:
-        Divided.from_pretrained(tmp_path)
+        Divided.from_folder(tmp_path)
     message(
-        error, "expected size to be two entries, each a whole number of 0 or more, got [4, 4, 4]"
+        error,
+        "expected size to be two entries, each a whole number from 0 to 1000000, got [4, 4, 4]",
     )
 
 
@@ -471,3 +475,156 @@ def test_a_full_disk_leaves_a_models_folder_as_it_was(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="could not be written .No space left on device"):
         Net(width=4).save_pretrained(tmp_path)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def with_tensor(folder, name, tensor):
+    """The file of a saved Net, with one of its tensors replaced."""
+    Net().save_pretrained(folder)
+    file = folder / Net.weights_name
+    save_file({**load_file(file), name: tensor}, file)
+    return file
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.int64, torch.int8, torch.uint8, torch.bool, torch.complex64], ids=str
+)
+def test_weights_that_are_no_fractions_are_named_with_their_kind(tmp_path, dtype):
+    file = with_tensor(tmp_path, "norm.weight", torch.ones(3).to(dtype))
+    with pytest.raises(ValueError) as error:
+        Net.from_pretrained(tmp_path)
+    message(error, str(file), f"norm.weight of {dtype} instead of torch.float32")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_fractions_of_every_precision_open(tmp_path, dtype):
+    with_tensor(tmp_path, "norm.weight", torch.full((3,), 0.5, dtype=dtype))
+    assert Net.from_pretrained(tmp_path).norm.weight.tolist() == [0.5] * 3
+
+
+class Counting(ModelMixin, nn.Module):
+    @register_to_config
+    def __init__(self, width: int = 3):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(width)  # counts its batches in whole numbers
+
+
+def test_whole_numbers_stay_whole(tmp_path):
+    Counting().save_pretrained(tmp_path)
+    file = tmp_path / Counting.weights_name
+    assert Counting.from_pretrained(tmp_path).norm.num_batches_tracked.dtype == torch.int64
+    save_file({**load_file(file), "norm.num_batches_tracked": torch.tensor(0.5)}, file)
+    with pytest.raises(ValueError) as error:
+        Counting.from_pretrained(tmp_path)
+    message(error, "norm.num_batches_tracked of torch.float32 instead of torch.int64")
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [("nan", "NaN"), ("inf", "infinity"), ("-inf", "infinity")]
+)
+@pytest.mark.parametrize("stored", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_weights_that_are_not_finite_are_named_with_file_and_tensor(tmp_path, value, kind, stored):
+    tensor = torch.eye(3, dtype=stored)
+    tensor[2, 1] = float(value)
+    file = with_tensor(tmp_path, "linear.weight", tensor)
+    with pytest.raises(ValueError) as error:
+        Net.from_pretrained(tmp_path)
+    message(error, f"{file}: expected finite weights, got {kind} in linear.weight")
+
+
+def test_weights_that_the_asked_precision_cannot_hold_are_named(tmp_path):
+    with_tensor(tmp_path, "norm.bias", torch.full((3,), 70_000.0))
+    assert Net.from_pretrained(tmp_path).norm.bias.tolist() == [70_000.0] * 3
+    with pytest.raises(ValueError) as error:
+        Net.from_pretrained(tmp_path, dtype=torch.float16)
+    message(error, "got infinity in norm.bias (torch.float16)")
+    with_tensor(tmp_path, "norm.bias", torch.full((3,), 3e38))  # finite, though their sum is not
+    assert Net.from_pretrained(tmp_path).norm.bias.isfinite().all()
+
+
+class Deep(ModelMixin, nn.Module):
+    @register_to_config
+    def __init__(self, depth: int = 2, width: int = 3):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
+
+
+@pytest.mark.parametrize(
+    "asked", [{"depth": 10**6}, {"width": 5 * 10**4}, {"width": 10**6}], ids=str
+)
+def test_a_network_much_larger_than_its_weights_is_refused_before_it_is_made(tmp_path, asked):
+    Deep().save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(asked))
+    start = time.perf_counter()
+    with pytest.raises(ValueError) as error:
+        Deep.from_pretrained(tmp_path)
+    assert time.perf_counter() - start < 5
+    message(error, f"{tmp_path / 'config.json'}: expected ")
+    if asked != {"width": 10**6}:  # that no allocator gives
+        message(error, "a network for the weights beside it, 4 tensors of 24 numbers, got one more")
+    assert len(Deep(1000).layers) == 1000  # elsewhere nothing is counted any more
+
+
+@pytest.mark.parametrize("depth", [1, 3, 40])
+def test_a_network_a_little_larger_than_its_weights_is_described(tmp_path, depth):
+    Deep().save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"depth": depth}))
+    with pytest.raises(ValueError) as error:
+        Deep.from_pretrained(tmp_path)
+    keys = 2 * abs(depth - 2)
+    message(error, f"{keys} {'missing' if depth > 2 else 'unexpected'} keys")
+
+
+@pytest.mark.parametrize("value", [10**30, 10**6 + 1, 1e9])
+def test_whole_numbers_have_a_largest(value):
+    for key in ("depth", "width"):
+        with pytest.raises(ValueError) as error:
+            Deep.from_config({key: value})
+        message(error, f"expected {key} to be a whole number from 0 to 1000000, got {value!r}")
+
+
+@pytest.mark.parametrize("value", [10**400, 1e39, -1e39, float("inf")])
+def test_fractions_are_those_of_float32(value):
+    with pytest.raises(ValueError, match="expected betas to be a list, each entry a number, got"):
+        Scheduler.from_config({"betas": [value]})
+
+
+@pytest.mark.parametrize("value", [0, -1e-5])
+def test_an_epsilon_is_above_zero(value):
+    for made in (CLIPTextModel, UNet2DConditionModel, UNet2DModel):
+        key = next(key for key in made.arguments() if key.endswith("eps"))
+        with pytest.raises(ValueError, match=f"expected {key} to be a number above 0, got {value}"):
+            made.from_config({key: value})
+
+
+def test_a_constructor_that_keeps_no_arguments_is_named_when_it_would_be_written(tmp_path):
+    class Plain(ModelMixin, nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(2, 2)
+
+    class Wider(Net):
+        def __init__(self, times: int = 2):
+            super().__init__(width=3 * times)
+
+    expected = "expected @register_to_config above {}.__init__, got none"
+    for made in (Plain(), Wider()):
+        name = type(made).__name__
+        for act in (made.save_pretrained, made.save_config):
+            with pytest.raises(ValueError, match=expected.format(name)):
+                act(tmp_path / name)
+        with pytest.raises(ValueError, match=expected.format(name)):
+            type(made).from_config({})
+        assert not (tmp_path / name).exists() and made.linear.weight.shape[0] in (2, 6)
+
+
+def test_one_dtype_under_two_names_is_one_and_two_are_refused(tmp_path):
+    Net().save_pretrained(tmp_path)
+    half, brain = torch.float16, torch.bfloat16
+    for options in ({"dtype": half}, {"torch_dtype": half}, {"dtype": half, "torch_dtype": half}):
+        assert Net.from_pretrained(tmp_path, **options).dtype == half
+    with pytest.raises(ValueError) as error:
+        Net.from_pretrained(tmp_path, dtype=half, torch_dtype=brain)
+    message(error, "expected dtype, or torch_dtype, its older name, got torch.float16 and torch.")
+    for wrong in ("float16", "", 0, torch.int64):
+        with pytest.raises(ValueError, match="expected a floating-point dtype"):
+            Net.from_pretrained(tmp_path, dtype=wrong)

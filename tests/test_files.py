@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from safetensors import SafetensorError
@@ -17,6 +18,7 @@ from minildm.files import (
     checked,
     read_checksums,
     read_json,
+    read_tensors,
     replacing,
     whole,
     write_checksums,
@@ -263,3 +265,84 @@ def test_a_damaged_list_of_checksums_is_refused_whole(tmp_path, line):
 def test_files_needs_no_torch():
     code = "import sys, minildm.files; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ({"loss": NAN}, "nan as loss"),
+        ({"loss": -INF}, "-inf as loss"),
+        ({"stages": {"vae": [0.5, {"kl": INF}]}}, "inf as stages.vae[1].kl"),
+        ({"rows": (1, NAN)}, "nan as rows[1]"),
+        ({"x": np.float32(1)}, "a float32 as x"),
+        ({"x": {1, 2}}, "a set as x"),
+        ({"x": torch.zeros(1)}, "a Tensor as x"),
+        ({"x": [b"a"]}, "a bytes as x[0]"),
+    ],
+)
+def test_what_json_cannot_hold_is_named_by_file_and_key_and_leaves_the_old_file(
+    file, content, fault
+):
+    with pytest.raises(ValueError) as error:
+        write_json(file, content)
+    assert str(error.value) == f"{file}: expected what JSON can hold, got {fault}"
+    assert is_as_before(file)
+
+
+def test_all_that_json_can_hold_is_written(tmp_path):
+    content = {"a": [1, 2.5, -1e300, "NaN", None, True, {"b": []}], "c": {}}
+    write_json(tmp_path / "a.json", content)
+    assert read_json(tmp_path / "a.json", "a test") == content
+    write_json(tmp_path / "a.json", {1: (2, np.float64(0.5))})  # keys become texts, as json has it
+    assert read_json(tmp_path / "a.json", "a test") == {"1": [2, 0.5]}
+
+
+def denied(*args, **kwargs):
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
+READERS = {
+    "json": (read_json, "a test's record"),
+    "tensors": (read_tensors, "a test's record as safetensors"),
+}
+
+
+@pytest.mark.parametrize("reader", ["json", "tensors"])
+@pytest.mark.parametrize("where", ["builtins.open", "pathlib.Path.is_file"])
+def test_a_file_that_may_not_be_read_is_not_said_to_be_absent(file, monkeypatch, reader, where):
+    read, what = READERS[reader]
+    with monkeypatch.context() as patch:
+        patch.setattr(where, denied)
+        with pytest.raises(PermissionError) as error:
+            read(file, "a test's record")
+    expected = f"{file}: could not be read (Permission denied); expected {what}"
+    assert str(error.value) == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read all")
+@pytest.mark.parametrize("reader", ["json", "tensors"])
+def test_so_it_is_on_a_real_disk(file, reader):
+    file.chmod(0)
+    with pytest.raises(PermissionError, match=f"^{file}: could not be read .Permission denied.;"):
+        READERS[reader][0](file, "a test's record")
+
+
+def test_tensors_that_are_missing_or_broken_are_named_with_what_they_should_have_been(tmp_path):
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(FileNotFoundError, match="a.safetensors: no such file; expected a map as s"):
+        read_tensors(path, "a map")
+    write_tensors(path, {"a": torch.arange(3.0)})
+    assert torch.equal(read_tensors(path, "a map")["a"], torch.arange(3.0))
+    for content in (
+        b"",
+        b"\0" * 8,
+        b"\xff" * 100,
+        path.read_bytes()[:-1],
+        path.read_bytes() + b"0",
+    ):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="a.safetensors: expected a whole safetensors file"):
+            read_tensors(path, "a map")

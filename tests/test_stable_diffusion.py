@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 from minildm.models import Attention
 from minildm.pipelines import StableDiffusionPipeline, shipped_models
@@ -585,6 +586,15 @@ def test_foreign_classes_are_refused_by_name(broken, changes, words):
     one_line(error, "model_index.json", *words)
 
 
+@pytest.mark.parametrize("value", [None, True, 7, "unet", [], [7], [[]], [{}], {"a": 1}, ["x", []]])
+@pytest.mark.parametrize("part", ["_class_name", "unet", "tokenizer", "scheduler"])
+def test_an_entry_of_another_kind_in_the_index_is_one_line(broken, part, value):
+    edit_index(broken, **{part: value})
+    with pytest.raises(ValueError) as error:
+        StableDiffusionPipeline.from_pretrained(broken)
+    one_line(error, "model_index.json: expected ", part)
+
+
 def test_safety_checker_and_feature_extractor_are_passed_over_with_a_notice(broken):
     edit_index(
         broken,
@@ -625,6 +635,39 @@ def test_safety_checker_and_feature_extractor_are_passed_over_with_a_notice(brok
             "minildm.json",
             b'{"image_size": 0}',
             ["minildm.json", "whole image_size of 1 or more, got 0"],
+        ),
+        (
+            "minildm.json",
+            b'{"num_inference_steps": true}',
+            ["minildm.json", "whole num_inference_steps of 1 or more, got True"],
+        ),
+        (
+            "vae/config.json",
+            b'{"scaling_factor": 0}',
+            ["vae/config.json: expected a finite scaling_factor above 0, got 0"],
+        ),
+        (
+            "text_encoder/config.json",
+            b'{"num_hidden_layers": 1000000000000000000000000000000}',
+            [
+                "text_encoder/config.json",
+                "num_hidden_layers to be a whole number from 0 to 1000000",
+            ],
+        ),
+        (
+            "text_encoder/config.json",
+            b'{"num_hidden_layers": 1000000}',
+            ["text_encoder/config.json", "a network for the weights beside it"],
+        ),
+        (
+            "unet/config.json",
+            b'{"block_out_channels": [20000, 20000, 20000, 20000]}',
+            ["unet/config.json", "a network for the weights beside it"],
+        ),
+        (
+            "unet/config.json",
+            b'{"freq_shift": 160}',
+            ["unet/config.json: expected a freq_shift below 160, got 160"],
         ),
         (
             "vae/config.json",
@@ -686,6 +729,31 @@ def test_a_damaged_folder_is_refused_in_one_line(broken, path, content, words):
     with pytest.raises((ValueError, FileNotFoundError)) as error:
         StableDiffusionPipeline.from_pretrained(broken)
     one_line(error, *words)
+
+
+@pytest.mark.parametrize("part", ["vae", "unet", "text_encoder"])
+def test_a_model_with_nan_in_a_tensor_is_refused_by_file_and_tensor(broken, part):
+    file = next((broken / part).glob("*.safetensors"))
+    tensors = load_file(file)
+    name = list(tensors)[-1]
+    tensors[name].view(-1)[-1] = float("nan")
+    save_file(tensors, file)
+    with pytest.raises(ValueError) as error:
+        StableDiffusionPipeline.from_pretrained(broken)
+    one_line(error, f"{file}: expected finite weights, got NaN in {name}")
+
+
+@pytest.mark.parametrize(("what", "part"), [("latents", "unet"), ("pictures", "vae")])
+@pytest.mark.parametrize("half", [False, True])
+def test_pictures_that_are_not_finite_are_an_error_that_blames_half_precision_only_for_itself(
+    tiny, what, part, half
+):
+    pipeline = tiny.to(torch.bfloat16) if half else tiny
+    last = pipeline.unet.conv_out if part == "unet" else pipeline.vae.decoder.conv_out
+    last.bias.data.fill_(float("inf"))
+    with pytest.raises(ValueError, match=f"expected finite {what}.*, got NaN or infinity") as error:
+        draw(pipeline)
+    assert ("did half precision overflow" in str(error.value)) == half
 
 
 def test_a_truncated_checkpoint_is_refused(broken):

@@ -430,7 +430,7 @@ def no_vocabulary_in_tokenizer_json(folder):
             "vocab.json: expected a part of a CLIPTokenizer as a JSON object, got list",
         ),
         (gap_in_vocabulary, "expected a vocabulary whose .* numbered from 0 without gaps"),
-        (text_for_id, "expected a vocabulary whose .* numbered from 0 without gaps"),
+        (text_for_id, "vocab.json: expected a whole number for each token, got .*'0'"),
         (merges_of_another, "expected merges .* in the vocabulary, got .*'e', 'l'"),
         (three_part_merge, "expected merges of two tokens .*'s', 'e', 'v'"),
         (no_special_token, "expected the pad_token '<pad>' in the vocabulary"),

@@ -3,14 +3,27 @@ knows fewer kinds than Python. Chapter 11."""
 
 from __future__ import annotations
 
-import math
 from types import UnionType
 from typing import Any, get_args, get_origin
+
+LARGEST = 1_000_000  # more than any width, vocabulary or number of timesteps that was ever trained
+MOST = 3e38  # what float32 can hold
+
+
+def expected_kind(key: str, value: object, kind: object) -> str:
+    """In words, what the argument called `key`, annotated with `kind`, should be; "" if the value
+    is that."""
+    if not is_a(value, kind):
+        return in_words(kind)
+    # a small number that keeps a division from being one by 0, and a root from being NaN
+    if key.endswith("_eps") and isinstance(value, (int, float)) and value <= 0:
+        return "a number above 0"
+    return ""
 
 
 def is_a(value: object, kind: object) -> bool:
     """Is `value`, as JSON has it, of the annotated kind? Whole numbers do for fractions, none is
-    negative or NaN."""
+    negative or above LARGEST; no fraction is NaN."""
     if kind is Any:
         return True
     if isinstance(kind, UnionType):
@@ -23,11 +36,11 @@ def is_a(value: object, kind: object) -> bool:
             and (rest is ... or len(value) == 2)
         )
     if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST
     if kind is float:
         if not isinstance(value, (int, float)) or isinstance(value, bool):
             return False
-        return math.isfinite(value)
+        return abs(value) <= MOST  # NaN neither
     return isinstance(kind, type) and isinstance(value, kind)
 
 
@@ -40,7 +53,7 @@ def in_words(kind: object) -> str:
         form = "a list, each entry" if rest is ... else "two entries, each"
         return f"{form} {in_words(each)}"
     words: dict[object, str] = {
-        int: "a whole number of 0 or more",
+        int: f"a whole number from 0 to {LARGEST}",
         float: "a number",
         bool: "true or false",
         str: "a text",

@@ -22,14 +22,19 @@ from typing import (
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from minildm.configuration.keywords import check_foreign
-from minildm.configuration.kinds import in_words, is_a
-from minildm.files import read_json, write_json, write_tensors
-from minildm.state_dicts import check_dtype, describe_mismatch, rename_legacy
+from minildm.configuration.kinds import expected_kind
+from minildm.files import read_json, read_tensors, write_json, write_tensors
+from minildm.state_dicts import (
+    check_dtype,
+    chosen_dtype,
+    describe_mismatch,
+    describe_nonfinite,
+    not_much_larger,
+    rename_legacy,
+)
 
 # The oldest diffusers release whose configuration keys are the ones we write.
 DIFFUSERS_VERSION = "0.35.0"
@@ -121,6 +126,7 @@ class ConfigMixin:
     def from_config(cls, config: Mapping[str, Any], **overrides: Any) -> Self:
         """A new object from a mapping of keys, such as `other.config`, whose defaults are not
         handed on; a key that is not supported is a ValueError."""
+        cls.check_recorded()
         given = {**given_keys(config), **overrides}
         arguments = cls.arguments()
         own = {*arguments, *cls.identity()}
@@ -130,11 +136,18 @@ class ConfigMixin:
         known = {key: value for key, value in given.items() if key in arguments}
         kinds = get_type_hints(cls.__init__)
         for key, value in known.items():
-            if not is_a(frozen(value), kinds.get(key, Any)):
-                raise ValueError(
-                    f"{cls.__name__}: expected {key} to be {in_words(kinds[key])}, got {value!r}"
-                )
+            if expected := expected_kind(key, frozen(value), kinds.get(key, Any)):
+                raise ValueError(f"{cls.__name__}: expected {key} to be {expected}, got {value!r}")
         return cls(**known)
+
+    @classmethod
+    def check_recorded(cls) -> None:
+        """ValueError for a class whose constructor does not keep its arguments: its files would
+        hold its parent's, or none."""
+        if not hasattr(cls.__init__, "__wrapped__"):
+            raise ValueError(
+                f"expected @register_to_config above {cls.__name__}.__init__, got none"
+            )
 
     @classmethod
     def check_unsupported(cls, keys: Mapping[str, Any]) -> None:
@@ -172,6 +185,7 @@ class ConfigMixin:
 
     def save_config(self, folder: str | os.PathLike) -> None:
         """Write `<folder>/<config_name>`, whole or not at all."""
+        self.check_recorded()
         Path(folder).mkdir(parents=True, exist_ok=True)
         content = {**self.identity(), **self.stamp, **self.config} | self.stamp
         write_json(Path(folder) / self.config_name, content)
@@ -246,28 +260,24 @@ class ModelMixin(ConfigMixin, nn.Module):
         """The model in `folder`, or in its `subfolder`, in evaluation mode. Half-precision files
         become float32 unless `dtype`, also called `torch_dtype`, is given.
 
-        A file that is truncated, of another model or of another configuration: a ValueError of one
-        line.
+        A file that is truncated, of another model or of another configuration, or that holds NaN: a
+        ValueError of one line.
         """
         check_foreign(f"{cls.__name__}.from_pretrained", foreign)
-        dtype, folder = dtype or torch_dtype, Path(folder) / (subfolder or "")
-        check_dtype(dtype)
-        model = cls.from_folder(folder).to(dtype or torch.get_default_dtype())
+        dtype, folder = chosen_dtype(dtype, torch_dtype), Path(folder) / (subfolder or "")
+        cls.load_config(folder)  # if it is not there, that comes before all else
         file = cls.weights_file(folder, variant)
-        if not file.is_file():
-            raise FileNotFoundError(
-                f"{file}: no such file; expected the weights of {_a(cls.__name__)} as safetensors"
-            )
-        try:
-            state_dict = rename_legacy(load_file(file))
-        except SafetensorError as error:
-            raise ValueError(f"{file}: expected a whole safetensors file, got: {error}") from None
+        state_dict = rename_legacy(read_tensors(file, f"the weights of {_a(cls.__name__)}"))
+        with not_much_larger(state_dict):
+            model = cls.from_folder(folder).to(dtype or torch.get_default_dtype())
         if mismatch := describe_mismatch(model.state_dict(), state_dict):
             raise ValueError(
                 f"{file}: expected the weights of the {cls.__name__} in {cls.config_name}, "
                 f"got {mismatch}"
             )
         model.load_state_dict(state_dict)
+        if fault := describe_nonfinite(model.state_dict()):
+            raise ValueError(f"{file}: expected finite weights, got {fault}")
         return model.eval()
 
     def save_pretrained(
@@ -281,6 +291,7 @@ class ModelMixin(ConfigMixin, nn.Module):
         model."""
         check_foreign(f"{type(self).__name__}.save_pretrained", foreign)
         check_dtype(dtype)
+        self.check_recorded()
         file = self.weights_file(folder, variant)
         file.parent.mkdir(parents=True, exist_ok=True)
         metadata = {"format": "pt"}  # transformers asks for this entry

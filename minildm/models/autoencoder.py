@@ -3,6 +3,8 @@ al. 2022). Chapter 06."""
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,6 +13,7 @@ from minildm.configuration.keywords import check_foreign
 from minildm.configuration.mixins import ModelMixin, register_to_config
 from minildm.models.blocks import DownBlock2D, UNetMidBlock2D
 from minildm.models.resnet import ResnetBlock2D, Upsample2D
+from minildm.precision import at_least_float32
 
 
 class DownEncoderBlock2D(DownBlock2D):
@@ -149,6 +152,7 @@ class DiagonalGaussianDistribution:
     log-variances.
 
     The log-variance is kept within [-30, 20], so that neither it nor its exponential overflows.
+    Of parameters in half precision all else is computed in float32, and z is then rounded once.
     """
 
     def __init__(self, parameters: Tensor):
@@ -157,19 +161,21 @@ class DiagonalGaussianDistribution:
 
     @property
     def std(self) -> Tensor:
-        return torch.exp(0.5 * self.logvar)
+        return self._exact_std().to(self.mean.dtype)
+
+    def _exact_std(self) -> Tensor:
+        return torch.exp(0.5 * at_least_float32(self.logvar))
 
     @property
     def var(self) -> Tensor:
-        return torch.exp(self.logvar)
+        return torch.exp(at_least_float32(self.logvar))
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """z = mean + std·ε, so that gradients reach both (the reparameterisation)."""
-        device = self.mean.device if generator is None else generator.device
-        noise = torch.randn(
-            self.mean.shape, generator=generator, dtype=self.mean.dtype, device=device
-        )
-        return self.mean + self.std * noise.to(self.mean.device)
+        mean = at_least_float32(self.mean)
+        device = mean.device if generator is None else generator.device
+        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=device)
+        return (mean + self._exact_std() * noise.to(mean.device)).to(self.mean.dtype)
 
     def mode(self) -> Tensor:
         """The most likely z, which is the mean."""
@@ -182,7 +188,8 @@ class DiagonalGaussianDistribution:
 
     def kl(self) -> Tensor:
         """KL(q(z|x) || N(0, I)) = ½ Σ (mean² + var - 1 - logvar), one number per image: (B,)."""
-        return 0.5 * (self.mean.square() + self.var - 1.0 - self.logvar).flatten(1).sum(dim=1)
+        mean = at_least_float32(self.mean)
+        return 0.5 * (mean.square() + self.var - 1.0 - self.logvar).flatten(1).sum(dim=1)
 
 
 class AutoencoderKL(ModelMixin, nn.Module):
@@ -216,6 +223,8 @@ class AutoencoderKL(ModelMixin, nn.Module):
     ):
         super().__init__()
         check_block_types(self)
+        if not 0 < scaling_factor < math.inf:
+            raise ValueError(f"expected a finite scaling_factor above 0, got {scaling_factor}")
         self.encoder = Encoder(
             in_channels=in_channels,
             out_channels=latent_channels,

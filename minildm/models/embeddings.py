@@ -42,6 +42,9 @@ class Timesteps(nn.Module):
 
     def __init__(self, num_channels: int, flip_sin_to_cos: bool, downscale_freq_shift: float):
         super().__init__()
+        half = num_channels // 2
+        if not downscale_freq_shift < half:  # frequencies would divide by 0, or overflow
+            raise ValueError(f"expected a freq_shift below {half}, got {downscale_freq_shift}")
         self.num_channels = num_channels
         self.flip_sin_to_cos = flip_sin_to_cos
         self.downscale_freq_shift = downscale_freq_shift

@@ -60,7 +60,7 @@ def load_parts(
     for part in ("vae", "unet"):
         parts[part].to(memory_format=torch.channels_last)  # faster convolutions on a CPU
     return parts | {
-        "card": read_json(folder / CARD, "a model's card") if (folder / CARD).is_file() else None
+        "card": read_json(folder / CARD, "a model's card") if (folder / CARD).exists() else None
     }
 
 
@@ -132,11 +132,11 @@ def read_index(file: Path) -> dict[str, type[Part]]:
         if isinstance(value, list) and value and value[-1]
     }
     for part in dict.fromkeys([*COMPONENTS, *given]):
-        expected = COMPONENTS[part][1] if part in COMPONENTS else {}
+        expected = list(COMPONENTS[part][1]) if part in COMPONENTS else []
         if part not in PASSED_OVER and given.get(part) not in expected:
             raise ValueError(
                 f"{file}: expected {part} to be {' or '.join(expected) or 'absent'}, "
-                f"got {given.get(part)!r}"
+                f"got {given.get(part) or index.get(part)!r:.80}"
             )
     if ignored := [part for part in PASSED_OVER if part in given]:
         warnings.warn(f"{file.parent}: minildm passes over {' and '.join(ignored)}", stacklevel=4)

@@ -56,7 +56,7 @@ def check_prediction_type(card: Mapping[str, Any], scheduler: Scheduler) -> None
 def check_card(card: Mapping[str, Any]) -> None:
     """ValueError if what the card says to draw with is not of its kind."""
     for key in ("image_size", "num_inference_steps"):
-        if not (card.get(key) is None or (isinstance(card[key], Integral) and card[key] >= 1)):
+        if not (card.get(key) is None or is_count(card[key])):
             expected = f"a whole {key} of 1 or more"
             raise ValueError(
                 f"expected the card (minildm.json) to have {expected}, got {card[key]!r}"
@@ -69,8 +69,13 @@ def check_card(card: Mapping[str, Any]) -> None:
 
 def check_count(name: str, count: object) -> None:
     """ValueError unless it is a whole number of 1 or more."""
-    if not (isinstance(count, Integral) and int(count) >= 1):
+    if not is_count(count):
         raise ValueError(f"expected a whole {name} of 1 or more, got {count!r}")
+
+
+def is_count(value: object) -> bool:
+    """Is it a whole number of 1 or more, Python's or NumPy's?"""
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
 def check_guidance(scale: object, start: object = 0.0) -> None:

@@ -22,7 +22,7 @@ from minildm.pipelines.compatibility import (
     with_latent_conventions,
 )
 from minildm.schedulers.base import Scheduler
-from minildm.state_dicts import check_dtype
+from minildm.state_dicts import check_dtype, chosen_dtype
 from minildm.text.text_encoder import CLIPTextModel
 from minildm.text.tokenizer import CLIPTokenizer
 
@@ -115,7 +115,7 @@ class DiffusionPipeline:
             f"{cls.__name__}.from_pretrained",
             {key: value for key, value in others.items() if key not in COMPONENTS},
         )
-        parts = load_parts(find_model(name_or_folder), dtype or torch_dtype, variant)
+        parts = load_parts(find_model(name_or_folder), chosen_dtype(dtype, torch_dtype), variant)
         parts.update((key, value) for key, value in others.items() if key in COMPONENTS)
         return cls(**parts)
 

@@ -242,10 +242,18 @@ class StableDiffusionPipeline(DiffusionPipeline):
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents of unit scale (N, C, h, w) -> images (N, C', f·h, f·w) in [-1, 1]."""
-        if not latents.isfinite().all():
-            got = "NaN or infinity: did half precision overflow? try float32"
-            raise ValueError(f"expected finite latents, got {got}")
-        return self.vae.decode(latents / self.vae.config.scaling_factor).clamp(-1, 1)
+        self.check_finite("latents", latents)
+        images = self.vae.decode(latents / self.vae.config.scaling_factor)
+        self.check_finite("pictures of the autoencoder", images)
+        return images.clamp(-1, 1)
+
+    def check_finite(self, what: str, x: Tensor) -> None:
+        """ValueError for NaN and infinity, with what may have made them: opened weights have
+        none."""
+        if not x.isfinite().all():
+            half = x.dtype in (torch.float16, torch.bfloat16)
+            why = "did half precision overflow? try float32" if half else "too large for float32"
+            raise ValueError(f"expected finite {what}, got NaN or infinity: {why}")
 
     def default(self, name: str, given: Any = None) -> Any:
         """What is given, else what the card says, else diffusers' default."""

@@ -9,13 +9,13 @@ import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import accumulate, pairwise
+from numbers import Integral
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from minildm.files import read_json, write_json, write_text
+from minildm.files import write_json, write_text
 from minildm.text.bpe import (
     ALPHABET,
     BOS,
@@ -28,8 +28,12 @@ from minildm.text.bpe import (
     split_words,
     word_to_bytes,
 )
-
-SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token")
+from minildm.text.tokenizer_files import (
+    SPECIAL,
+    is_numbered,
+    read_tokenizer,
+    warn_of_missing_merges,
+)
 
 
 class CLIPTokenizer:
@@ -54,7 +58,7 @@ class CLIPTokenizer:
         known_words: Collection[str] = (),
         added_tokens: Sequence[str] = (),
     ):
-        if set(vocab.values()) != set(range(len(vocab))):
+        if not is_numbered(vocab):
             raise ValueError(
                 f"expected a vocabulary whose {len(vocab)} tokens are numbered from 0 without gaps"
             )
@@ -240,63 +244,20 @@ class CLIPTokenizer:
             raise FileNotFoundError(
                 f"{folder}: no such folder; expected one that holds a CLIPTokenizer"
             )
-        config = _part(folder / "tokenizer_config.json")
-        config.setdefault("tokenizer_class", "CLIPTokenizer")
-        if not str(config["tokenizer_class"]).startswith("CLIPTokenizer"):  # ...Fast too
-            raise ValueError(
-                f"{folder}: expected a CLIPTokenizer, got a {config['tokenizer_class']}"
-            )
-        if (folder / "tokenizer.json").is_file():
-            vocab, merges, added = _read_tokenizer_json(folder / "tokenizer.json")
-        else:
-            vocab, merges, added = _part(folder / "vocab.json"), _merges(folder / "merges.txt"), []
-
-        # tokenizer_config.json comes first, then the others: this precedence is transformers'
-        decoder: dict[str, Any] | None = config.get("added_tokens_decoder")
-        if decoder is None and (folder / "special_tokens_map.json").is_file():
-            config |= _part(folder / "special_tokens_map.json")
-        if decoder:
-            added = [{"id": int(id), **token} for id, token in decoder.items()]
-        new = {token["content"]: token["id"] for token in added if not token.get("special")}
-        special = {
-            name: token["content"] if isinstance(token, dict) else token
-            for name in SPECIAL
-            if (token := config.get(name))
-        }
+        parts = read_tokenizer(folder)
         try:
-            return cls(
-                vocab={**vocab, **new},
-                merges=merges,
-                model_max_length=_checked_length(config.get("model_max_length")),
-                known_words=config.get("known_words", ()),
-                added_tokens=list(new),
-                **special,
+            tokenizer = cls(
+                vocab=parts["vocab"],
+                merges=parts["merges"],
+                model_max_length=_checked_length(parts["model_max_length"]),
+                known_words=parts["known_words"],
+                added_tokens=parts["added_tokens"],
+                **parts["special_tokens"],
             )
         except ValueError as error:
             raise ValueError(f"{folder}: {error}") from None
-
-
-def _read_tokenizer_json(file: Path) -> tuple[dict[str, int], list[list[str]], list[dict]]:
-    """The vocabulary, the merges and the added tokens in the one file of transformers 5."""
-    content = _part(file)
-    model = content.get("model") or {}
-    vocab, merges = model.get("vocab"), model.get("merges")
-    if not isinstance(vocab, dict) or not isinstance(merges, list):
-        raise ValueError(f"{file}: expected a byte-pair model's 'vocab' and 'merges'")
-    merges = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
-    return vocab, merges, content.get("added_tokens") or []
-
-
-def _merges(file: Path) -> list[list[str]]:
-    """The merges in a merges.txt."""
-    if not file.is_file():
-        raise FileNotFoundError(f"{file}: no such file; expected a part of a CLIPTokenizer")
-    lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
-    return [line.split(" ") for line in lines if line and not line.startswith("#version")]
-
-
-def _part(file: Path) -> dict[str, Any]:
-    return read_json(file, "a part of a CLIPTokenizer")
+        warn_of_missing_merges(folder, tokenizer.vocab, tokenizer.merges, tokenizer._whole)
+        return tokenizer
 
 
 def _any_of(tokens: Collection[str]) -> re.Pattern[str]:
@@ -305,10 +266,10 @@ def _any_of(tokens: Collection[str]) -> re.Pattern[str]:
     return re.compile(f"({'|'.join(map(re.escape, longest_first))})" if tokens else "(?!)")
 
 
-def _checked_length(length: int | None) -> int:
+def _checked_length(length: object) -> int:
     # transformers writes 10^30 for "not set"
-    if not isinstance(length, int) or not 2 <= length <= 1_000_000:
+    if not isinstance(length, Integral) or not 2 <= length <= 1_000_000:
         raise ValueError(
             f"expected a maximum length of 2 (start and end) to 1000000 tokens, got {length!r}"
         )
-    return length
+    return int(length)

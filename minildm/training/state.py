@@ -18,13 +18,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from minildm.files import read_json, write_json, write_tensors
+from minildm.files import read_json, read_tensors, write_json, write_tensors
 from minildm.precision import at_least_float32
-from minildm.state_dicts import describe_mismatch
+from minildm.state_dicts import describe_mismatch, describe_nonfinite
 
 STATE_FILE = "training_state.safetensors"
 LOCK_FILE = "training.lock"
@@ -146,14 +145,9 @@ def load_state(
 
 def load_weights(file: Path, model: nn.Module) -> None:
     """Fill a network with the weights that a finished stage left in the file."""
-    if not file.is_file():
-        raise FileNotFoundError(f"{file}: no such file; expected the weights of a finished stage")
-    try:
-        weights = load_file(file)
-    except SafetensorError as error:
-        raise ValueError(f"{file}: expected a whole safetensors file, got: {error}") from None
-    if mismatch := describe_mismatch(model.state_dict(), weights):
-        raise ValueError(f"{file}: expected the weights of this recipe's network, got {mismatch}")
+    weights = read_tensors(file, "the weights of a finished stage")
+    if fault := describe_mismatch(model.state_dict(), weights) or describe_nonfinite(weights):
+        raise ValueError(f"{file}: expected the weights of this recipe's network, got {fault}")
     model.load_state_dict(weights)
 
 

@@ -83,7 +83,9 @@ def test_a_picture_may_be_one_pixel_wide_and_its_own_size_changes_nothing():
     "call, message",
     [
         (lambda: make_betas("flat"), "expected a beta_schedule of linear, .*, got 'flat'"),
-        (lambda: make_betas("linear", 0), "expected num_train_timesteps of 1 or more, got 0"),
+        (lambda: make_betas("linear", 0), "expected num_train_timesteps from 1 to 1000000, got 0"),
+        (lambda: make_betas("linear", 10**9), "from 1 to 1000000, got 1000000000"),
+        (lambda: make_betas("linear", 100.5), "from 1 to 1000000, got 100.5"),
         (
             lambda: make_betas("linear", 10, 0.3, 0.2),
             "expected 0 < beta_start <= beta_end < 1, got 0.3 and 0.2",

@@ -103,3 +103,20 @@ def test_python_moves_the_widget_to_the_end_of_the_last_step_and_no_further():
 def test_a_wrong_field_is_an_error_that_says_what_came(arguments, message):
     with pytest.raises(ValueError, match=message):
         field_explorer(*arguments)
+
+
+@pytest.mark.parametrize("extent", [float("nan"), float("inf"), -1.0, 0.0, 1e-9])
+def test_the_plane_has_an_extent_that_can_be_drawn(extent):
+    widget = field_explorer({"a": FIELD}, EXTENT, LABELS)
+    with pytest.raises(ValueError, match="expected extent in 1e-06 … 1e.06, got"):
+        widget.extent = extent
+    assert widget.extent == EXTENT
+    with pytest.raises(ValueError, match="expected grid in 2 … 1000, got 1"):
+        widget.grid = 1
+
+
+def test_with_fewer_levels_the_last_is_shown():
+    widget = field_explorer({"a": FIELD}, EXTENT, LABELS)
+    widget.index = T
+    widget.labels = LABELS[:1]
+    assert widget.index == 1

@@ -82,3 +82,18 @@ def test_the_plane_is_wide_enough_for_all_points_and_python_moves_within_it():
 def test_a_wrong_plane_is_an_error_that_says_what_came(arguments, message):
     with pytest.raises(ValueError, match=message):
         latent_explorer(*arguments)
+
+
+@pytest.mark.parametrize("extent", [float("nan"), float("inf"), -2.0, 0.0])
+def test_the_plane_has_an_extent_that_can_be_drawn(widget, extent):
+    with pytest.raises(ValueError, match="expected extent in 1e-06 … 1e.06, got"):
+        widget.extent = extent
+    assert widget.extent == EXTENT
+
+
+def test_in_a_smaller_plane_the_point_lies_at_its_edge(widget):
+    widget.x, widget.y = 1.5, -2.0
+    widget.extent = 0.5
+    assert (widget.x, widget.y) == (0.5, -0.5)
+    with pytest.raises(ValueError, match="expected x in -0.5 … 0.5, got nan"):
+        widget.x = float("nan")

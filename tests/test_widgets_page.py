@@ -59,7 +59,7 @@ class Shelf(anywidget.AnyWidget):
     names = traitlets.List(["a", "b"])
     choice = traitlets.Int(-1)
     place = traitlets.Float(0.0)
-    _within = within(
+    _within, _kept = within(
         choice=lambda widget: (-1, len(widget.names) - 1), place=lambda widget: (-0.5, 2.5)
     )
 
@@ -87,4 +87,15 @@ def test_limits_are_those_after_all_that_one_message_sets():
     with shelf.hold_trait_notifications():
         shelf.choice = 2
         shelf.names = ["a", "b", "c"]
+    assert shelf.choice == 2
+
+
+def test_where_there_is_less_to_show_a_number_goes_to_the_last_of_it():
+    shelf = Shelf(names=["a", "b", "c", "d"], choice=3)
+    shelf.names = ["a", "b"]
+    assert shelf.choice == 1
+    shelf.names = []
+    assert shelf.choice == -1  # which this widget takes for none
+    with shelf.hold_trait_notifications():
+        shelf.names, shelf.choice = ["a", "b", "c"], 2
     assert shelf.choice == 2

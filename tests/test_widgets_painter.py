@@ -133,3 +133,12 @@ def test_a_map_is_told_in_words_too():
 def test_a_wrong_strip_is_an_error_that_says_what_came(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_shorter_strip_shows_its_last_map():
+    widget = map_painter({"one": STRIP, "two": MapStrip(MAPS[1:], PICTURES[1:], ["x", "y"])})
+    widget.index = 2
+    widget.choice = 1
+    assert widget.index == 1
+    with pytest.raises(ValueError, match="expected side in 1 … 1000, got 0"):
+        widget.side = 0

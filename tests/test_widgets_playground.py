@@ -85,3 +85,9 @@ def test_python_moves_it_within_its_settings_only(widget):
     widget.place = [1, 1, 2, 1, 3]
     with pytest.raises(ValueError, match=r"a place below \[2, 2, 3, 2, 4\], got \[2, 0, 0, 0, 0\]"):
         widget.place = [2, 0, 0, 0, 0]
+
+
+def test_with_fewer_options_the_place_is_the_last_of_them(widget):
+    widget.place = [1, 1, 2, 1, 3]
+    widget.options = [["a"], ["", "x"], [1.0], [2, 5], [0, 1]]
+    assert widget.place == [0, 1, 0, 1, 1]

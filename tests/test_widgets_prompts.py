@@ -141,3 +141,19 @@ def test_between_measured_scales_the_page_interpolates_as_numpy_does():
 def test_a_wrong_drawing_is_an_error_that_says_what_came(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_prompt_with_fewer_words_and_steps_shows_its_last_ones():
+    short = WordMaps(WORDS[:1], PICTURES[:1], MAPS[:1, :1], STOPS[:1])
+    widget = word_attention_viewer({"a red three": DRAWN, "a": short})
+    widget.word, widget.index = 2, 1
+    widget.choice = 1
+    assert (widget.word, widget.index) == (0, 0)
+    widget.choice = 0
+    assert (widget.word, widget.index) == (0, 0)
+
+
+@pytest.mark.parametrize("columns", [0, -1, 10**9])
+def test_pictures_lie_in_columns_that_there_can_be(columns):
+    with pytest.raises(ValueError, match="expected columns in 1 … 1000, got"):
+        guidance_slider({"a": LOTS}, [1, 2, 4], CURVES).columns = columns

@@ -122,9 +122,30 @@ def test_python_shapes_the_schedule_within_what_make_betas_allows():
         ((2 * IMAGE,), r"expected an image in \[-1, 1\], got -2 to 2"),
         ((IMAGE / 0,), r"expected an image in \[-1, 1\], got"),
         ((IMAGE, IMAGE[:, :1]), r"finite noise \(1, 3, 4, 5\), got \(1, 1, 4, 5\)"),
-        ((IMAGE, None, 0), "num_train_timesteps of 1 or more, got 0"),
+        ((IMAGE, None, 0), "num_train_timesteps from 1 to 1000000, got 0"),
     ],
 )
 def test_a_wrong_picture_is_an_error_that_says_what_came(arguments, message):
     with pytest.raises(ValueError, match=message):
         schedule_designer(*arguments)
+
+
+def test_with_fewer_timesteps_t_is_the_last_of_them():
+    widget = schedule_designer(IMAGE)
+    widget.t = 900
+    widget.num_train_timesteps = 100
+    assert widget.t == 99
+    with pytest.raises(ValueError, match="expected t in 0 … 99, got 900"):
+        widget.t = 900
+
+
+@pytest.mark.parametrize("count", [0, -1, 10**6 + 1, 10**9, 10**30])
+def test_there_are_as_many_timesteps_as_a_table_can_hold(count):
+    widget = schedule_designer(IMAGE)
+    for ask in (
+        lambda: setattr(widget, "num_train_timesteps", count),
+        lambda: schedule_designer(IMAGE, num_train_timesteps=count),
+    ):
+        with pytest.raises(ValueError, match=f"num_train_timesteps from 1 to 1000000, got {count}"):
+            ask()
+    assert widget.num_train_timesteps == 1000

@@ -2,6 +2,7 @@
 for the weights, as diffusers and transformers lay them out. Chapters 11 and 19."""
 
 from minildm.configuration.keywords import FOREIGN, check_foreign
+from minildm.configuration.kinds import checked_count
 from minildm.configuration.mixins import (
     DIFFUSERS_VERSION,
     Config,
@@ -19,6 +20,7 @@ __all__ = [
     "ConfigMixin",
     "ModelMixin",
     "check_foreign",
+    "checked_count",
     "frozen",
     "given_keys",
     "register_to_config",

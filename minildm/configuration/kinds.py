@@ -3,6 +3,7 @@ knows fewer kinds than Python. Chapter 11."""
 
 from __future__ import annotations
 
+from numbers import Integral
 from types import UnionType
 from typing import Any, get_args, get_origin
 
@@ -59,3 +60,16 @@ def in_words(kind: object) -> str:
         str: "a text",
     }
     return words.get(kind, "null" if kind is type(None) else str(kind))
+
+
+def is_count(value: object) -> bool:
+    """Is it a whole number of 1 or more, Python's or NumPy's?"""
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
+
+
+def checked_count(name: str, count: object) -> int:
+    """The number as Python's own, which is all that PyTorch takes; ValueError unless it is a whole
+    one of 1 or more."""
+    if not isinstance(count, Integral) or not is_count(count):
+        raise ValueError(f"expected a whole {name} of 1 or more, got {count!r}")
+    return int(count)

@@ -8,9 +8,12 @@ is what is left of the picture's variance after t steps: x_t = √ᾱ_t·x₀ + 
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 import torch
 from torch import Tensor
+
+from minildm.configuration.kinds import LARGEST, is_count
 
 
 def linear_betas(
@@ -75,8 +78,12 @@ def make_betas(
         raise ValueError(
             f"expected a beta_schedule of {', '.join(BETA_SCHEDULES)}, got {beta_schedule!r}"
         )
-    if num_train_timesteps < 1:
-        raise ValueError(f"expected num_train_timesteps of 1 or more, got {num_train_timesteps}")
+    if not is_count(num_train_timesteps) or num_train_timesteps > LARGEST:
+        raise ValueError(
+            f"expected num_train_timesteps from 1 to {LARGEST}, got {num_train_timesteps!r}"
+        )
+    if not (isinstance(beta_start, Real) and isinstance(beta_end, Real)):
+        raise ValueError(f"expected numbers as betas, got {beta_start!r} and {beta_end!r}")
     if not 0 < beta_start <= beta_end < 1:
         raise ValueError(
             f"expected 0 < beta_start <= beta_end < 1, got {beta_start} and {beta_end}"

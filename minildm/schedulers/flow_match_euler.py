@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from minildm.configuration.kinds import LARGEST
 from minildm.configuration.mixins import register_to_config
 from minildm.schedulers.base import checked_output
 from minildm.schedulers.sigmas import SigmaScheduler, shift_sigmas
@@ -39,9 +42,9 @@ class FlowMatchEulerDiscreteScheduler(SigmaScheduler):
 
     @register_to_config
     def __init__(self, num_train_timesteps: int = 1000, shift: float = 1.0):
-        if num_train_timesteps < 1 or not shift > 0:
-            got = f"{num_train_timesteps} and {shift}"
-            raise ValueError(f"expected num_train_timesteps >= 1 and shift > 0, got {got}")
+        if not 1 <= num_train_timesteps <= LARGEST or not 0 < shift < math.inf:
+            expected = f"num_train_timesteps from 1 to {LARGEST} and a finite shift > 0"
+            raise ValueError(f"expected {expected}, got {num_train_timesteps} and {shift}")
         self.prepare()
 
     def prepare(self) -> None:

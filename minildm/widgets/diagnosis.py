@@ -49,7 +49,7 @@ class Diagnosis(anywidget.AnyWidget):
     patient = traitlets.Int(0).tag(sync=True)
     choice = traitlets.Int(-1).tag(sync=True)
 
-    _within = within(
+    _within, _kept = within(
         patient=lambda widget: (0, len(widget.names) - 1),
         choice=lambda widget: (-1, len(widget.choices) - 1),
     )

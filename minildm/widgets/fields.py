@@ -9,7 +9,7 @@ import anywidget
 import traitlets
 from torch import Tensor
 
-from minildm.widgets.page import as_bytes, script, style, within
+from minildm.widgets.page import EXTENTS, MOST, as_bytes, script, style, within
 
 
 class FieldExplorer(anywidget.AnyWidget):
@@ -31,7 +31,9 @@ class FieldExplorer(anywidget.AnyWidget):
     choice = traitlets.Int(0).tag(sync=True)
     index = traitlets.Int(0).tag(sync=True)
 
-    _within = within(
+    _within, _kept = within(
+        extent=lambda widget: EXTENTS,
+        grid=lambda widget: (2, MOST),
         choice=lambda widget: (0, len(widget.names) - 1),
         index=lambda widget: (0, len(widget.labels)),
     )

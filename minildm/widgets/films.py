@@ -10,7 +10,7 @@ import traitlets
 from torch import Tensor
 
 from minildm.plots.images import Images
-from minildm.widgets.page import as_address, script, style, within
+from minildm.widgets.page import MOST, as_address, script, style, within
 
 
 class Films(anywidget.AnyWidget):
@@ -32,7 +32,9 @@ class Films(anywidget.AnyWidget):
     arrangement = traitlets.Enum(["rows", "beside"], "rows").tag(sync=True)
     index = traitlets.Int(0).tag(sync=True)
 
-    _within = within(index=lambda widget: (0, len(widget.stops) - 1))
+    _within, _kept = within(
+        index=lambda widget: (0, len(widget.stops) - 1), columns=lambda widget: (1, MOST)
+    )
 
 
 def trajectory_scrubber(xts: Tensor, x0s: Tensor, captions: Sequence[str]) -> Films:

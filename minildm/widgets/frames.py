@@ -29,7 +29,7 @@ class FrameSlider(anywidget.AnyWidget):
     choice = traitlets.Int(0).tag(sync=True)
     index = traitlets.Int(0).tag(sync=True)
 
-    _within = within(
+    _within, _kept = within(
         choice=lambda widget: (0, len(widget.names) - 1),
         index=lambda widget: (0, len(widget.frames[0]) - 1),
     )

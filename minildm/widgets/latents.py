@@ -10,7 +10,7 @@ import torch
 import traitlets
 from torch import Tensor
 
-from minildm.widgets.page import as_address, as_bytes, script, style, within
+from minildm.widgets.page import EXTENTS, MOST, as_address, as_bytes, script, style, within
 
 
 class LatentExplorer(anywidget.AnyWidget):
@@ -36,7 +36,9 @@ class LatentExplorer(anywidget.AnyWidget):
 
     decode: Callable[[Tensor], Tensor] | None = None
 
-    _within = within(
+    _within, _kept = within(
+        extent=lambda widget: EXTENTS,
+        grid=lambda widget: (2, MOST),
         x=lambda widget: (-widget.extent, widget.extent),
         y=lambda widget: (-widget.extent, widget.extent),
     )

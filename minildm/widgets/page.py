@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from torch import Tensor
 
 from minildm.plots.images import Images, mosaic
 
+EXTENTS = (1e-6, 1e6)  # how far a plane may reach
+MOST = 1000  # of what lies side by side
 HERE = Path(__file__).parent / "static"
 
 
@@ -76,14 +79,17 @@ def as_bytes(numbers: Tensor) -> bytes:
     return numbers.detach().to("cpu", torch.float32).contiguous().numpy().astype("<f4").tobytes()
 
 
-def within(
-    **limits: Callable[[Any], tuple[float, float]],
-) -> Callable[[traitlets.HasTraits, traitlets.Bunch], float]:
-    """A validator for a widget's class: numbers for which there is nothing to show are a
-    ValueError.
+Handler = Callable[[traitlets.HasTraits, traitlets.Bunch], Any]
+
+
+def within(**limits: Callable[[Any], tuple[float, float]]) -> tuple[Handler, Handler]:
+    """Two handlers for a widget's class: one to which numbers for which there is nothing to show
+    are a ValueError, and one that, where something else changes what there is, brings them back to
+    it.
 
     limits: name of the trait -> a function from the widget to its lowest and its highest number,
-    called once all traits that one message of the page sets have been set.
+    called once all traits that one message of the page sets have been set; the numbers that others
+    depend on come first.
     """
 
     def check(widget: traitlets.HasTraits, proposal: traitlets.Bunch) -> float:
@@ -94,4 +100,11 @@ def within(
             raise ValueError(f"expected {name} in {lowest:g} … {highest:g}, got {value}")
         return value
 
-    return traitlets.validate(*limits)(check)
+    def keep(widget: traitlets.HasTraits, change: traitlets.Bunch) -> None:
+        for name, limit in limits.items():
+            with suppress(IndexError):  # lists that are being filled one after the other
+                (lowest, highest), value = limit(widget), getattr(widget, name)
+                if highest >= lowest and not lowest <= value <= highest:
+                    setattr(widget, name, min(max(value, lowest), highest))
+
+    return traitlets.validate(*limits)(check), traitlets.observe(traitlets.All)(keep)

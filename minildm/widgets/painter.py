@@ -10,7 +10,7 @@ import traitlets
 from torch import Tensor
 
 from minildm.plots.images import MAP_COLOURS
-from minildm.widgets.page import as_address, script, style, within
+from minildm.widgets.page import MOST, as_address, script, style, within
 from minildm.widgets.prompts import PromptWidget
 
 # A map travels as text, a letter for the class of each pixel, row after row.
@@ -50,7 +50,8 @@ class MapPainter(PromptWidget):
     index = traitlets.Int(0).tag(sync=True)
     painted = traitlets.Unicode().tag(sync=True)
 
-    _within = within(
+    _within, _kept = within(
+        side=lambda widget: (1, MOST),
         choice=lambda widget: (0, len(widget.names) - 1),
         index=lambda widget: (0, len(widget.maps[widget.choice]) - 1),
     )

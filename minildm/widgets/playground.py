@@ -42,6 +42,12 @@ class PromptPlayground(PromptWidget):
             raise ValueError(f"expected a place below {counts}, got {place}")
         return place
 
+    @traitlets.observe("options")
+    def _kept(self, change: traitlets.Bunch) -> None:
+        last = [max(len(values) - 1, 0) for values in self.options]
+        if len(self.place) == len(last):
+            self.place = [min(i, n) for i, n in zip(self.place, last, strict=True)]
+
 
 def prompt_playground(
     draw: Draw,

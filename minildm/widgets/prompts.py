@@ -12,7 +12,7 @@ import traitlets
 from torch import Tensor
 
 from minildm.plots.images import overlay
-from minildm.widgets.page import as_address, script, style, within
+from minildm.widgets.page import MOST, as_address, script, style, within
 
 
 class WordMaps(NamedTuple):
@@ -74,7 +74,7 @@ class WordAttentionViewer(PromptWidget):
     word = traitlets.Int(0).tag(sync=True)
     index = traitlets.Int(0).tag(sync=True)
 
-    _within = within(
+    _within, _kept = within(
         choice=lambda widget: (0, len(widget.prompts) - 1),
         word=lambda widget: (0, len(widget.words[widget.choice]) - 1),
         index=lambda widget: (0, len(widget.stops[widget.choice]) - 1),
@@ -158,9 +158,10 @@ class GuidanceSlider(PromptWidget):
     choice = traitlets.Int(0).tag(sync=True)
     index = traitlets.Int(0).tag(sync=True)
 
-    _within = within(
+    _within, _kept = within(
         choice=lambda widget: (0, len(widget.names) - 1),
         index=lambda widget: (0, len(widget.scales) - 1),
+        columns=lambda widget: (1, MOST),
     )
 
     def add(self, prompt: str, pictures: Sequence[Tensor]) -> None:

@@ -1,6 +1,7 @@
 """minildm.diffusion.sampling: one loop, and everything that draws with it: from data that is one
 Gaussian, whose denoiser is known exactly, every sampler draws its mean and its deviation."""
 
+import numpy as np
 import pytest
 import torch
 from tiny import tiny_pipeline
@@ -233,3 +234,42 @@ def test_a_constraint_is_told_where_each_step_led():
 
     drawn = sample(Exact(scheduler), scheduler, noise(), 5, constrain=constrain)
     assert told == [*scheduler.timesteps[1:].tolist(), None] and not drawn.any()
+
+
+SHAPE = (3, 1, 4, 4)
+
+
+def begun(**options):
+    scheduler = SAMPLERS["ddim"](timestep_spacing="trailing", clip_sample=False)
+    noise = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
+    return sample(lambda x, t: x, scheduler, noise, 4, **options)
+
+
+@pytest.mark.parametrize("begin_index", [-1, 4, 10**30, 1.0, 0.5, None, True + 0.5, "1"])
+def test_a_place_that_the_timesteps_have_not_is_refused(begin_index):
+    with pytest.raises(ValueError, match="expected a begin_index from 0 to 3, got "):
+        begun(x0=torch.zeros(SHAPE), begin_index=begin_index)
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 4, 4), (2, 1, 4, 4), (3, 4, 4), (3, 1, 1, 1), (3, 2, 4, 4)]
+)
+def test_each_noise_begins_from_a_sample_of_its_own(shape):
+    with pytest.raises(ValueError, match=r"expected x0 of the noise's shape \(3, 1, 4, 4\), got "):
+        begun(x0=torch.zeros(shape), begin_index=2)
+
+
+def test_without_a_sample_to_begin_from_there_is_only_the_first_place():
+    with pytest.raises(ValueError, match="expected an x0 to begin from at index 2, got none"):
+        begun(begin_index=2)
+    assert torch.equal(begun(begin_index=np.int64(0)), begun())
+
+
+def test_from_a_clean_sample_the_last_step_takes_away_what_was_added():
+    """For a network that says the noise itself, DDIM's steps lead back to x0 from every place."""
+    scheduler = SAMPLERS["ddim"](timestep_spacing="trailing", clip_sample=False)
+    generator = torch.Generator().manual_seed(0)
+    noise, x0 = torch.randn(2, *SHAPE, generator=generator)
+    for place in (0, 1, np.int64(2), 3):
+        got = sample(lambda x, t: noise, scheduler, noise, 4, x0=x0, begin_index=place)
+        torch.testing.assert_close(got, x0, rtol=1e-4, atol=1e-4)

@@ -40,7 +40,12 @@ def to_pixels(images: Tensor, size: int | None = None) -> np.ndarray:
 
     size: only so much of the middle, `size` x `size`.
     """
-    if images.ndim != 4 or images.shape[1] not in (1, 3) or not images.isfinite().all():
+    if (
+        images.ndim != 4
+        or images.shape[1] not in (1, 3)
+        or images.is_complex()
+        or not images.isfinite().all()
+    ):
         raise ValueError(
             f"expected finite images (N, 1 or 3, H, W), got {tuple(images.shape)}, or NaN in them"
         )

@@ -8,6 +8,7 @@ it is guided, is bound in `predict`, as k-diffusion has it; what a step is, the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Protocol
 
 import torch
@@ -78,6 +79,7 @@ def sample(
     generator: of the noise that a stochastic sampler adds on the way
     """
     scheduler.set_timesteps(num_inference_steps)  # also forgets the steps of a drawing before
+    check_start(x0, begin_index, noise, len(scheduler.timesteps))
     scheduler.set_begin_index(begin_index)
     timesteps = scheduler.timesteps[begin_index:]
     if x0 is None:
@@ -92,3 +94,15 @@ def sample(
         if constrain is not None:
             x = constrain(x, timesteps[i + 1] if i + 1 < len(timesteps) else None)
     return x.to(noise.dtype)
+
+
+def check_start(x0: Tensor | None, begin_index: int, noise: Tensor, visits: int) -> None:
+    """ValueError unless there is something to begin from at this place of the `visits` timesteps,
+    a clean sample for each of the noise."""
+    if not (isinstance(begin_index, Integral) and 0 <= begin_index < visits):
+        raise ValueError(f"expected a begin_index from 0 to {visits - 1}, got {begin_index!r}")
+    if x0 is None and begin_index:
+        raise ValueError(f"expected an x0 to begin from at index {begin_index}, got none")
+    if x0 is not None and x0.shape != noise.shape:
+        got = tuple(x0.shape)
+        raise ValueError(f"expected x0 of the noise's shape {tuple(noise.shape)}, got {got}")

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from minildm.configuration.kinds import checked_count
 from minildm.diffusion.sampling import sample
 from minildm.models.autoencoder import DiagonalGaussianDistribution
 from minildm.schedulers.base import Scheduler
@@ -88,7 +89,7 @@ def sample_by_label(
     if len(noise) != len(labels):
         raise ValueError(f"expected a label for each of {len(noise)} latents, got {len(labels)}")
     noise = noise.contiguous(memory_format=torch.channels_last)
-    drawn = []
+    batch_size, drawn = checked_count("batch_size", batch_size), []
     for some, its_labels in zip(noise.split(batch_size), labels.split(batch_size), strict=True):
         predict = partial(ask_labelled, unet, its_labels)
         drawn.append(sample(predict, scheduler, some, num_inference_steps))

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from minildm.configuration.kinds import checked_count
 from minildm.data.scene_captions import ABSENT, GROUNDS, INKS, PAIRS, PLACES, Attributes
 from minildm.data.scenes import CANVAS, GAP, GROUND, PIXELS, ROAM, extent, palette
 from minildm.evaluation.metrics import EXACT
@@ -164,7 +165,8 @@ def read_scenes(examiner: ImageClassifier, images: Tensor, batch_size: int = 250
         raise ValueError(
             "expected the examiner in evaluation mode (examiner.eval()), got training mode"
         )
-    readings = [_read(examiner, batch.float().clamp(-1, 1)) for batch in images.split(batch_size)]
+    batches = images.split(checked_count("batch_size", batch_size))
+    readings = [_read(examiner, batch.float().clamp(-1, 1)) for batch in batches]
     parts = zip(*(reading.attributes for reading in readings), strict=True)
     attributes = Attributes(*map(torch.cat, parts))
     return Reading(attributes, torch.cat([reading.maps for reading in readings]))

@@ -13,7 +13,7 @@ from minildm.configuration.keywords import check_foreign
 from minildm.configuration.mixins import ModelMixin, register_to_config
 from minildm.models.blocks import DownBlock2D, UNetMidBlock2D
 from minildm.models.resnet import ResnetBlock2D, Upsample2D
-from minildm.precision import at_least_float32
+from minildm.precision import at_least_float32, check_precision
 
 
 class DownEncoderBlock2D(DownBlock2D):
@@ -263,6 +263,7 @@ class AutoencoderKL(ModelMixin, nn.Module):
         factor, channels = self.downscale_factor, self.config.in_channels
         if x.ndim != 4 or x.shape[1] != channels:
             raise ValueError(f"expected images (B, {channels}, H, W), got {tuple(x.shape)}")
+        check_precision(x, "images", self.dtype)
         height, width = x.shape[2:]
         if height % factor or width % factor:
             raise ValueError(
@@ -278,6 +279,7 @@ class AutoencoderKL(ModelMixin, nn.Module):
             raise ValueError(
                 f"expected latents (B, {self.config.latent_channels}, h, w), got {tuple(z.shape)}"
             )
+        check_precision(z, "latents", self.dtype)
         return self.decoder(self.post_quant_conv(z))
 
     def forward(

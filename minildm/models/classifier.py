@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from minildm.configuration.kinds import checked_count
 from minildm.configuration.mixins import ModelMixin, register_to_config
 from minildm.data.picture_cache import Pictures
 
@@ -132,8 +133,7 @@ def extract(
         raise ValueError(
             "expected the examiner in evaluation mode (examiner.eval()), got training mode"
         )
-    features = torch.cat(
-        [examiner.features(batch.to(examiner.device)) for batch in images.split(batch_size)]
-    )
+    batches = images.split(checked_count("batch_size", batch_size))
+    features = torch.cat([examiner.features(batch.to(examiner.device)) for batch in batches])
     predicted = examiner.classify(features.relu()).argmax(1)
     return features.to(images.device), predicted.to(images.device)

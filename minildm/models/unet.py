@@ -22,6 +22,7 @@ from minildm.models.blocks import (
 )
 from minildm.models.embeddings import rows_of
 from minildm.models.unet_encoder import UNetEncoder, check_context, layer_options
+from minildm.precision import check_precision
 
 
 class UNetBase(UNetEncoder):
@@ -273,6 +274,7 @@ class UNet2DConditionModel(UNetBase):
         """
         self.check_sample(sample)
         check_context(encoder_hidden_states, len(sample), self.config.cross_attention_dim)
+        check_precision(encoder_hidden_states, "encoder_hidden_states", self.dtype)
         return self.denoise(
             sample,
             temb=self.embed_time(timestep, len(sample), timestep_cond),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from minildm.configuration.mixins import Config, ModelMixin
 from minildm.models.attention import Attention
 from minildm.models.embeddings import TimestepEmbedding, Timesteps
+from minildm.precision import check_precision
 
 
 class UNetEncoder(ModelMixin, nn.Module):
@@ -112,6 +113,7 @@ class UNetEncoder(ModelMixin, nn.Module):
             raise ValueError(
                 f"expected a sample (B, {self.config.in_channels}, H, W), got {tuple(sample.shape)}"
             )
+        check_precision(sample, "a sample", self.dtype)
 
 
 def check_one_number_each(unet: UNetEncoder) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 from torch import Tensor
 
+from minildm.configuration.kinds import MOST, is_count
 from minildm.configuration.mixins import given_keys
 from minildm.models.autoencoder import AutoencoderKL
 from minildm.models.unet import UNet2DConditionModel
@@ -67,27 +68,18 @@ def check_card(card: Mapping[str, Any]) -> None:
         raise ValueError(f"the card (minildm.json): {error}") from None
 
 
-def check_count(name: str, count: object) -> None:
-    """ValueError unless it is a whole number of 1 or more."""
-    if not is_count(count):
-        raise ValueError(f"expected a whole {name} of 1 or more, got {count!r}")
-
-
-def is_count(value: object) -> bool:
-    """Is it a whole number of 1 or more, Python's or NumPy's?"""
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
-
-
 def check_guidance(scale: object, start: object = 0.0) -> None:
     """ValueError unless the scale is a number that can weigh the prompt, and the start a part of
     the steps."""
-    number = float(scale) if isinstance(scale, (Real, Tensor)) else None
+    one = isinstance(scale, Tensor) and scale.numel() == 1 and not scale.is_complex()
+    real = isinstance(scale, Real) and not isinstance(scale, bool) and abs(scale) <= MOST
+    number = float(scale) if one or real else None
     if number is None or not 0 <= number < math.inf:
         got = repr(scale) if number is None else f"{number:g}"
         raise ValueError(
             f"expected a guidance_scale of 0 or more, got {got}; negative_prompt steers away"
         )
-    if not (isinstance(start, Real) and 0 <= float(start) < 1):
+    if not (isinstance(start, Real) and not isinstance(start, bool) and 0 <= start < 1):
         raise ValueError(f"expected a guidance_start in [0, 1), a part of the steps, got {start!r}")
 
 

@@ -13,9 +13,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from minildm.configuration.keywords import check_foreign
+from minildm.configuration.kinds import checked_count
 from minildm.diffusion.guidance import predict_guided
 from minildm.diffusion.sampling import Callback, sample
-from minildm.pipelines.compatibility import check_count, check_guidance
+from minildm.pipelines.compatibility import check_guidance
 from minildm.pipelines.diffusion_pipeline import DiffusionPipeline
 from minildm.pipelines.distilled import time_cond_proj_dim, timestep_cond
 from minildm.pipelines.prompts import encode_texts, pair_prompts
@@ -99,10 +100,11 @@ class StableDiffusionPipeline(DiffusionPipeline):
         check_foreign("StableDiffusionPipeline", foreign)
         steps = self.default("num_inference_steps", num_inference_steps)
         scale, guidance_start = self.guidance(guidance_scale, guidance_start)
-        check_count("num_inference_steps", steps)
-        check_count("num_images_per_prompt", num_images_per_prompt)
-        check_count("batch_size", batch_size)
+        steps = checked_count("num_inference_steps", steps)
+        num_images_per_prompt = checked_count("num_images_per_prompt", num_images_per_prompt)
+        batch_size = checked_count("batch_size", batch_size)
         check_guidance(scale, guidance_start)
+        scale = float(scale)
 
         guided = scale > 1 and time_cond_proj_dim(self.unet) is None
         context = self.encode_prompt(
@@ -120,7 +122,7 @@ class StableDiffusionPipeline(DiffusionPipeline):
         self.scheduler.set_timesteps(steps)
         alone = isinstance(generator, Sequence)  # each picture has its own random numbers
         dice = generators(generator, context.shape[1])
-        batch_size = 1 if alone else int(batch_size)
+        batch_size = 1 if alone else min(batch_size, len(noise))
         batches = list(zip(noise.split(batch_size), context.split(batch_size, dim=1), strict=True))
         images = []
         total = len(batches) * len(self.scheduler.timesteps)

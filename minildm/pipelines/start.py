@@ -193,6 +193,9 @@ def encode_image(
         raise ValueError(f"expected an image as a tensor (N, C, height, width), got {got}")
     if len(image) not in (1, count):
         raise ValueError(f"expected 1 or {count} images, as many as are drawn, got {len(image)}")
+    if not image.is_floating_point() or not image.numel():
+        got = f"{image.dtype} {tuple(image.shape)}"
+        raise ValueError(f"expected an image of fractions in [-1, 1], got {got}")
     if not image.abs().max() <= 1.01:  # NaN neither
         got = f"one from {image.min():g} to {image.max():g}"
         raise ValueError(f"expected an image in [-1, 1], got {got}")

@@ -21,7 +21,14 @@ from minildm.diffusion.parameterization import noised, to_epsilon, to_x0, traini
 from minildm.diffusion.schedules import alphas_cumprod, make_betas, rescale_zero_terminal_snr
 from minildm.precision import at_least_float32
 from minildm.schedulers.returns import tensor_only
-from minildm.schedulers.timesteps import SPACINGS, evenly_spaced, falling_timesteps, warn_late_start
+from minildm.schedulers.timesteps import (
+    SPACINGS,
+    as_number,
+    check_range,
+    evenly_spaced,
+    falling_timesteps,
+    warn_late_start,
+)
 
 
 class Scheduler(ConfigMixin):
@@ -256,7 +263,7 @@ class Scheduler(ConfigMixin):
     def checked_step(self, timestep: Tensor | float) -> int:
         """The timestep as a number, if `step` can be taken from it."""
         self.require_timesteps()
-        t, last = float(timestep), len(self.alphas_cumprod) - 1
+        t, last = as_number(timestep), len(self.alphas_cumprod) - 1
         if not (t.is_integer() and 0 <= t <= last):
             raise ValueError(f"expected a timestep, a whole number from 0 to {last}, got {t:g}")
         return int(t)
@@ -276,12 +283,6 @@ def check_noise(x0: Tensor, noise: Tensor, timesteps: Tensor) -> None:
     shape = tuple(torch.as_tensor(timesteps).shape)
     if math.prod(shape) not in (1, len(x0)):
         raise ValueError(f"expected one timestep, or one per sample ({len(x0)}), got {shape}")
-
-
-def check_range(timesteps: Tensor, most: int) -> None:
-    """ValueError unless all timesteps lie between 0 and `most`."""
-    if timesteps.numel() and not 0 <= timesteps.min() <= timesteps.max() <= most:
-        raise ValueError(f"expected timesteps from 0 to {most}, got {timesteps.tolist()}")
 
 
 def shaped(values: Tensor, like: Tensor) -> Tensor:

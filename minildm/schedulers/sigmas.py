@@ -17,7 +17,8 @@ from minildm.diffusion.parameterization import (
     variance_preserving,
 )
 from minildm.precision import at_least_float32
-from minildm.schedulers.base import Scheduler, check_noise, check_range, shaped
+from minildm.schedulers.base import Scheduler, check_noise, shaped
+from minildm.schedulers.timesteps import as_number, check_range
 
 
 def karras_sigmas(first: float, last: float, count: int, rho: float = 7.0) -> np.ndarray:
@@ -107,21 +108,18 @@ class SigmaScheduler(Scheduler):
     def index_at(self, timestep: Tensor | float) -> int:
         """Where in the table we are: at first looked up by the timestep, then counted by `step`."""
         self.require_timesteps()
+        t = as_number(timestep)
         if self.index is not None:
             if self.index == len(self.timesteps):
                 taken = f"all {self.index} steps are taken"
                 raise ValueError(f"expected set_timesteps before another drawing: {taken}")
-            if float(timestep) != float(self.timesteps[self.index]):
+            if t != float(self.timesteps[self.index]):
                 expected = float(self.timesteps[self.index])
-                raise ValueError(
-                    f"expected timestep {expected:g}, which comes next, got {float(timestep):g}"
-                )
+                raise ValueError(f"expected timestep {expected:g}, which comes next, got {t:g}")
             return self.index
-        place = self.place_of(float(timestep))
+        place = self.place_of(t)
         if place is None:
-            raise ValueError(
-                f"expected one of the timesteps {self.timesteps.tolist()}, got {float(timestep):g}"
-            )
+            raise ValueError(f"expected one of the timesteps {self.timesteps.tolist()}, got {t:g}")
         return place
 
     def place_of(self, timestep: float) -> int | None:

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from numbers import Real
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from minildm.configuration.kinds import MOST
 
 SPACINGS = ("leading", "trailing", "linspace")
 
@@ -83,3 +86,20 @@ def warn_long_first_step(sigmas: np.ndarray) -> None:
             "more steps or another sampler draw better",
             stacklevel=2,
         )
+
+
+def as_number(timestep: object) -> float:
+    """One timestep as a number; ValueError for what is none, or more than one."""
+    whole = isinstance(timestep, Tensor) and timestep.numel() == 1 and not timestep.is_complex()
+    if not (whole or (isinstance(timestep, Real) and abs(timestep) <= MOST)):
+        got = tuple(timestep.shape) if isinstance(timestep, Tensor) else repr(timestep)
+        raise ValueError(f"expected a timestep, one number, got {got}")
+    return float(timestep)
+
+
+def check_range(timesteps: Tensor, most: int) -> None:
+    """ValueError unless all timesteps lie between 0 and `most`."""
+    if timesteps.is_complex() or timesteps.dtype == torch.bool:
+        raise ValueError(f"expected timesteps, numbers, got {timesteps.dtype}")
+    if timesteps.numel() and not 0 <= timesteps.min() <= timesteps.max() <= most:
+        raise ValueError(f"expected timesteps from 0 to {most}, got {timesteps.tolist()}")

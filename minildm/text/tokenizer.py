@@ -35,6 +35,9 @@ from minildm.text.tokenizer_files import (
     warn_of_missing_merges,
 )
 
+# half of a character beyond U+FFFF, which has no bytes
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
 
 class CLIPTokenizer:
     """`tokenizer("a red seven")` -> (1, model_max_length) int64: start, the pieces of the words,
@@ -135,6 +138,9 @@ class CLIPTokenizer:
             quotes it.
         """
         length = self.model_max_length if max_length is None else _checked_length(max_length)
+        if not isinstance(texts, (str, Sequence)):
+            got = type(texts).__name__
+            raise ValueError(f"expected a text (str) or a list of texts, got {got}")
         rows = []
         for text in [texts] if isinstance(texts, str) else texts:
             ids = self.encode(text)
@@ -173,6 +179,8 @@ class CLIPTokenizer:
         """The words of `text`; a special token written in it counts as one."""
         if not isinstance(text, str):
             raise ValueError(f"expected a text (str), got {type(text).__name__}")
+        if lone := LONE_SURROGATE.search(text):
+            raise ValueError(f"expected a text that UTF-8 can hold, got {lone[0]!r} in it")
         words = []
         for part in self._special.split(text):
             if part in self.special_tokens.values():

@@ -3,7 +3,7 @@
 # Works with GNU make 3.81, which macOS ships.
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-package test-notebooks test-large test-lowest test-browser course book book-serve \
+.PHONY: help lab abuse test test-package test-notebooks test-large test-lowest test-browser course book book-serve \
 	assignments bench mutants weights pictures lint address strip clean
 
 UV := $(shell command -v uv 2>/dev/null)
@@ -59,7 +59,12 @@ test-browser: book $(BROWSER) ## open every page of the book in Chromium, which 
 	$(ONE_THREAD) $(PYTEST) tests_browser -n $(JOBS) --dist loadfile
 
 bench: $(INSTALLED) ## the measured claims, each beside the peer it is measured against
-	@for script in $(filter-out benchmarks/mutant%,$(wildcard benchmarks/*.py)); do echo; echo "== $$script"; $(PY) "$$script" || exit 1; done
+	@for script in $(filter-out benchmarks/mutant% benchmarks/abuse%,$(wildcard benchmarks/*.py)); do echo; echo "== $$script"; $(PY) "$$script" || exit 1; done
+
+INPUTS ?= 10000
+
+abuse: $(INSTALLED) ## INPUTS hostile inputs (functions, files, tokenizer, commands): refused in one line, or right
+	$(ONE_THREAD) $(PY) -W ignore benchmarks/abuse.py --inputs $(INPUTS)
 
 NUMBER ?= 600
 SEED ?= 0

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from minildm.configuration import checked_count
+from minildm.configuration import as_float, checked_count
 from minildm.evaluation import read_scenes, sample_by_label
 from minildm.models import ImageClassifier, UNet2DModel, extract
 from minildm.schedulers import SAMPLERS
@@ -62,3 +62,17 @@ def test_a_batch_has_a_whole_size_and_changes_nothing(name):
     for size in (0, True, 2.0):
         with pytest.raises(ValueError, match="expected a whole batch_size of 1 or more, got"):
             call(size)
+
+
+@pytest.mark.parametrize("value", [0, 2.5, -3, np.float32(0.5), np.int64(2), torch.tensor([7.0])])
+def test_one_number_of_any_library_is_pythons_own(value):
+    assert as_float(value) == float(value) and type(as_float(value)) is float
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, "2", 1j, [2], float("nan"), float("inf"), 10**400, 1e39, torch.zeros(2)],
+    ids=repr,
+)
+def test_what_is_not_one_number_that_float32_can_hold_is_none(value):
+    assert as_float(value) is None

@@ -2,7 +2,7 @@
 for the weights, as diffusers and transformers lay them out. Chapters 11 and 19."""
 
 from minildm.configuration.keywords import FOREIGN, check_foreign
-from minildm.configuration.kinds import checked_count
+from minildm.configuration.kinds import as_float, checked_count
 from minildm.configuration.mixins import (
     DIFFUSERS_VERSION,
     Config,
@@ -19,6 +19,7 @@ __all__ = [
     "Config",
     "ConfigMixin",
     "ModelMixin",
+    "as_float",
     "check_foreign",
     "checked_count",
     "frozen",

@@ -3,9 +3,11 @@ knows fewer kinds than Python. Chapter 11."""
 
 from __future__ import annotations
 
-from numbers import Integral
+from numbers import Integral, Real
 from types import UnionType
 from typing import Any, get_args, get_origin
+
+from torch import Tensor
 
 LARGEST = 1_000_000  # more than any width, vocabulary or number of timesteps that was ever trained
 MOST = 3e38  # what float32 can hold
@@ -73,3 +75,17 @@ def checked_count(name: str, count: object) -> int:
     if not isinstance(count, Integral) or not is_count(count):
         raise ValueError(f"expected a whole {name} of 1 or more, got {count!r}")
     return int(count)
+
+
+def as_float(value: object) -> float | None:
+    """A number, NumPy's too, or a tensor of one, as Python's own; None for all else, and for what
+    float32 cannot hold."""
+    if isinstance(value, bool) or not isinstance(value, (Real, Tensor)):
+        return None
+    if isinstance(value, Tensor) and (value.numel() != 1 or value.is_complex()):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of 400 digits
+        return None
+    return number if abs(number) <= MOST else None

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from numbers import Real
 from typing import Any
 
-from torch import Tensor
-
-from minildm.configuration.kinds import MOST, is_count
+from minildm.configuration.kinds import as_float, is_count
 from minildm.configuration.mixins import given_keys
 from minildm.models.autoencoder import AutoencoderKL
 from minildm.models.unet import UNet2DConditionModel
@@ -71,15 +68,14 @@ def check_card(card: Mapping[str, Any]) -> None:
 def check_guidance(scale: object, start: object = 0.0) -> None:
     """ValueError unless the scale is a number that can weigh the prompt, and the start a part of
     the steps."""
-    one = isinstance(scale, Tensor) and scale.numel() == 1 and not scale.is_complex()
-    real = isinstance(scale, Real) and not isinstance(scale, bool) and abs(scale) <= MOST
-    number = float(scale) if one or real else None
+    number = as_float(scale)
     if number is None or not 0 <= number < math.inf:
         got = repr(scale) if number is None else f"{number:g}"
         raise ValueError(
             f"expected a guidance_scale of 0 or more, got {got}; negative_prompt steers away"
         )
-    if not (isinstance(start, Real) and not isinstance(start, bool) and 0 <= start < 1):
+    part = as_float(start)
+    if part is None or not 0 <= part < 1:
         raise ValueError(f"expected a guidance_start in [0, 1), a part of the steps, got {start!r}")
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from numbers import Real
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from minildm.configuration.kinds import MOST
+from minildm.configuration.kinds import as_float
 
 SPACINGS = ("leading", "trailing", "linspace")
 
@@ -90,11 +89,10 @@ def warn_long_first_step(sigmas: np.ndarray) -> None:
 
 def as_number(timestep: object) -> float:
     """One timestep as a number; ValueError for what is none, or more than one."""
-    whole = isinstance(timestep, Tensor) and timestep.numel() == 1 and not timestep.is_complex()
-    if not (whole or (isinstance(timestep, Real) and abs(timestep) <= MOST)):
+    if (number := as_float(timestep)) is None:
         got = tuple(timestep.shape) if isinstance(timestep, Tensor) else repr(timestep)
         raise ValueError(f"expected a timestep, one number, got {got}")
-    return float(timestep)
+    return number
 
 
 def check_range(timesteps: Tensor, most: int) -> None:

@@ -276,7 +276,7 @@ def _any_of(tokens: Collection[str]) -> re.Pattern[str]:
 
 def _checked_length(length: object) -> int:
     # transformers writes 10^30 for "not set"
-    if not isinstance(length, Integral) or not 2 <= length <= 1_000_000:
+    if not isinstance(length, Integral) or not 2 <= int(length) <= 1_000_000:
         raise ValueError(
             f"expected a maximum length of 2 (start and end) to 1000000 tokens, got {length!r}"
         )

@@ -61,7 +61,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def write_json(
-    path: str | os.PathLike, content: Mapping[str, Any], ensure_ascii: bool = True
+    path: str | os.PathLike, content: Mapping[str, object], ensure_ascii: bool = True
 ) -> None:
     """Write `content`, whole or not at all; `ensure_ascii` as for `json.dumps`.
 

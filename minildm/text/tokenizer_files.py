@@ -40,7 +40,7 @@ def read_tokenizer(folder: Path) -> TokenizerParts:
     if not _texts(known_words):
         raise _unexpected(file, "known_words as a list of texts", known_words)
 
-    added: list[Any] = []
+    added: list[object] = []
     if (folder / "tokenizer.json").is_file():
         vocab, merges, added = _read_tokenizer_json(folder / "tokenizer.json")
     else:
@@ -95,7 +95,7 @@ def is_numbered(vocab: Mapping[str, object]) -> bool:
     return all(map(_whole, ids)) and set(ids) == set(range(len(vocab)))
 
 
-def _read_tokenizer_json(file: Path) -> tuple[dict[str, int], list[list[str]], list[Any]]:
+def _read_tokenizer_json(file: Path) -> tuple[dict[str, int], list[list[str]], list[object]]:
     """The vocabulary, the merges and the added tokens in the one file of transformers 5."""
     content = read_json(file, PART)
     model, added = content.get("model"), content.get("added_tokens") or []

@@ -79,7 +79,7 @@ def as_bytes(numbers: Tensor) -> bytes:
     return numbers.detach().to("cpu", torch.float32).contiguous().numpy().astype("<f4").tobytes()
 
 
-Handler = Callable[[traitlets.HasTraits, traitlets.Bunch], Any]
+Handler = Callable[[traitlets.HasTraits, traitlets.Bunch], float | None]
 
 
 def within(**limits: Callable[[Any], tuple[float, float]]) -> tuple[Handler, Handler]:

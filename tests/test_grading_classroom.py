@@ -49,6 +49,13 @@ def test_moodles_and_canvas_and_nbgraders_folders_are_understood(tiny, tmp_path)
     assert {entry.assignment for entry in found.values()} == {"tiny"}
 
 
+def test_an_accent_apart_from_its_letter_makes_no_second_student(tiny, tmp_path):
+    for name in ("Ren\u00e9", "Rene\u0301"):
+        submissions.hand_in(tmp_path / "in", name, submissions.source_notebook())
+    (entry,) = find_submissions(tmp_path / "in", tiny)
+    assert entry.student == "Ren\u00e9" and "2 files" in entry.notes[0]
+
+
 def test_whatever_lies_in_the_folder_gets_a_row(tiny, tmp_path):
     folder = tmp_path / "in"
     submissions.hand_in(folder, "ada", submissions.source_notebook())

@@ -3,6 +3,7 @@ mark is lost."""
 
 import csv
 import json
+import unicodedata
 
 import pytest
 import submissions
@@ -278,10 +279,10 @@ def test_what_a_student_writes_is_neither_a_formula_nor_a_page(tiny, tmp_path):
 
 def test_marks_that_belong_to_no_submission_are_named_and_kept(tiny, tmp_path):
     both = {("=cmd()", "tiny"): result(3), ("bo", "tiny"): result(3)}
-    assert export(both, tiny, tmp_path, [{"student": "celia"}]) == (3, 2, [])
+    assert export(both, tiny, tmp_path, [{"student": "celia"}]) == (3, 2, [], [])
     fill_in(tmp_path / "written.csv", "1")
-    assert export({("=cmd()", "tiny"): result(3)}, tiny, tmp_path, []) == (1, 0, ["bo"])
-    assert export({("ada", "tiny"): result(3)}, tiny, tmp_path, []) == (1, 1, ["'=cmd()", "bo"])
+    assert export({("=cmd()", "tiny"): result(3)}, tiny, tmp_path, []) == (1, 0, ["bo"], [])
+    assert export({("ada", "tiny"): result(3)}, tiny, tmp_path, []) == (1, 1, ["'=cmd()", "bo"], [])
     assert len(read_table(tmp_path / "written.csv")) == 3
 
 
@@ -290,3 +291,36 @@ def test_a_student_who_stands_twice_in_the_roster_keeps_the_grade(tiny, tmp_path
     export({("ada", "tiny"): result(3, written={})}, tiny, tmp_path, roster)
     (row,) = read_table(tmp_path / "grades.csv")
     assert (row["automatic"], row["status"][:6]) == ("3", "graded")
+
+
+def test_one_person_in_two_spellings_is_one_row_with_the_grade(tiny, tmp_path):
+    """A file system takes the accent off its letter, the roster does not."""
+    roster = [{"student": "17", "name": "Ren\u00e9 D"}, {"student": "ren\u00e9", "name": "R"}]
+    people = {("Ren\u00e9 D_7_assignsubmission_file", "tiny"): result(3)}
+    people |= {("ren\u00e9", "tiny"): result(0)}
+    decomposed = [{k: unicodedata.normalize("NFD", v) for k, v in row.items()} for row in roster]
+    exported = export(people, tiny, tmp_path, decomposed)
+    assert (exported.rows, exported.asked) == (2, [])
+    fill_in(tmp_path / "written.csv", "1")
+    path = tmp_path / "written.csv"
+    path.write_text(unicodedata.normalize("NFD", path.read_text(encoding="utf-8")), "utf-8")
+    assert export(people, tiny, tmp_path, decomposed).unmarked == 0
+
+
+def test_who_is_who_is_asked_and_not_guessed(tiny, tmp_path):
+    roster = [{"student": "17", "name": "Bo"}, {"student": "18", "name": "bo"}]
+    one = {("BO_7_assignsubmission_file", "tiny"): result(3)}
+    exported = export(dict(one), tiny, tmp_path, roster)
+    assert exported.asked == [
+        "BO_7_assignsubmission_file may be 17 or 18: write it into the roster's column student"
+    ]
+    status = {row["student"]: row["status"] for row in read_table(tmp_path / "grades.csv")}
+    assert status["17"] == status["18"] == "who is who? perhaps BO_7_assignsubmission_file"
+    roster[0]["student"] = "BO_7_assignsubmission_file"  # what the teacher answers
+    exported = export(dict(one), tiny, tmp_path, roster)
+    assert (exported.rows, exported.asked) == (2, [])
+    twice = {("17", "tiny"): result(3), ("bo_8_assignsubmission_file", "tiny"): result(0)}
+    roster = [{"student": "17", "name": "Bo"}]
+    assert export(twice, tiny, tmp_path, roster).asked == [
+        "17 and bo_8_assignsubmission_file are both 17: keep one of tiny"
+    ]

@@ -19,7 +19,7 @@ from minildm.grading import (
 )
 from minildm.grading import grade as grader
 from minildm.grading.feedback import feedback_page
-from minildm.grading.gradebook import person_of
+from minildm.grading.people import people_like
 from minildm.grading.tables import read_table, safe, write_table
 
 
@@ -170,9 +170,31 @@ def test_a_person_of_the_roster_is_named_by_one_row_or_not_at_all():
         {"student": "eve", "name": "Bo", "email": "b@x", "login": "eve", "canvas_id": ""},
     ]
     for words in ("ada", "al", "a@x", "Ada_7_assignsubmission_file", "ada_42"):
-        assert person_of(words, roster) == roster[0], words
-    for words in ("b@x", "Bo_7_assignsubmission_file", "nobody", "nobody_7", "42", "Ada"):
-        assert person_of(words, roster) is None, words
+        assert people_like(words, roster) == roster[:1], words
+    for words in ("b@x", "Bo_7_assignsubmission_file", "B@X"):
+        assert people_like(words, roster) == roster[1:], words
+    for words in ("nobody", "nobody_7", "42", "Eve L"):
+        assert people_like(words, roster) == [], words
+
+
+def test_a_name_is_found_however_a_system_writes_it_and_the_nearest_writing_counts_first():
+    roster = [
+        {"student": "1", "name": "Jos\u00e9 N\u00fa\u00f1ez", "email": ""},
+        {"student": "2", "name": "Jose Nunez", "email": ""},
+        {"student": "3", "name": "Zo\u00eb  O\u2019Neil", "email": "Zoe@x"},
+    ]
+    for written, row in (
+        ("Jos\u00e9 N\u00fa\u00f1ez", 0),
+        ("Jose\u0301 Nu\u0301n\u0303ez", 0),
+        ("JOS\u00c9 N\u00da\u00d1EZ", 0),
+        ("Jose Nunez", 1),
+        ("Zoe O\u2019Neil", 2),
+        ("\uff3a\uff4f\u00eb O\u2019Neil", 2),
+    ):
+        folder = f"{written}_7_assignsubmission_file"
+        assert people_like(folder, roster) == [roster[row]], written
+    assert people_like("Jos\u00e8 Nunez_7_assignsubmission_file", roster) == roster[:2]
+    assert people_like("ZOE@X", roster) == [roster[2]]
 
 
 @pytest.mark.parametrize("text", ["=1", "+1", "-1", "@a", "\tx", "\rx"])

@@ -11,6 +11,7 @@ import hashlib
 import queue
 import re
 import time
+import unicodedata
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -78,8 +79,14 @@ def files_by_student(folder: Path) -> dict[str, list[Path]]:
         else:
             student = student_of(path)
             inside = [path]
-        files.setdefault(plain(student, keep=""), []).extend(inside)
+        files.setdefault(named(student), []).extend(inside)
     return files
+
+
+def named(student: str) -> str:
+    """A student's name as tables have it: an accent and its letter are one, however a file system
+    writes them, and nothing that a terminal obeys is left."""
+    return unicodedata.normalize("NFC", plain(student, keep=""))
 
 
 def student_of(path: Path) -> str:
@@ -191,7 +198,7 @@ def kept_results(assignments: dict[str, Assignment], out: Path) -> Results:
             if found.get("key") == fingerprint(assignment.key):
                 current = found.get("assignment") == assignment.digest
                 notes = [] if current else [OUTDATED]
-                kept[found["student"], name] = with_notes(result_of(found), notes)
+                kept[named(found["student"]), name] = with_notes(result_of(found), notes)
     return kept
 
 

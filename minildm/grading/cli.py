@@ -198,6 +198,8 @@ def grade(
     typer.echo(f"{exported.rows} rows in {table}; to be looked at: {', '.join(look) or 'none'}")
     if nothing := sorted({student for (student, _), found in graded.items() if found.score == 0}):
         typer.echo(f"0 points, {table} says why: {', '.join(nothing)}")
+    for question in exported.asked:
+        typer.echo(f"Who is who? {question}")
     if exported.unmarked:
         typer.echo(
             f"{exported.unmarked} written answers to mark: "

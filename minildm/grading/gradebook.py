@@ -7,7 +7,6 @@ Moodle and Canvas, and is never a 0.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,9 +15,8 @@ from minildm.grading.assignment import Assignment, WrittenQuestion
 from minildm.grading.classroom import MOODLE, Results, file_name
 from minildm.grading.feedback import feedback_page
 from minildm.grading.grade import Result
+from minildm.grading.people import Row, canvas_number, exactly, with_roster
 from minildm.grading.tables import Cell, blank, read_table, safe, write_table
-
-Row = dict[str, str]  # of a table, by column
 
 WRITTEN = ["student", "assignment", "question", "points", "points_max", "answer", "note"]
 AGAIN = "another answer than was marked"  # a note that holds this keeps the points from counting
@@ -62,12 +60,13 @@ class Grade(NamedTuple):
 
 
 class Exported(NamedTuple):
-    """How many rows were written, how many answers are not marked yet, and who has marks in
-    written.csv and no row."""
+    """How many rows were written, how many answers are not marked yet, who has marks in written.csv
+    and no row, and what the teacher is asked about who is who."""
 
     rows: int
     unmarked: int
     strangers: list[str]
+    asked: list[str]
 
 
 def export(
@@ -79,7 +78,7 @@ def export(
     dropped.
     """
     marked = read_marks(out, assignments)
-    results, people = with_roster(results, assignments, roster)
+    results, people, asked = with_roster(results, assignments, roster)
     grades = merge_marks(results, assignments, marked)
     write_feedback(out, grades, assignments)
     write_grades(out, grades, assignments)
@@ -93,7 +92,8 @@ def export(
         for row in marked
         if row["points"] and (row["student"], row["assignment"]) not in known
     }
-    return Exported(len(grades), sum(grade.unmarked for grade in grades), sorted(strangers))
+    unmarked = sum(grade.unmarked for grade in grades)
+    return Exported(len(grades), unmarked, sorted(strangers), asked)
 
 
 def read_marks(out: Path, assignments: dict[str, Assignment]) -> list[Row]:
@@ -133,45 +133,6 @@ def read_marks(out: Path, assignments: dict[str, Assignment]) -> list[Row]:
     return found
 
 
-def person_of(student: str, roster: list[Row]) -> Row | None:
-    """The roster's row for a submission: it names the folder, or what nbgrader, Moodle or Canvas
-    made its name of."""
-    ways = [("student", student), ("id", student), ("login", student), ("email", student)]
-    if moodle := MOODLE.match(student):
-        ways.append(("name", moodle["name"]))
-    if number := canvas_number(student):
-        ways.append(("canvas_id", number))
-    for column, value in ways:
-        found = [row for row in roster if row.get(column) == value]
-        if len(found) == 1:
-            return found[0]
-    return None
-
-
-def canvas_number(student: str) -> str:
-    """Canvas's number at the end of a name, "" if there is none."""
-    found = re.search(r"_(\d+)$", student)
-    return found[1] if found else ""
-
-
-def with_roster(
-    results: Results, assignments: dict[str, Assignment], roster: list[Row]
-) -> tuple[Results, dict[str, Row]]:
-    """The results with a row for everybody of the roster, and who is who: student -> row of the
-    roster."""
-    people = {student: row for student, _ in results if (row := person_of(student, roster))}
-    absent: Results = {}
-    for row in roster:
-        folders = [student for student, person in people.items() if person is row]
-        # Moodle's number is of one assignment alone, so its folder's name is no name for another.
-        student = next((name for name in folders if not MOODLE.match(name)), row["student"])
-        for name in assignments:
-            if not any((folder, name) in results for folder in folders):
-                people[student] = row
-                absent[student, name] = Result("nothing handed in", None, 0, [], {}, [])
-    return absent | results, people
-
-
 def merge_marks(
     results: Results, assignments: dict[str, Assignment], marked: list[Row]
 ) -> list[Grade]:
@@ -205,7 +166,7 @@ def marked_answer(question: WrittenQuestion, text: str, given: Row | None) -> An
 
 def letters(text: str) -> str:
     """What a spreadsheet leaves of a text: not the spaces, not our first apostrophe."""
-    return "".join(text.split()).lstrip("'")
+    return "".join(exactly(text).split()).lstrip("'")
 
 
 def write_feedback(out: Path, grades: list[Grade], assignments: dict[str, Assignment]) -> None:

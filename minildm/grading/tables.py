@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -38,8 +39,8 @@ def read_table(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:
     """A CSV file's rows by column; [] if there is none. A ValueError unless it has these columns
     and is UTF-8.
 
-    Spreadsheets' byte-order mark is dropped; those of many countries write semicolons, which is
-    understood.
+    Accents are made one with their letters (NFC), as in folders' names. Spreadsheets' byte-order
+    mark is dropped; those of many countries write semicolons, which is understood.
     """
     if not path.is_file():
         return []
@@ -49,6 +50,7 @@ def read_table(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:
         raise ValueError(
             f"{path}: expected UTF-8; in a spreadsheet, save it as “CSV UTF-8”"
         ) from None
+    text = unicodedata.normalize("NFC", text)
     first = text.partition("\n")[0]
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
     if absent := [name for name in columns if name not in (reader.fieldnames or ())]:

@@ -1,5 +1,5 @@
 """Pictures that are there twice, and those of a test that were trained on: the same pixels, or so
-alike that one is a copy of the other, made smaller or compressed (Barz & Denzler 2020).
+alike that one is a copy of the other, made smaller or compressed (Barz & Denzler 2020). Chapter 18.
 
 Compared are thumbnails of 16 x 16 of equal contrast, as perceptual hashes do, but by their
 distance, so that nothing is lost to bits. On photographs of CIFAR-10, enlarged to 128 x 128,

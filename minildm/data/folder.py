@@ -1,5 +1,5 @@
 """What a folder of pictures holds, by the conventions of Hugging Face's `imagefolder`: a sub-folder
-for each class, or a file of captions.
+for each class, or a file of captions. Chapter 18.
 
     FOLDER/cat/1.png                a picture of the class "cat", captioned "a picture of cat"; so
                                     is what lies deeper, FOLDER/cat/tabby/2.png

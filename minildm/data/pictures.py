@@ -1,4 +1,5 @@
 """One picture file, read as people expect: upright, on a background, grey or colour, in 8 bits.
+Chapter 18.
 
 What Pillow gives of a file is what is stored there: lying on its side if the camera lay, with
 transparent parts whose hidden colour is anything, in 16 bits that a conversion clips. Colour

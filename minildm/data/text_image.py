@@ -1,5 +1,5 @@
 """What a recipe trains on: pictures, what is in them, and the captions under them.
-Chapters 10 and 11."""
+Chapters 10, 11 and 18."""
 
 from __future__ import annotations
 

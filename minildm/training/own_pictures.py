@@ -1,5 +1,5 @@
 """Recipes for pictures of one's own: what fits a data set, what does not, and how a record names it
-(Rombach et al. 2022)."""
+(Rombach et al. 2022). Chapter 18."""
 
 from __future__ import annotations
 

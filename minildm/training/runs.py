@@ -1,5 +1,5 @@
 """One run: the whole chain trained from random weights, stage by stage, as a recipe says; stopped
-and resumed at will. Chapter 11."""
+and resumed at will. Chapters 11 and 18."""
 
 from __future__ import annotations
 

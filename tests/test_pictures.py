@@ -165,6 +165,8 @@ def test_crop_keeps_the_middle_and_pad_all_of_it():
     middle = padded[16]
     assert (middle[:8] == RED).all() and (middle[14:19] == BLUE).all()
     assert (np.asarray(square(wide, 33, "pad", "#0000fa"))[0] == BLUE).all()
+    tall = square(wide.transpose(Image.Transpose.ROTATE_90), 33, "pad")
+    assert (np.asarray(tall) == padded.transpose(1, 0, 2)).mean() > 0.9
 
 
 def test_pad_keeps_grey_grey_but_for_a_coloured_background():

@@ -79,7 +79,10 @@ def _json_rows(file: Path, text: str) -> Iterator[tuple[int, dict[str, object]]]
             continue
         try:
             row = json.loads(line)
-        except (ValueError, RecursionError) as error:
+        except json.JSONDecodeError as error:
+            got = f"{error.msg} at column {error.colno}"
+            raise ValueError(f"{file}, line {number}: expected JSON, got: {got}") from None
+        except RecursionError as error:
             raise ValueError(f"{file}, line {number}: expected JSON, got: {error}") from None
         if not isinstance(row, dict):
             raise ValueError(

@@ -6,7 +6,7 @@ The package is read in this order, and a file uses only what stands above it:
     files device precision state_dicts testing
     configuration/ keywords kinds mixins
     data/         images captions datasets points scene_captions scenes clusters metadata layout
-                  folder pictures picture_cache duplicates text_image
+                  folder pictures picture_cache duplicates text_image maps
     diffusion/    schedules parameterization ideal guidance sampling
     schedulers/   timesteps returns base sigmas ddpm ddim pndm euler euler_ancestral heun
                   dpm_solver flow_match_euler lcm samplers
@@ -18,13 +18,13 @@ The package is read in this order, and a file uses only what stands above it:
     training/     losses objectives batches state trainer recipes own_pictures examiners runs
     evaluation/   metrics scene_metrics evaluation held_out baselines ablations costs diagnostics
                   faults
-    variations/   contexts concatenation controlnet lora textual_inversion distillation mean_flow
-                  distribution_matching gan
+    variations/   contexts concatenation controlnet lora textual_inversion fitting additions lessons
+                  distillation mean_flow distribution_matching gan
     plots/        style images curves bars tables points sampling
     widgets/      page frames schedule films fields latents prompts painter playground diagnosis
     grading/      sandbox assignment release judging notes submission grade rehearsal feedback
                   classroom people tables gradebook cli
-    cli/          errors app options data drawing scoring training
+    cli/          errors app options data adding drawing scoring task teaching training
 
 A name below is imported when it is first used, so that `import minildm` and `minildm --help` cost
 nothing.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+CARD_ENTRY = "minildm"  # of a safetensors file's metadata: what is known of what it holds
 CHECKSUMS = "SHA256SUMS"  # a folder's list of what its files are, as `sha256sum -c` reads it
 
 
@@ -156,6 +157,24 @@ def read_tensors(path: str | os.PathLike, what: str) -> dict[str, Tensor]:
         return safetensors.torch.load_file(path)
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path}: expected a whole safetensors file, got: {error}") from None
+
+
+def card_entry(card: Mapping[str, object] | None) -> dict[str, str]:
+    """What a safetensors file keeps of a card beside its tensors: nothing, or one line of JSON."""
+    return {} if card is None else {CARD_ENTRY: json.dumps(card)}
+
+
+def read_card_entry(path: str | os.PathLike) -> dict[str, object]:
+    """The card that a safetensors file keeps; {} if it has none, or one that is no JSON object."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as stored:
+        text = (stored.metadata() or {}).get(CARD_ENTRY, "{}")
+    try:
+        card = json.loads(text)
+    except ValueError:
+        card = {}
+    return card if isinstance(card, dict) else {}
 
 
 def checked(path: str | os.PathLike, algorithm: str, digest: str, mend: str) -> bytes:

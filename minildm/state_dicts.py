@@ -3,8 +3,9 @@ call them (von Platen et al. 2022). Chapter 19."""
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -102,3 +103,12 @@ def chosen_dtype(dtype: torch.dtype | None, torch_dtype: torch.dtype | None) -> 
     chosen = torch_dtype if dtype is None else dtype
     check_dtype(chosen)
     return chosen
+
+
+def digest(tensors: Iterable[Tensor]) -> str:
+    """The first half of the SHA-256 of these numbers: of a network's weights, say, by which what
+    was learned beside it knows it."""
+    sha = hashlib.sha256()
+    for tensor in tensors:
+        sha.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
+    return sha.hexdigest()[:32]

@@ -6,7 +6,6 @@ picture. Text is left out in some of the training, so that the map has to say by
 (Zhang et al. 2023, §3.3).
 """
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,23 +13,19 @@ import torch
 from torch import Tensor
 
 from minildm import StableDiffusionPipeline, mnist
-from minildm.data import DigitScenes
+from minildm.data import DigitScenes, TextImageDataset
 from minildm.evaluation import score_scenes
 from minildm.files import write_json
 from minildm.models import ImageClassifier
 from minildm.pipelines import WEIGHTS
-from minildm.schedulers import DDPMScheduler
-from minildm.training import (
-    Batch,
-    DenoisingLoss,
-    Trainer,
-    batch_indices,
-    encode_dataset,
-    hardware,
-    spread_timesteps,
-    step_generator,
+from minildm.training import Trainer, hardware
+from minildm.variations import (
+    MAP_CLASSES,
+    ControlledUNet,
+    ControlNetModel,
+    encode_maps,
+    train_controlnet,
 )
-from minildm.variations import MAP_CLASSES, ControlledUNet, ControlNetModel, encode_maps
 
 NAME = "scenes-controlnet"
 RECIPE = {
@@ -41,64 +36,54 @@ RECIPE = {
     "ema": 0.1,
     "prompt_dropout": 0.3,
 }
-CHANNELS = (16, 32, 64)  # a picture of 32 x 32 to latents of 8 x 8
 SAMPLES, SEED = 200, 0
 
 
 def make_controlnet(runs: Path) -> None:
     """Training, half precision, score."""
     pipeline = StableDiffusionPipeline.from_pretrained(WEIGHTS / "scenes")
-    torch.manual_seed(SEED)
-    controlnet = ControlNetModel.from_unet(pipeline.unet, CHANNELS, MAP_CLASSES)
-    scheduler = DDPMScheduler(
-        beta_schedule=pipeline.scheduler.config.beta_schedule,
-        prediction_type=pipeline.scheduler.config.prediction_type,
+    scenes = DigitScenes(mnist("train")).sample(
+        RECIPE["scenes"], torch.Generator().manual_seed(SEED + 1)
     )
-    controlled = ControlledUNet(pipeline.unet.requires_grad_(False), controlnet)
-    trainer = Trainer(
-        NAME,
-        DenoisingLoss(controlled, scheduler),
-        map_batches(pipeline),
+    data = TextImageDataset(
+        images=scenes.images,
+        labels=scenes.attributes.digits[:, 0],
+        captions=[[caption] for caption in scenes.captions],
+        caption_of=torch.arange(len(scenes.images)),
+        texts=scenes.captions,
+    )
+    used: list[Trainer] = []  # which knows the seconds, those before an interruption too
+
+    def steps(trainer: Trainer) -> int:
+        used.append(trainer)
+        return RECIPE["steps"]
+
+    runs.mkdir(parents=True, exist_ok=True)
+    controlnet = train_controlnet(
+        pipeline,
+        data,
+        scenes.maps,
+        steps,
+        classes=MAP_CLASSES,
         learning_rate=RECIPE["learning_rate"],
         ema=RECIPE["ema"],
+        batch_size=RECIPE["batch_size"],
+        prompt_dropout=RECIPE["prompt_dropout"],
+        seed=SEED,
+        stream=NAME,
+        folder=runs,
     )
-    runs.mkdir(parents=True, exist_ok=True)
-    trainer.train(RECIPE["steps"], runs)
     controlnet.save_pretrained(WEIGHTS / NAME, torch.float16)
     card = {
         "for": "scenes",
         "condition": f"a semantic map, one plane for each of {MAP_CLASSES} classes",
         "recipe": RECIPE | {"seed": SEED},
-        "seconds": round(trainer.seconds, 1),
+        "seconds": round(used[0].seconds, 1),
         "hardware": hardware(torch.device("cpu")),
         "threads": torch.get_num_threads(),
         "evaluation": evaluate(pipeline, ControlNetModel.from_pretrained(WEIGHTS / NAME)),
     }
     write_json(WEIGHTS / NAME / "minildm.json", card)
-
-
-@torch.no_grad()
-def map_batches(pipeline: StableDiffusionPipeline) -> Callable[[int], Batch]:
-    """step -> latents, noise, timesteps, contexts, maps."""
-    scenes = DigitScenes(mnist("train")).sample(
-        RECIPE["scenes"], torch.Generator().manual_seed(SEED + 1)
-    )
-    z = encode_dataset(pipeline.vae, scenes.images)[0] * pipeline.vae.config.scaling_factor
-    ids = pipeline.tokenizer(["", *scenes.captions])
-    maps = scenes.maps
-    size = RECIPE["batch_size"]
-    contexts = torch.cat([pipeline.text_encoder(part) for part in ids.split(500)])
-
-    def batch(step: int) -> Batch:
-        generator = step_generator(SEED, NAME, step)
-        rows = batch_indices(len(z), size, SEED, NAME, step)
-        noise = torch.randn(z[rows].shape, generator=generator)
-        told = torch.rand(size, generator=generator) >= RECIPE["prompt_dropout"]
-        context = contexts[torch.where(told, rows + 1, 0)]
-        timesteps = spread_timesteps(size, generator)
-        return z[rows], noise, timesteps, context, encode_maps(maps[rows], maps.shape[1])
-
-    return batch
 
 
 def evaluate(

@@ -72,7 +72,7 @@ print(time.process_time() - start, *{name.partition(".")[0] for name in sys.modu
     assert not set(imported) & set(HEAVY)
 
 
-@pytest.mark.parametrize("arguments", [[], ["train"], ["sample"], ["evaluate"], ["data"]], ids=str)
+@pytest.mark.parametrize("arguments", [[], ["train"], ["sample"], ["lora"], ["data"]], ids=str)
 def test_help_imports_no_torch(arguments):
     code = f"""
 import sys

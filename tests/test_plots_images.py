@@ -14,8 +14,8 @@ from figures import inside, shown
 from PIL import Image
 
 from minildm import plots
+from minildm.data import MAP_COLOURS
 from minildm.plots import (
-    MAP_COLOURS,
     ORANGE,
     map_pictures,
     overlay,

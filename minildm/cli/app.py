@@ -5,6 +5,7 @@ import typer
 from minildm.cli.errors import OneLineErrors
 
 TRAIN = "Train"
+TEACH = "Teach a trained model something new"
 DRAW = "Draw and score"
 
 app = typer.Typer(

@@ -7,6 +7,20 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from minildm.cli.adding import (
+    Control,
+    ControlNet,
+    DrawnBackground,
+    DrawnFit,
+    Lora,
+    Mask,
+    Photo,
+    Strength,
+    Word,
+    add,
+    read_additions,
+    starting_pictures,
+)
 from minildm.cli.app import DRAW, app
 from minildm.cli.errors import at_once
 from minildm.cli.options import (
@@ -52,8 +66,18 @@ def sample(
         Path | None, Option(help="The images as numbers: `images`, uint8, and `prompts`.")
     ] = None,
     device: Device = "auto",
+    lora: Lora = None,
+    word: Word = None,
+    control: Control = None,
+    controlnet: ControlNet = None,
+    image: Photo = None,
+    strength: Strength = None,
+    mask: Mask = None,
+    fit: DrawnFit = None,
+    background: DrawnBackground = None,
 ) -> None:
     """Draw prompts."""
+    added = read_additions(lora, word, control, controlnet, image, strength, mask, fit, background)
     texts = [*(prompts or []), *(read_prompts(prompts_file) if prompts_file else [])]
     if not texts:
         raise ValueError(
@@ -72,7 +96,14 @@ def sample(
         from minildm.data.images import to_pixels
         from minildm.plots.images import mosaic
 
-    pipeline = open_model(model, sampler, device, bad_guide, autoguidance)
+    pipeline = open_model(
+        model,
+        device,
+        sampler,
+        bad_guide,
+        autoguidance,
+        add=lambda opened: add(opened, model, added, texts),
+    )
     generator = torch.Generator().manual_seed(seed)
     images = pipeline(
         texts,
@@ -82,6 +113,7 @@ def sample(
         negative_prompt=negative,
         num_images_per_prompt=num,
         generator=generator,
+        **starting_pictures(pipeline, added, steps),
     )
     pixels = to_pixels(images, pipeline.card.get("image_size"))
     if out is not None:

@@ -4,6 +4,7 @@ it."""
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
@@ -179,24 +180,20 @@ def stage_steps(text: str) -> tuple[int, int, int]:
     return numbers[0], numbers[1], numbers[2]
 
 
-def read_prompts(file: Path) -> list[str]:
-    """The lines of a text file that are not blank."""
+def read_prompts(file: Path, option: str = "--prompts-file") -> list[str]:
+    """The lines of an option's text file that are not blank."""
     try:
         lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").split("\n")]
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"--prompts-file: expected a text file, got {file}, which does not exist"
+            f"{option}: expected a text file, got {file}, which does not exist"
         ) from None
     except OSError as error:
-        raise ValueError(
-            f"--prompts-file: expected a text file, got {file}: {error.strerror}"
-        ) from None
+        raise ValueError(f"{option}: expected a text file, got {file}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ValueError(
-            f"--prompts-file: expected UTF-8 text, got something else in {file}"
-        ) from None
+        raise ValueError(f"{option}: expected UTF-8 text, got something else in {file}") from None
     if not any(lines):
-        raise ValueError(f"--prompts-file: expected one prompt a line, got none in {file}")
+        raise ValueError(f"{option}: expected one prompt a line, got none in {file}")
     return [line for line in lines if line]
 
 
@@ -220,9 +217,17 @@ def check_file(file: Path, suffix: str) -> None:
 
 
 def open_model(
-    name: str, sampler: str | None, device: str, bad_guide: str | None, autoguidance: float | None
+    name: str,
+    device: str,
+    sampler: str | None = None,
+    bad_guide: str | None = None,
+    autoguidance: float | None = None,
+    add: Callable[[StableDiffusionPipeline], StableDiffusionPipeline] | None = None,
 ) -> StableDiffusionPipeline:
-    """The pipeline with the sampler and the bad guide asked for, on the device asked for."""
+    """The pipeline with the sampler and the bad guide asked for, on the device asked for.
+
+    add: gives the model what is to be added to it, and not to its bad guide
+    """
     from minildm.device import default_device
     from minildm.pipelines.autoguidance import AUTOGUIDANCE, AutoguidedPipeline
     from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
@@ -231,6 +236,8 @@ def open_model(
         raise ValueError("expected --bad-guide with --autoguidance, got none")
     where = default_device(device)
     pipeline = StableDiffusionPipeline.from_pretrained(name)
+    if add is not None:
+        pipeline = add(pipeline)
     if bad_guide is not None:
         bad = StableDiffusionPipeline.from_pretrained(bad_guide)
         scale = AUTOGUIDANCE if autoguidance is None else autoguidance

@@ -89,7 +89,7 @@ def evaluate(
     with at_once():
         from minildm.evaluation import evaluation
 
-    pipeline = open_model(model, sampler, device, bad_guide, autoguidance)
+    pipeline = open_model(model, device, sampler, bad_guide, autoguidance)
     asked = {"model": model, "full": full} | ({"bad_guide": bad_guide} if bad_guide else {})
     if data is None:
         result = evaluation.evaluate(

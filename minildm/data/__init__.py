@@ -19,6 +19,14 @@ from minildm.data.duplicates import Copy, find_duplicates, find_leaks
 from minildm.data.folder import Entry, PictureFolder, hold_out, list_skipped, read_folder
 from minildm.data.images import crop, enlarge, from_pixels, pad, shrink, to_pixels
 from minildm.data.layout import map_of
+from minildm.data.maps import (
+    MAP_COLOURS,
+    check_maps,
+    read_classes,
+    read_map,
+    read_maps,
+    write_classes,
+)
 from minildm.data.metadata import Row, read_metadata
 from minildm.data.picture_cache import Decoded, Pictures, decode
 from minildm.data.pictures import read_picture, square, upright_size
@@ -71,6 +79,7 @@ __all__ = [
     "GROUNDS",
     "ImageData",
     "LOADERS",
+    "MAP_COLOURS",
     "PAIRS",
     "NUM_PHRASINGS",
     "PIXELS",
@@ -82,6 +91,7 @@ __all__ = [
     "TOYS",
     "balanced",
     "captions_for",
+    "check_maps",
     "checkerboard",
     "crop",
     "digit_captions",
@@ -98,6 +108,9 @@ __all__ = [
     "palette",
     "parse_captions",
     "read_bundled",
+    "read_classes",
+    "read_map",
+    "read_maps",
     "read_published",
     "sample_attributes",
     "shrink",
@@ -123,4 +136,5 @@ __all__ = [
     "square",
     "upright_size",
     "write_captions",
+    "write_classes",
 ]

@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -40,6 +41,7 @@ class TextImageDataset:
     classes: the names of the labels, where they are classes of a folder
     about: where they come from and what was done to them, for the record of a training: a folder's
         name, how its pictures were made square, …
+    files: (N), where each picture lies, if it was read from a folder
     """
 
     images: Tensor | Pictures
@@ -49,6 +51,7 @@ class TextImageDataset:
     texts: list[str]
     classes: tuple[str, ...] = ()
     about: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -109,6 +112,7 @@ class TextImageDataset:
             caption_of=caption_of,
             texts=list(dict.fromkeys(text for entry in trained_on for text in entry.texts)),
             classes=classes,
+            files=tuple(entry.file for entry in entries),
             about={
                 "name": found.root.resolve().name,
                 "fit": fit,

@@ -19,7 +19,6 @@ from minildm.plots.curves import (
     plot_spectra,
 )
 from minildm.plots.images import (
-    MAP_COLOURS,
     ORANGE,
     Images,
     image_grid,
@@ -46,7 +45,6 @@ from minildm.plots.tables import plot_confusion, plot_matrices, plot_table
 __all__ = [
     "Curve",
     "Images",
-    "MAP_COLOURS",
     "ORANGE",
     "image_grid",
     "map_pictures",

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minildm.data.images import to_pixels
+from minildm.data.maps import MAP_COLOURS
 from minildm.device import on_cpu
 from minildm.files import whole
 from minildm.plots.style import FONT_SIZE, PAGE_WIDTH, styled, take_off_frame
@@ -29,22 +30,6 @@ if TYPE_CHECKING:
 TILE = 0.9  # inches; an image is no wider
 ORANGE = (1.0, 0.45, 0.0)  # of an overlay: no digit and no ground of DigitScenes has it
 GREYNESS = (0.299, 0.587, 0.114)  # how bright red, green and blue look
-
-# For the digits 0 to 9 and the ground; brighter and darker in turn, so that neighbours differ
-# without colour too.
-MAP_COLOURS = (
-    "#88ccee",
-    "#332288",
-    "#ddcc77",
-    "#117733",
-    "#cc6677",
-    "#44aa99",
-    "#882255",
-    "#999933",
-    "#661100",
-    "#aa4499",
-    "#f2f2f2",
-)
 
 Images = Tensor | np.ndarray | Sequence[Tensor | np.ndarray]
 

@@ -1,5 +1,12 @@
 """Other conditions, other ways to learn, and a rival."""
 
+from minildm.variations.additions import (
+    captioned_with,
+    familiar_prompts,
+    train_controlnet,
+    train_lora,
+    train_word,
+)
 from minildm.variations.concatenation import (
     MAP_CLASSES,
     AnyUNet,
@@ -40,6 +47,7 @@ from minildm.variations.distribution_matching import (
     OneStep,
     matching_batches,
 )
+from minildm.variations.fitting import fitted, framed, picture_size, read_image, read_mask
 from minildm.variations.gan import (
     DiscriminatorBlock,
     GANDiscriminator,
@@ -107,20 +115,30 @@ __all__ = [
     "Solver",
     "THINGS",
     "TextualInversionLoss",
+    "captioned_with",
     "class_rows",
     "consistency_batches",
     "consistency_function",
     "encode_maps",
+    "familiar_prompts",
+    "fitted",
+    "framed",
     "huber",
     "image_features",
     "load_word",
+    "picture_size",
     "psnr",
     "r1_penalty",
+    "read_image",
+    "read_mask",
     "sample_concatenated",
     "sample_gan",
     "sample_with_context",
     "sample_with_map",
     "save_word",
+    "train_controlnet",
+    "train_lora",
+    "train_word",
     "widen_conv_in",
     "with_word",
     "word_vector",

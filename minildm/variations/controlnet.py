@@ -165,6 +165,7 @@ class ControlledUNet(nn.Module):
         conditioning_scale: float = 1.0,
     ):
         super().__init__()
+        check_same_way_down(unet, controlnet)
         self.unet = unet
         self.controlnet = controlnet
         self.controlnet_cond = controlnet_cond
@@ -239,3 +240,13 @@ class ControlledUNet(nn.Module):
             sample, timestep, encoder_hidden_states, pictures, self.conditioning_scale
         )
         return self.unet(sample, timestep, encoder_hidden_states, down, mid)
+
+
+def check_same_way_down(unet: UNet2DConditionModel, controlnet: ControlNetModel) -> None:
+    """ValueError if the ControlNet's residuals have no place in the U-Net."""
+    for key in ("in_channels", "block_out_channels", "layers_per_block", "cross_attention_dim"):
+        expected, got = unet.config[key], controlnet.config[key]
+        if expected != got:
+            raise ValueError(
+                f"expected a ControlNet of {key} = {expected}, as its U-Net, got {got}"
+            )

@@ -12,7 +12,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from minildm.files import write_tensors
+from minildm.files import card_entry, write_tensors
 from minildm.models.unet import UNet2DConditionModel
 from minildm.state_dicts import check_dtype, describe_mismatch
 from minildm.text.text_encoder import CLIPTextModel
@@ -184,13 +184,22 @@ class LoRA(nn.Module):
             for key, tensor in term.state_dict().items()
         }
 
-    def save_pretrained(self, folder: str | os.PathLike, dtype: torch.dtype | None = None) -> None:
+    def save_pretrained(
+        self,
+        folder: str | os.PathLike,
+        dtype: torch.dtype | None = None,
+        card: Mapping[str, object] | None = None,
+    ) -> None:
         """Write the file that diffusers' `pipeline.load_lora_weights(folder)` opens.
 
         Without the entry beside the tensors diffusers takes alpha = rank, the scale 1.
+
+        folder: or the file itself, whose name ends in .safetensors; card: what it keeps of how it
+            came to be
         """
         check_dtype(dtype)
-        file = Path(folder) / WEIGHTS_NAME
+        file = Path(folder)
+        file = file if file.suffix == ".safetensors" else file / WEIGHTS_NAME
         file.parent.mkdir(parents=True, exist_ok=True)
         settings = {}
         for prefix in PREFIXES:
@@ -204,7 +213,8 @@ class LoRA(nn.Module):
                     "target_modules": names,
                 }
                 settings |= {prefix + key: value for key, value in options.items()}
-        write_tensors(file, self.tensors(), {"format": "pt", METADATA: json.dumps(settings)}, dtype)
+        metadata = {"format": "pt", METADATA: json.dumps(settings), **card_entry(card)}
+        write_tensors(file, self.tensors(), metadata, dtype)
 
     @classmethod
     def from_pretrained(

@@ -4,6 +4,7 @@ is (Gal et al. 2022). Chapter 16."""
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -11,9 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from minildm.files import write_tensors
+from minildm.files import card_entry, write_tensors
 from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
-from minildm.schedulers.ddpm import DDPMScheduler
+from minildm.schedulers.base import Scheduler
 from minildm.text.text_encoder import CLIPTextModel
 from minildm.text.tokenizer import CLIPTokenizer
 from minildm.training.objectives import DenoisingLoss, TextConditionedUNet
@@ -76,7 +77,7 @@ class TextualInversionLoss(DenoisingLoss):
     word's place; `keep` writes it there.
     """
 
-    def __init__(self, pipeline: StableDiffusionPipeline, word: str, scheduler: DDPMScheduler):
+    def __init__(self, pipeline: StableDiffusionPipeline, word: str, scheduler: Scheduler):
         unet = pipeline.unet.requires_grad_(False)
         text_encoder = pipeline.text_encoder.requires_grad_(False)
         super().__init__(TextConditionedUNet(unet, text_encoder), scheduler)
@@ -97,14 +98,18 @@ class TextualInversionLoss(DenoisingLoss):
         return self.vector.detach().clone()
 
 
-def save_word(folder: str | os.PathLike, word: str, vector: Tensor) -> None:
+def save_word(
+    folder: str | os.PathLike, word: str, vector: Tensor, card: Mapping[str, object] | None = None
+) -> None:
     """Write the file that diffusers' `pipeline.load_textual_inversion(folder)` opens.
 
-    vector: (D,).
+    folder: or the file itself, whose name ends in .safetensors; vector: (D,); card: what it keeps
+        of how it came to be
     """
-    file = Path(folder) / WEIGHTS_NAME
+    file = Path(folder)
+    file = file if file.suffix == ".safetensors" else file / WEIGHTS_NAME
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_tensors(file, {word: vector}, {"format": "pt"})
+    write_tensors(file, {word: vector}, {"format": "pt", **card_entry(card)})
 
 
 def load_word(folder: str | os.PathLike) -> tuple[str, Tensor]:

@@ -9,7 +9,7 @@ import torch
 import traitlets
 from torch import Tensor
 
-from minildm.plots.images import MAP_COLOURS
+from minildm.data.maps import MAP_COLOURS
 from minildm.widgets.page import MOST, as_address, script, style, within
 from minildm.widgets.prompts import PromptWidget
 

@@ -21,7 +21,9 @@ def pair_prompts(
         if not isinstance(given, (str, list, tuple)):
             raise ValueError(f"expected a text or a list of texts, got {type(given).__name__}")
         if strange := [text for text in given if not isinstance(text, str)]:
-            raise ValueError(f"expected texts in the list, got {type(strange[0]).__name__}")
+            raise ValueError(
+                f"expected a text or a list of texts, got a {type(strange[0]).__name__} in it"
+            )
     prompts = [prompt] if isinstance(prompt, str) else list(prompt)
     if negative_prompt is None or isinstance(negative_prompt, str):
         negatives = [negative_prompt or ""] * len(prompts)

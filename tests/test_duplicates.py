@@ -106,6 +106,11 @@ def test_black_is_not_white_and_grey_is_not_red():
     assert find_duplicates(flat[:, :, None, None].expand(4, 3, 32, 32)) == []
 
 
+def test_what_is_near_to_nothing_is_no_leak(photographs):
+    white = torch.ones(1, 3, 32, 32)
+    assert find_leaks(white, -white) == find_leaks(photographs[:1], white) == []
+
+
 def test_pictures_of_other_channels_are_an_error(photographs):
     with pytest.raises(ValueError, match=r"one shape, got \(300, 3, 32, 32\) and \(300, 1"):
         find_leaks(photographs, photographs[:, :1])

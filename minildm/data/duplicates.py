@@ -126,6 +126,8 @@ def _near(first: Tensor, second: Tensor | None, threshold: float) -> list[Copy]:
         here = some @ line
         ends = torch.stack([here.min() - threshold, here.max() + threshold])
         begin, end = torch.searchsorted(places, ends).tolist()
+        if begin == end:
+            continue
         least = torch.full((len(some),), torch.inf, device="cpu")
         nearest = torch.zeros_like(own)
         for part in torch.arange(begin, end, device="cpu").split(16 * BLOCK):

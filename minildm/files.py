@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CARD_ENTRY = "minildm"  # of a safetensors file's metadata: what is known of what it holds
+LOCK_FILE = "in_use.lock"
 CHECKSUMS = "SHA256SUMS"  # a folder's list of what its files are, as `sha256sum -c` reads it
 
 
@@ -53,6 +54,30 @@ def whole(
     with replacing(path) as unfinished:
         with open(unfinished, mode, encoding=encoding, newline=newline) as file:
             yield file
+
+
+@contextmanager
+def alone_in(folder: str | os.PathLike, wait: bool = False) -> Iterator[None]:
+    """One process of this machine at a time writes into a folder, which is made if it is not there:
+    a ValueError if another is at it, or `wait` for it. A process that is killed leaves no lock."""
+    from filelock import FileLock, Timeout
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK_FILE)
+    try:
+        lock.acquire(blocking=wait)
+    except Timeout:
+        raise ValueError(
+            f"{folder}: expected a folder that nobody else writes to, got one that another "
+            "training is writing to"
+        ) from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # it went with its folder, or Windows deletes no open file
+            (folder / LOCK_FILE).unlink()
+        lock.release()
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

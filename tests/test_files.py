@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from minildm.files import (
+    alone_in,
     checked,
     read_checksums,
     read_json,
@@ -346,3 +347,33 @@ def test_tensors_that_are_missing_or_broken_are_named_with_what_they_should_have
         path.write_bytes(content)
         with pytest.raises(ValueError, match="a.safetensors: expected a whole safetensors file"):
             read_tensors(path, "a map")
+
+
+HOLDS = """
+import sys
+from pathlib import Path
+from minildm.files import alone_in
+
+with alone_in(Path(sys.argv[1])):
+    print("holds", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_one_process_at_a_time_writes_into_a_folder_and_a_killed_one_leaves_it_free(tmp_path):
+    folder = tmp_path / "run"
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLDS, folder],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with other:
+        assert other.stdout.readline() == "holds\n"
+        with pytest.raises(ValueError, match=f"{folder}: expected a folder that nobody else"):
+            with alone_in(folder):
+                pass
+        other.kill()
+    with alone_in(folder):
+        pass
+    assert list(folder.iterdir()) == []

@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from minildm.data import CLASS_NAMES, LOADERS, ImageData
+from minildm.files import alone_in
 from minildm.pipelines import AutoguidedPipeline, StableDiffusionPipeline
 from minildm.training import (
     PRESETS,
@@ -32,7 +33,6 @@ from minildm.training import (
     train_examiner,
     trainer,
 )
-from minildm.training.state import alone_in
 
 STEPS = (6, 20, 40)
 STAGES = ("perceptual_net", "autoencoder", "denoiser")
@@ -313,7 +313,7 @@ def test_another_training_does_not_go_on_from_a_state_that_is_not_its_own(tmp_pa
 
 def test_two_trainings_do_not_write_into_one_folder(tmp_path):
     with alone_in(tmp_path):
-        with pytest.raises(ValueError, match="expected a folder that no other training writes to"):
+        with pytest.raises(ValueError, match="expected a folder that nobody else writes to"):
             train("tiny", tmp_path, steps=STEPS, device="cpu", progress=False)
     assert list(tmp_path.iterdir()) == []
 
@@ -326,9 +326,9 @@ def test_two_trainings_do_not_write_into_one_folder(tmp_path):
             "expected a preset of mnist, fashion_mnist, scenes, cifar10, tiny, got 'cats'",
         ),
         ({"steps": (1, 0, 1)}, "expected three positive numbers of steps"),
-        ({"minutes": 0}, "expected minutes > 0 and at most .*, or steps, got 0"),
-        ({"minutes": 1e308}, "expected minutes > 0 and at most 527,040 .a year., or steps, got 1e"),
-        ({"minutes": -1}, "expected minutes > 0 and at most .*, or steps, got -1"),
+        ({"minutes": 0}, "expected minutes > 0, or steps, got 0"),
+        ({"minutes": 1e308}, "expected minutes > 0, or steps, got 1e"),
+        ({"minutes": -1}, "expected minutes > 0, or steps, got -1"),
         ({"snapshot": 0}, r"expected a snapshot after a part of the steps in \(0, 1\], got 0"),
         ({"snapshot": 1.5}, "expected a snapshot after a part of the steps .*, got 1.5"),
         ({"snapshot": float("nan")}, "expected a snapshot after a part of the steps .*, got nan"),

@@ -1,9 +1,6 @@
 """minildm.training.state: an average in closed form, a file that is whole or says so, a record that
 names what differs."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from diffusers.training_utils import EMAModel
@@ -11,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from minildm.training import EMA, STATE_FILE, hardware, save_state
-from minildm.training.state import alone_in, load_state, load_weights, state_tensors
+from minildm.training.state import load_state, load_weights, state_tensors
 
 
 def toy():
@@ -180,36 +177,6 @@ def test_a_finished_stage_fills_only_the_network_it_was_of(tmp_path):
 def test_the_weights_of_a_stage_that_are_gone_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="vae.safetensors: no such file; expected the weig"):
         load_weights(tmp_path / "vae.safetensors", toy()[0])
-
-
-HOLDS = """
-import sys
-from pathlib import Path
-from minildm.training.state import alone_in
-
-with alone_in(Path(sys.argv[1])):
-    print("holds", flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_one_training_at_a_time_writes_into_a_folder_and_a_killed_one_leaves_it_free(tmp_path):
-    folder = tmp_path / "run"
-    other = subprocess.Popen(
-        [sys.executable, "-c", HOLDS, folder],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with other:
-        assert other.stdout.readline() == "holds\n"
-        with pytest.raises(ValueError, match=f"{folder}: expected a folder that no other training"):
-            with alone_in(folder):
-                pass
-        other.kill()
-    with alone_in(folder):
-        pass
-    assert list(folder.iterdir()) == []
 
 
 def test_the_hardware_has_a_name():

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
 
 
+A_YEAR = 366 * 24 * 60  # in minutes
+
+
 def integer(text: str) -> int:
     """An option's whole number."""
     try:
@@ -195,6 +198,14 @@ def read_prompts(file: Path, option: str = "--prompts-file") -> list[str]:
     if not any(lines):
         raise ValueError(f"{option}: expected one prompt a line, got none in {file}")
     return [line for line in lines if line]
+
+
+def check_minutes(minutes: float) -> None:
+    """A time that somebody may want to wait."""
+    if not 0 < minutes <= A_YEAR:
+        raise ValueError(
+            f"--minutes: expected more than 0 and at most {A_YEAR:,} (a year), got {minutes}"
+        )
 
 
 def check_folder(folder: Path) -> None:

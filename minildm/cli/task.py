@@ -18,9 +18,11 @@ from minildm.cli.options import (
     PictureSettings,
     check_file,
     check_folder,
+    check_minutes,
     open_model,
     picture_cache,
 )
+from minildm.files import alone_in
 
 if TYPE_CHECKING:
     from minildm.data.text_image import TextImageDataset
@@ -56,8 +58,8 @@ class Task:
             raise ValueError("expected --steps or --minutes, got both")
         if self.steps is not None and self.steps < 1:
             raise ValueError(f"--steps: expected 1 or more, got {self.steps}")
-        if self.minutes is not None and not 0 < self.minutes < math.inf:
-            raise ValueError(f"--minutes: expected more than 0, got {self.minutes}")
+        if self.minutes is not None:
+            check_minutes(self.minutes)
         if not 0 < learning_rate < math.inf:
             raise ValueError(f"--learning-rate: expected more than 0, got {learning_rate}")
         done = self.out.is_file() or (self.out / "config.json").is_file()
@@ -78,14 +80,17 @@ class Task:
         is left."""
         with at_once():
             from minildm.training.runs import LOG_FILE
-        try:
-            yield
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt("; the same command with --resume goes on from here") from None
-        except (ValueError, OSError):
-            if not (self.folder / LOG_FILE).exists():
-                shutil.rmtree(self.folder, ignore_errors=True)
-            raise
+        with alone_in(self.folder):
+            try:
+                yield
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(
+                    "; the same command with --resume goes on from here"
+                ) from None
+            except (ValueError, OSError):
+                if not (self.folder / LOG_FILE).exists():
+                    shutil.rmtree(self.folder, ignore_errors=True)
+                raise
 
     def open_model(self) -> StableDiffusionPipeline:
         """The model, if it can be taught."""

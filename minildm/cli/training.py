@@ -23,6 +23,7 @@ from minildm.cli.options import (
     Seed,
     Strict,
     check_folder,
+    check_minutes,
     folder_name,
     picture_cache,
     picture_settings,
@@ -82,10 +83,7 @@ def train(
     with at_once():
         from minildm.training import own_pictures, runs
 
-    if not 0 < minutes <= runs.A_YEAR:
-        raise ValueError(
-            f"--minutes: expected more than 0 and at most {runs.A_YEAR:,} (a year), got {minutes}"
-        )
+    check_minutes(minutes)
     try:
         pictures = None if data is None else read_own(data, out, device, resume, settings)
         runs.train(

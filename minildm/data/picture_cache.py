@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -22,15 +20,11 @@ from tqdm.auto import tqdm
 from minildm.data.folder import Entry, PictureFolder
 from minildm.data.images import from_pixels
 from minildm.data.pictures import read_picture, square
-from minildm.files import read_json, whole, write_json
-
-if sys.platform != "win32":
-    import fcntl
+from minildm.files import alone_in, read_json, whole, write_json
 
 PIXELS_FILE = "pictures.bin"
 UNFINISHED_FILE = "pictures.unfinished"
 INDEX_FILE = "pictures.json"
-LOCK_FILE = "pictures.lock"
 CHUNK = 256  # pictures between two that are on disk for sure
 WORKERS = 8  # at most: each holds a picture in its full size
 
@@ -144,7 +138,7 @@ def decode(
     if cache.resolve().is_relative_to(found.root.resolve()):
         raise ValueError(f"expected a cache outside of {found.root}, got {cache}")
     cache.mkdir(parents=True, exist_ok=True)
-    with _alone(cache):
+    with alone_in(cache, wait=True):  # of several that train together, one decodes
         return _decode_to(cache, found, _State(settings, _fingerprint(found)), progress)
 
 
@@ -175,16 +169,6 @@ def _decode_to(cache: Path, found: PictureFolder, state: _State, progress: bool)
         write_json(index, asdict(state))
     shape = (state.rows, size, size, 3 if state.coloured else 1)
     return state.decoded(found, Pictures(file, shape))
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One process of this machine at a time: of several that train together, one decodes and the
-    others wait for it. A killed one leaves no lock."""
-    with open(folder / LOCK_FILE, "w") as lock:
-        if sys.platform != "win32":
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from minildm.data.text_image import TextImageDataset, load_text_image
-from minildm.files import write_json, write_tensors
+from minildm.files import alone_in, write_json, write_tensors
 from minildm.models.autoencoder import AutoencoderKL, with_scaling_factor
 from minildm.models.classifier import ImageClassifier, extract, shift_and_mirror
 from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
@@ -42,14 +43,13 @@ from minildm.training.own_pictures import (
     warn_of_long_captions,
 )
 from minildm.training.recipes import Recipe, new_denoiser, new_trainer, preset, seeded
-from minildm.training.state import EMA, STATE_FILE, alone_in, load_weights, open_log
+from minildm.training.state import EMA, STATE_FILE, load_weights, open_log
 from minildm.training.trainer import Trainer, open_accelerator
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 LOG_FILE = "training.json"
-A_YEAR = 366 * 24 * 60  # in minutes
 SNAPSHOT = "snapshot"  # the folder of a bad guide, beside the model's parts
 STAGES = ("perceptual_net", "autoencoder", "denoiser")
 # Batch normalisation needs the whole batch: every process trains the same small perceptual net, not
@@ -94,10 +94,8 @@ def train(
         raise ValueError(
             f"expected three positive numbers of steps ({', '.join(STAGES)}), got {steps}"
         )
-    if steps is None and (minutes is None or not 0 < minutes <= A_YEAR):
-        raise ValueError(
-            f"expected minutes > 0 and at most {A_YEAR:,} (a year), or steps, got {minutes}"
-        )
+    if steps is None and (minutes is None or not 0 < 60 * minutes < math.inf):
+        raise ValueError(f"expected minutes > 0, or steps, got {minutes}")
     if snapshot is not None and not 0 < snapshot <= 1:
         raise ValueError(f"expected a snapshot after a part of the steps in (0, 1], got {snapshot}")
     check_data(recipe, data)

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ from minildm.precision import at_least_float32
 from minildm.state_dicts import describe_mismatch, describe_nonfinite
 
 STATE_FILE = "training_state.safetensors"
-LOCK_FILE = "training.lock"
 
 
 class EMA:
@@ -149,30 +147,6 @@ def load_weights(file: Path, model: nn.Module) -> None:
     if fault := describe_mismatch(model.state_dict(), weights) or describe_nonfinite(weights):
         raise ValueError(f"{file}: expected the weights of this recipe's network, got {fault}")
     model.load_state_dict(weights)
-
-
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """One training at a time writes into a folder: a ValueError if another process is at it. A
-    process that is killed leaves no lock."""
-    from filelock import FileLock, Timeout
-
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / LOCK_FILE
-    lock = FileLock(file)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise ValueError(
-            f"{folder}: expected a folder that no other training writes to, got one that is being "
-            "trained in"
-        ) from None
-    try:
-        yield
-    finally:
-        with suppress(OSError):  # Windows deletes no open file
-            file.unlink()
-        lock.release()
 
 
 def open_log(

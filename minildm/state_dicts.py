@@ -40,7 +40,8 @@ def rename_legacy(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def describe_mismatch(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> str:
     """How names, shapes and kinds of number of `got` differ from those `expected`, in a few words;
-    "" if not at all. Fractions of any precision are of one kind."""
+    "" if not at all. Fractions of any precision are of one kind; BatchNorm's counter may be among
+    them, as it is in a file of half precision."""
     missing = [key for key in expected if key not in got]
     unexpected = [key for key in got if key not in expected]
     if missing or unexpected:
@@ -49,10 +50,17 @@ def describe_mismatch(expected: Mapping[str, Tensor], got: Mapping[str, Tensor])
     for key, tensor in expected.items():
         if tensor.shape != got[key].shape:
             return f"{key} of shape {tuple(got[key].shape)} instead of {tuple(tensor.shape)}"
-        fractions = tensor.is_floating_point() and got[key].is_floating_point()
+        fractions = got[key].is_floating_point() and (
+            tensor.is_floating_point() or is_whole_counter(key, got[key])
+        )
         if not fractions and tensor.dtype != got[key].dtype:
             return f"{key} of {got[key].dtype} instead of {tensor.dtype}"
     return ""
+
+
+def is_whole_counter(key: str, tensor: Tensor) -> bool:
+    """Is it BatchNorm's count of its batches, stored as a fraction that is none?"""
+    return key.rpartition(".")[2] == "num_batches_tracked" and bool((tensor.frac() == 0).all())
 
 
 def describe_nonfinite(tensors: Mapping[str, Tensor]) -> str:

@@ -427,6 +427,10 @@ def test_a_bad_checkpoint_is_one_line(tiny_folder, tmp_path, command, what, word
         ("sample --model MODEL --prompts-file absent.txt", ["--prompts-file", "absent.txt"]),
         ("sample --model MODEL --prompts-file binary", ["UTF-8", "binary"]),
         ("sample --model MODEL --prompts-file folder.png", ["folder.png"]),
+        (
+            "sample seven --model MODEL --num 100000000000000000000",
+            ["expected at most 100,000 images at once, got 1 prompts and --num 1000000000"],
+        ),
         ("evaluate --model minst", ["folder or a shipped model", "got 'minst'"]),
         ("evaluate --model MODEL --samples 0", ["multiple of the 10 classes, got 0"]),
         ("evaluate --model MODEL --samples 15", ["multiple of the 10 classes", "got 15"]),

@@ -40,6 +40,8 @@ from minildm.cli.options import (
 )
 from minildm.files import whole
 
+MOST_IMAGES = 100_000  # more than 1 GB of them at 32 x 32
+
 
 @app.command(rich_help_panel=DRAW)
 def sample(
@@ -82,6 +84,11 @@ def sample(
     if not texts:
         raise ValueError(
             "expected a prompt, such as: minildm sample 'a handwritten seven'; got none"
+        )
+    if len(texts) * num > MOST_IMAGES:
+        raise ValueError(
+            f"expected at most {MOST_IMAGES:,} images at once, got {len(texts)} prompts and --num "
+            f"{num}; draw them in parts, each with another --seed"
         )
     if out is None and npz is None:
         out = Path("grid.png")

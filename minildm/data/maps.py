@@ -14,12 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageColor, ImageOps
 from torch import Tensor
 
 from minildm.data.images import from_pixels
 from minildm.data.layout import EXTENSIONS, MAP, is_map, map_of, walk
-from minildm.data.pictures import DAMAGED, read_picture, square
+from minildm.data.pictures import damaged_kinds, read_picture, square
 from minildm.files import whole
 
 # For the digits 0 to 9 and the ground; brighter and darker in turn, so that neighbours differ
@@ -52,6 +51,8 @@ def read_map(
     fit, background: as for pictures (`square`); a semantic map has no background to be padded with
     A file that is no such map is a ValueError that names it.
     """
+    from PIL import Image, ImageOps
+
     if classes is None:
         picture = square(read_picture(file, background, size), size, fit, background)
         return (from_pixels(np.array(picture.convert("RGB"))[None])[0] + 1) / 2
@@ -66,11 +67,13 @@ def read_map(
 
 def read_classes(file: str | os.PathLike, classes: int) -> np.ndarray:
     """The classes in a semantic map's file, (H, W), integers below `classes`."""
+    from PIL import Image, ImageColor, ImageOps
+
     try:
         with Image.open(file) as opened:
             opened.load()
             upright = ImageOps.exif_transpose(opened)
-    except DAMAGED as error:
+    except damaged_kinds() as error:
         raise ValueError(f"{file}: expected a map, got no whole picture") from error
     if upright.mode in ("L", "P") or upright.mode.startswith("I"):
         numbers = np.asarray(upright).astype(np.int64)
@@ -94,6 +97,8 @@ def read_classes(file: str | os.PathLike, classes: int) -> np.ndarray:
 
 def write_classes(file: str | os.PathLike, numbers: Tensor | np.ndarray) -> None:
     """Write a semantic map (H, W) of DigitScenes' classes, or fewer, as a PNG with a palette."""
+    from PIL import Image, ImageColor
+
     picture = Image.fromarray(np.asarray(numbers).astype(np.uint8))
     picture.putpalette([level for colour in MAP_COLOURS for level in ImageColor.getrgb(colour)])
     with whole(file) as out:
@@ -137,10 +142,12 @@ def read_maps(
 
 def upright_size(file: str | os.PathLike) -> tuple[int, int]:
     """Width and height of a picture as it is to be seen; its pixels are not read."""
+    from PIL import Image
+
     try:
         with Image.open(file) as opened:
             width, height = opened.size
             lies = opened.getexif().get(0x0112, 1) >= 5  # the orientation: turned by a quarter
-    except DAMAGED as error:
+    except damaged_kinds() as error:
         raise ValueError(f"{file}: expected a picture, got none that can be read") from error
     return (height, width) if lies else (width, height)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -127,6 +126,8 @@ def decode(
         was interrupted goes on, and what is from another folder, from files that have changed or of
         other settings is made anew. None: in memory.
     """
+    from PIL import Image
+
     settings = {"size": size, "fit": fit, "background": background}
     square(Image.new("L", (1, 1)), size, fit, background)  # its errors, before the work
     if cache is None:

@@ -11,24 +11,32 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import ExifTags, Image, ImageChops, ImageColor, ImageOps, UnidentifiedImageError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 FITS = ("crop", "pad")
-# What Pillow raises for a damaged file, besides its guard against decompression bombs
-DAMAGED = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
+
+
+def damaged_kinds() -> tuple[type[Exception], ...]:
+    """What Pillow raises for a damaged file, and its guard against decompression bombs."""
+    from PIL import Image
+
+    return (
+        OSError,
+        SyntaxError,
+        ValueError,
+        TypeError,
+        LookupError,
+        ArithmeticError,
+        EOFError,
+        struct.error,
+        zlib.error,
+        Image.DecompressionBombError,
+    )
 
 
 def read_picture(
@@ -42,6 +50,8 @@ def read_picture(
     at_least: a JPEG may be decoded smaller, as long as both sides keep this many pixels: faster
     A file that cannot be read so is a ValueError that names it.
     """
+    from PIL import Image, ImageOps
+
     behind = colour(background)
     try:
         with Image.open(file) as opened:
@@ -50,13 +60,15 @@ def read_picture(
             opened.load()
             picture = ImageOps.exif_transpose(opened)
             return _without_colour(_on(behind, _eight_bits(picture)))
-    except DAMAGED as error:
+    except damaged_kinds() as error:
         raise _damaged(file, error) from error
 
 
 def upright_size(file: str | os.PathLike) -> tuple[int, int]:
     """Width and height of the picture in a file, from its header alone, if it is no TIFF.
     Errors as in `read_picture`."""
+    from PIL import ExifTags, Image
+
     try:
         with Image.open(file) as opened:
             if opened.format == "TIFF":  # which Pillow turns itself
@@ -64,7 +76,7 @@ def upright_size(file: str | os.PathLike) -> tuple[int, int]:
             width, height = opened.size
             lying = opened.getexif().get(ExifTags.Base.Orientation, 1) >= 5
             return (height, width) if lying else (width, height)
-    except DAMAGED as error:
+    except damaged_kinds() as error:
         raise _damaged(file, error) from error
 
 
@@ -75,6 +87,8 @@ def square(
 
     fit: "crop" keeps the middle, "pad" all of it, in the middle of the background
     """
+    from PIL import Image, ImageOps
+
     if fit not in FITS or size < 1:
         raise ValueError(
             f"expected a fit of {' or '.join(FITS)} and a size of 1 or more, got {fit!r}, {size}"
@@ -95,6 +109,8 @@ def square(
 
 def colour(name: str) -> tuple[int, int, int]:
     """An opaque colour of CSS, "white" or "#fafafa", as red, green and blue from 0 to 255."""
+    from PIL import ImageColor
+
     try:
         found = ImageColor.getrgb(name)
     except ValueError:
@@ -105,6 +121,8 @@ def colour(name: str) -> tuple[int, int, int]:
 
 
 def _damaged(file: str | os.PathLike, error: Exception) -> ValueError:
+    from PIL import UnidentifiedImageError
+
     reason = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, OSError) and error.strerror:
         reason = error.strerror
@@ -115,6 +133,8 @@ def _damaged(file: str | os.PathLike, error: Exception) -> ValueError:
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
     """The same picture in 8 bits a channel, with an alpha channel if it has transparent parts."""
+    from PIL import Image
+
     if picture.mode.startswith("I") or picture.mode == "F":
         levels = np.asarray(picture)
         top = 1.0 if picture.mode == "F" else 65535
@@ -133,6 +153,8 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
 
 def _on(behind: tuple[int, int, int], picture: Image.Image) -> Image.Image:
     """What is seen of a picture before a background."""
+    from PIL import Image
+
     if picture.mode in ("L", "RGB"):
         return picture
     canvas = Image.new("RGBA", picture.size, (*behind, 255))
@@ -142,6 +164,8 @@ def _on(behind: tuple[int, int, int], picture: Image.Image) -> Image.Image:
 
 def _without_colour(picture: Image.Image) -> Image.Image:
     """In mode "L", if its three channels are one."""
+    from PIL import ImageChops
+
     if picture.mode == "L":
         return picture
     red, *others = picture.split()

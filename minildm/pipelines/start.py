@@ -186,7 +186,7 @@ def encode_image(
     """What `image`, `mask` and `strength` of a pipeline's call amount to, checked."""
     if strength is None:
         strength = 0.8 if mask is None else 1.0
-    if not (isinstance(strength, Real) and 0 < strength <= 1):
+    if isinstance(strength, bool) or not (isinstance(strength, Real) and 0 < strength <= 1):
         raise ValueError(f"expected a strength in (0, 1], got {strength!r}")
     if not isinstance(image, Tensor) or image.ndim != 4:
         got = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__

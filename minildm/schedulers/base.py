@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from minildm.configuration.kinds import is_count
 from minildm.configuration.mixins import Config, ConfigMixin, frozen, given_keys
 from minildm.diffusion.parameterization import noised, to_epsilon, to_x0, training_target
 from minildm.diffusion.schedules import alphas_cumprod, make_betas, rescale_zero_terminal_snr
@@ -173,12 +174,10 @@ class Scheduler(ConfigMixin):
 
     def check_steps(self, num_inference_steps: int | None) -> int:
         """The number of steps, if there can be so many."""
-        most = self.most_steps
-        if not (isinstance(num_inference_steps, Integral) and 1 <= num_inference_steps <= most):
-            raise ValueError(
-                f"expected num_inference_steps from 1 to {most}, got {num_inference_steps!r}"
-            )
-        return int(num_inference_steps)
+        steps, most = num_inference_steps, self.most_steps
+        if not (isinstance(steps, Integral) and is_count(steps) and steps <= most):
+            raise ValueError(f"expected num_inference_steps from 1 to {most}, got {steps!r}")
+        return int(steps)
 
     def check_timesteps(self, timesteps: Sequence[float] | Tensor) -> np.ndarray:
         """The timesteps, (N,), if this scheduler can visit them."""

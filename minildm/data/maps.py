@@ -18,7 +18,7 @@ from torch import Tensor
 
 from minildm.data.images import from_pixels
 from minildm.data.layout import EXTENSIONS, MAP, is_map, map_of, walk
-from minildm.data.pictures import damaged_kinds, read_picture, square
+from minildm.data.pictures import damaged_kinds, read_picture, square, upright_size
 from minildm.files import whole
 
 # For the digits 0 to 9 and the ground; brighter and darker in turn, so that neighbours differ
@@ -138,16 +138,3 @@ def read_maps(
             raise ValueError(f"{file}: expected a map of its picture's size, {sizes}")
         maps.append(read_map(file, size, classes, fit, background))
     return torch.stack(maps)
-
-
-def upright_size(file: str | os.PathLike) -> tuple[int, int]:
-    """Width and height of a picture as it is to be seen; its pixels are not read."""
-    from PIL import Image
-
-    try:
-        with Image.open(file) as opened:
-            width, height = opened.size
-            lies = opened.getexif().get(0x0112, 1) >= 5  # the orientation: turned by a quarter
-    except damaged_kinds() as error:
-        raise ValueError(f"{file}: expected a picture, got none that can be read") from error
-    return (height, width) if lies else (width, height)

@@ -3,7 +3,7 @@
 
 The package is read in this order, and a file uses only what stands above it:
 
-    files device precision state_dicts testing
+    files errors device precision state_dicts testing
     configuration/ keywords kinds mixins
     data/         images captions datasets points scene_captions scenes clusters metadata layout
                   folder pictures picture_cache duplicates text_image maps
@@ -22,9 +22,9 @@ The package is read in this order, and a file uses only what stands above it:
                   distillation mean_flow distribution_matching gan
     plots/        style images curves bars tables points sampling
     widgets/      page frames schedule films fields latents prompts painter playground diagnosis
-    grading/      sandbox assignment release judging notes submission grade rehearsal feedback
-                  classroom people tables gradebook cli
-    cli/          errors app options data adding drawing scoring task teaching training
+    grading/      sandbox assignment release judging bounded_judge notes submission grade
+                  rehearsal feedback classroom people tables gradebook cli
+    cli/          app options data adding drawing scoring task teaching training
 
 A name below is imported when it is first used, so that `import minildm` and `minildm --help` cost
 nothing.

@@ -43,7 +43,7 @@ def test_moodles_and_canvas_and_nbgraders_folders_are_understood(tiny, tmp_path)
         json.dumps(submissions.source_notebook())
     )
     (folder / f"{BO}_tiny.ipynb").write_text(json.dumps(submissions.source_notebook()))
-    (folder / ".hidden").mkdir()
+    (folder / ".ipynb_checkpoints").mkdir()
     found = {entry.student: entry for entry in find_submissions(folder, tiny)}
     assert set(found) == {ADA, BO, "bo@example.org", "lovelaceada_42"}
     assert {entry.assignment for entry in found.values()} == {"tiny"}
@@ -236,7 +236,7 @@ def test_unless_told_otherwise_a_submission_is_caged(tiny, tmp_path, monkeypatch
     """From the class's folder down to the process: `namespaces` is what makes the cage."""
     told = []
 
-    def graded(path, assignment, slot, namespaces):
+    def graded(path, assignment, slot, namespaces, judge):
         told.append(namespaces)
         return result(3)
 
@@ -248,7 +248,7 @@ def test_unless_told_otherwise_a_submission_is_caged(tiny, tmp_path, monkeypatch
         grade_all(entries, tiny, tmp_path / "elsewhere", namespaces=False)
     assert told == [True, False]
 
-    def session(limits, slot, namespaces):
+    def session(limits, slot, namespaces, stop):
         told.append(namespaces)
         raise Died("enough is known")
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from minildm.cli.errors import OneLineErrors
+from minildm.errors import OneLineErrors
 
 TRAIN = "Train"
 TEACH = "Teach a trained model something new"

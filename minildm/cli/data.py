@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from minildm.cli.app import TRAIN, app
-from minildm.cli.errors import at_once
 from minildm.cli.options import Background, Caption, Fit, Size, Strict, check_file
+from minildm.errors import at_once
 
 if TYPE_CHECKING:
     from minildm.data.folder import Entry, PictureFolder

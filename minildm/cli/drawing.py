@@ -22,7 +22,6 @@ from minildm.cli.adding import (
     starting_pictures,
 )
 from minildm.cli.app import DRAW, app
-from minildm.cli.errors import at_once
 from minildm.cli.options import (
     Autoguidance,
     BadGuide,
@@ -38,6 +37,7 @@ from minildm.cli.options import (
     open_model,
     read_prompts,
 )
+from minildm.errors import at_once
 from minildm.files import whole
 
 MOST_IMAGES = 100_000  # more than 1 GB of them at 32 x 32

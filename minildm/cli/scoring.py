@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from minildm.cli.app import DRAW, app
-from minildm.cli.errors import at_once
 from minildm.cli.options import (
     Autoguidance,
     BadGuide,
@@ -32,6 +31,7 @@ from minildm.cli.options import (
     picture_cache,
     picture_settings,
 )
+from minildm.errors import at_once
 from minildm.files import write_json
 
 EXAMINER = "examiner"  # the classifier's folder, in the model's

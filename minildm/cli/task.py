@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minildm.cli.errors import at_once
 from minildm.cli.options import (
     PictureSettings,
     check_file,
@@ -22,6 +21,7 @@ from minildm.cli.options import (
     open_model,
     picture_cache,
 )
+from minildm.errors import at_once
 from minildm.files import alone_in
 
 if TYPE_CHECKING:

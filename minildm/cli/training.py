@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from minildm.cli.app import TRAIN, app
-from minildm.cli.errors import at_once
 from minildm.cli.options import (
     DEFAULT_SIZE,
     Data,
@@ -29,6 +28,7 @@ from minildm.cli.options import (
     picture_settings,
     stage_steps,
 )
+from minildm.errors import at_once
 
 if TYPE_CHECKING:
     from minildm.data.text_image import TextImageDataset

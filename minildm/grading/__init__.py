@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from minildm.grading.assignment import Assignment, Part, load_assignments, nbgrader_of, text_of
     from minildm.grading.classroom import find_submissions, grade_all, kept_results
-    from minildm.grading.grade import Mark, Result, grade_submission, mark_part
+    from minildm.grading.grade import Result, grade_submission
     from minildm.grading.gradebook import export
-    from minildm.grading.judging import check, same, seed_of
+    from minildm.grading.judging import Mark, check, mark_part, same, seed_of, shaped
     from minildm.grading.release import make_release, student_version, with_badges
     from minildm.grading.submission import prepare
     from minildm.grading.tables import read_table
@@ -36,6 +36,7 @@ __all__ = [
     "read_table",
     "same",
     "seed_of",
+    "shaped",
     "student_version",
     "text_of",
     "with_badges",
@@ -44,9 +45,9 @@ __all__ = [
 _FILES = {
     "assignment": ["Assignment", "Part", "load_assignments", "nbgrader_of", "text_of"],
     "classroom": ["find_submissions", "grade_all", "kept_results"],
-    "grade": ["Mark", "Result", "grade_submission", "mark_part"],
+    "grade": ["Result", "grade_submission"],
     "gradebook": ["export"],
-    "judging": ["check", "same", "seed_of"],
+    "judging": ["Mark", "check", "mark_part", "same", "seed_of", "shaped"],
     "release": ["make_release", "student_version", "with_badges"],
     "submission": ["prepare"],
     "tables": ["read_table"],

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minildm.files import read_json
 from minildm.grading.sandbox.runner import missing
 from minildm.grading.sandbox.session import Limits
 from minildm.grading.sandbox.wire import encode
@@ -93,6 +93,29 @@ def nbgrader_of(cell: NotebookCell) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def read_source(path: Path) -> NotebookCell:
+    """A source notebook; a ValueError says what of it is of another kind."""
+    notebook = read_json(path, "a notebook")
+    cells, metadata = notebook.get("cells"), notebook.get("metadata")
+    if not (isinstance(metadata, dict) and isinstance(cells, list)):
+        raise ValueError(f"{path}: expected a notebook, with cells and metadata")
+    for number, cell in enumerate(cells, 1):
+        parts = cell if isinstance(cell, dict) else {}
+        kinds = {"cell_type": str, "metadata": dict, "source": (str, list)}
+        if not all(isinstance(parts.get(name), kind) for name, kind in kinds.items()):
+            expected = "a cell_type, metadata and a source"
+            raise ValueError(f"{path}: expected {expected} of each cell, not so cell {number}")
+    own = metadata.get("minildm", {})
+    limits = own.get("limits", {}) if isinstance(own, dict) else None
+    if not isinstance(limits, dict) or set(limits) - set(Limits._fields):
+        expected = f"limits of {', '.join(Limits._fields)} in its metadata's minildm"
+        raise ValueError(f"{path}: expected {expected}, got {own!r}")
+    for name, number in {"step_seconds": own.get("step_seconds", 60), **limits}.items():
+        if isinstance(number, bool) or not isinstance(number, (int, float)) or not number > 0:
+            raise ValueError(f"{path}: expected a number above 0 as {name}, got {number!r}")
+    return notebook
+
+
 class Assignment:
     """A source notebook with a course key. `parts` are graded by the machine, `written` by hand.
 
@@ -102,10 +125,7 @@ class Assignment:
     def __init__(self, path: Path, key: str):
         self.path = Path(path)
         self.key = key
-        try:
-            notebook = json.loads(self.path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{self.path}: expected a notebook: {error}") from None
+        notebook = read_source(self.path)
         own = notebook["metadata"].get("minildm", {})
         self.name = own.get("assignment", self.path.stem)
         self.limits = Limits(**own.get("limits", {}))

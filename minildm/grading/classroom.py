@@ -14,12 +14,16 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from minildm.files import read_json, write_json
 from minildm.grading.assignment import Assignment, fingerprint
-from minildm.grading.grade import Mark, Result, digest, grade_submission, not_graded, with_notes
+from minildm.grading.bounded_judge import BoundedJudge
+from minildm.grading.grade import Result, digest, grade_submission, not_graded, with_notes
+from minildm.grading.judging import Mark
 from minildm.grading.sandbox.wire import plain
 from minildm.grading.submission import Unreadable, read_notebook, release_of
 
@@ -27,7 +31,11 @@ MOODLE = re.compile(r"^(?P<name>.+)_(?P<participant>\d+)_assignsubmission_file_?
 # Downloaded without folders.
 MOODLE_FILE = re.compile(r"^(?P<folder>.+_\d+_assignsubmission_file)_(?P<file>.+)$")
 CANVAS = re.compile(r"^(?P<name>[^_]+)(_LATE)?_(?P<id>\d+)_\d+_(?P<file>.+)$")
-HIDDEN_FILES = (".", "__MACOSX")
+# What systems and editors leave behind; all else that lies there is somebody's.
+NOBODYS = re.compile(
+    r"\._.*|\.DS_Store|__MACOSX|\.ipynb_checkpoints|\.git.*|\.~lock.*|\.nfs.*|\.Trash.*|Thumbs\.db"
+)
+DAMAGED = "what was kept of its grading is damaged: grade its folder again"
 OUTDATED = "graded before the assignment was changed: grade its folder again"
 
 Results = dict[tuple[str, str], Result]  # by student and assignment
@@ -71,7 +79,7 @@ def files_by_student(folder: Path) -> dict[str, list[Path]]:
     """Whatever lies in the folder, with the student that it belongs to; links are not followed."""
     files: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(HIDDEN_FILES):
+        if NOBODYS.fullmatch(path.name):
             continue
         if path.is_dir() and not path.is_symlink():
             student = path.name
@@ -133,11 +141,12 @@ def grade_all(
     slots: queue.Queue[int] = queue.Queue()
     for slot in range(jobs):
         slots.put(slot)
+    judge = BoundedJudge()
 
     def grade_one(entry: Entry) -> Result:
         slot = slots.get()
         try:
-            return kept_or_graded(entry, assignments, out, slot, namespaces)
+            return kept_or_graded(entry, assignments, out, slot, namespaces, judge)
         except Exception as error:  # the grader's own failure: the teacher's to see, no student's 0
             text = f"the grader itself failed: {type(error).__name__}: {error}"
             return not_graded([plain(text[:500])])
@@ -145,35 +154,46 @@ def grade_all(
             slots.put(slot)
 
     results = {}
-    with ThreadPoolExecutor(jobs) as pool:
+    with judge, ThreadPoolExecutor(jobs) as pool:
         running = {pool.submit(grade_one, entry): entry for entry in entries}
         try:
             for future in as_completed(running):
                 entry = running[future]
                 results[entry.student, entry.assignment] = future.result()
                 done(entry.student, future.result())
-        except BaseException:  # interrupted: what is graded is kept
+        except KeyboardInterrupt:  # what is graded is kept
+            raise KeyboardInterrupt(
+                f": {len(results)} of {len(running)} submissions are graded, and kept in {out}; "
+                "the same command goes on from there"
+            ) from None
+        finally:
+            judge.stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
-            raise
     return results
 
 
 def kept_or_graded(
-    entry: Entry, assignments: dict[str, Assignment], out: Path, slot: int, namespaces: bool
+    entry: Entry,
+    assignments: dict[str, Assignment],
+    out: Path,
+    slot: int,
+    namespaces: bool,
+    judge: BoundedJudge,
 ) -> Result:
-    """A submission's result, graded unless it was and is as it was then; a new one is kept."""
+    """A submission's result, graded unless it was and is as it was then; a new one is kept. What
+    was kept of it and is damaged is graded again."""
     if entry.assignment not in assignments:
         return not_graded(entry.notes or ["it belongs to no assignment that is known"])
     assignment = assignments[entry.assignment]
     kept = out / entry.assignment / f"{file_name(entry.student)}.json"
     stamp = digest(entry.path, assignment) if entry.path else "nothing"
-    if kept.is_file():
-        found = read_json(kept, "a graded submission")
+    with suppress(ValueError, FileNotFoundError):
+        found, result = read_result(kept)
         if found["digest"] == stamp:
-            return result_of(found)
+            return result
     start = time.monotonic()
     if entry.path:
-        result = grade_submission(entry.path, assignment, slot, namespaces)
+        result = grade_submission(entry.path, assignment, slot, namespaces, judge)
         result = with_notes(result, entry.notes)
     else:
         result = not_graded(entry.notes)
@@ -189,20 +209,42 @@ def kept_results(assignments: dict[str, Assignment], out: Path) -> Results:
     """What earlier runs have graded there with this course key, of other folders, too.
 
     A folder that is not graded now keeps what it had; a note tells where the assignment has changed
-    since.
+    since, or where what was kept is damaged.
     """
     kept = {}
     for name, assignment in assignments.items():
         for path in sorted((out / name).glob("*.json")):
-            found = read_json(path, "a graded submission")
-            if found.get("key") == fingerprint(assignment.key):
-                current = found.get("assignment") == assignment.digest
+            try:
+                found, result = read_result(path)
+            except (ValueError, OSError):
+                kept[path.stem, name] = not_graded([DAMAGED])
+                continue
+            if found["key"] == fingerprint(assignment.key):
+                current = found["assignment"] == assignment.digest
                 notes = [] if current else [OUTDATED]
-                kept[named(found["student"]), name] = with_notes(result_of(found), notes)
+                kept[named(found["student"]), name] = with_notes(result, notes)
     return kept
 
 
-def result_of(found: dict[str, Any]) -> Result:
-    """A result from its file."""
-    fields = {name: found[name] for name in Result._fields if name != "marks"}
-    return Result(**fields, marks=[Mark(**mark) for mark in found["marks"]])
+def read_result(path: Path) -> tuple[dict[str, str], Result]:
+    """A kept result, and of what it is: digest, assignment, key, student. A ValueError names the
+    file if it is damaged."""
+    found = read_json(path, "a graded submission")
+    try:
+        about = {name: found[name] for name in ("digest", "assignment", "key", "student")}
+        fields = {name: found[name] for name in Result._fields if name != "marks"}
+        result = Result(**fields, marks=[Mark(**mark) for mark in found["marks"]])
+        texts = [*about.values(), result.status, *result.notes, *chain(*result.written.items())]
+        numbers = [result.out_of, *([] if result.score is None else [result.score])]
+        for mark in result.marks:
+            texts += [mark.part, mark.title, mark.message]
+            numbers += [mark.points, mark.out_of]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: expected a graded submission, got: {error}") from None
+    lists = (result.notes, found["marks"])
+    odd = [value for value in lists if not isinstance(value, list)]
+    odd += [text for text in texts if not isinstance(text, str)]
+    odd += [n for n in numbers if isinstance(n, bool) or not isinstance(n, (int, float)) or n != n]
+    if odd:
+        raise ValueError(f"{path}: expected a graded submission, got {odd[0]!r} in it")
+    return about, result

@@ -10,12 +10,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from minildm.errors import OneLineErrors
+
 if TYPE_CHECKING:
     from minildm.grading.assignment import Assignment
     from minildm.grading.grade import Result
 
+
+class GraderErrors(OneLineErrors):
+    """What a teacher can mend is one line on stderr, too."""
+
+    program = "minildm-grade"
+
+
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="Release the assignments, and grade a class."
+    cls=GraderErrors,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Release the assignments, and grade a class.",
 )
 
 Source = Annotated[Path, typer.Option(help="the folder with the source notebooks")]
@@ -23,12 +36,14 @@ Key = Annotated[
     str | None,
     typer.Option(envvar="MINILDM_COURSE_KEY", help="the course key; else that of --key-file"),
 ]
-KeyFile = Annotated[Path, typer.Option(help="where the course key is kept; `release` makes one")]
+KeyFile = Annotated[
+    Path, typer.Option(dir_okay=False, help="where the course key is kept; `release` makes one")
+]
 
 
 def course_key(key: str | None, file: Path, make: bool = False) -> str:
-    """The course key: given, kept, or new."""
-    if key:
+    """The course key: given, kept, or new; typer.BadParameter if there is none, or an empty one."""
+    if key and key.strip():
         return key
     if not file.is_file() and make:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -41,7 +56,15 @@ def course_key(key: str | None, file: Path, make: bool = False) -> str:
         raise typer.BadParameter(
             f"expected a course key: --key, MINILDM_COURSE_KEY, or the file {file}"
         )
-    return file.read_text().strip()
+    try:
+        kept = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{file}: expected a course key, got none: {error}") from None
+    if not kept:
+        raise typer.BadParameter(
+            f"{file}: expected a course key, got an empty file; delete it for `release` to make one"
+        )
+    return kept
 
 
 def sources(folder: Path, key: str) -> dict[str, Assignment]:
@@ -56,9 +79,9 @@ def sources(folder: Path, key: str) -> dict[str, Assignment]:
 
 @app.command()
 def release(
-    out: Annotated[Path, typer.Option(help="where the students' notebooks go")] = Path(
-        "build/assignments"
-    ),
+    out: Annotated[
+        Path, typer.Option(file_okay=False, help="where the students' notebooks go")
+    ] = Path("build/assignments"),
     source: Source = Path("assignments"),
     key: Key = None,
     key_file: KeyFile = Path("course.key"),
@@ -145,7 +168,10 @@ def grade(
         Path, typer.Argument(exists=True, file_okay=False, help="a folder per student, or files")
     ],
     out: Annotated[
-        Path, typer.Option(help="grades and feedback; what is graded there is not graded again")
+        Path,
+        typer.Option(
+            file_okay=False, help="grades and feedback; what is graded there is not graded again"
+        ),
     ] = Path("build/grades"),
     source: Source = Path("assignments"),
     assignment: Annotated[
@@ -154,7 +180,10 @@ def grade(
     key: Key = None,
     key_file: KeyFile = Path("course.key"),
     roster: Annotated[
-        Path | None, typer.Option(help="CSV: student,name,id,email,canvas_id,login,section")
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="CSV: student,name,id,email,canvas_id,login,section"
+        ),
     ] = None,
     jobs: Annotated[
         int, typer.Option(min=1, help="submissions graded side by side, one core each")
@@ -181,7 +210,12 @@ def grade(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     entries = classroom.find_submissions(submissions, chosen, assignment)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise typer.BadParameter(
+            f"{out}: expected a folder to write to: {error.strerror}"
+        ) from None
     with tqdm(total=len(entries), unit="submission", disable=None) as bar:
 
         def show(student: str, result: Result) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from minildm.grading.assignment import Assignment, Part
+from minildm.grading.bounded_judge import BoundedJudge
+from minildm.grading.judging import Mark
 from minildm.grading.sandbox.session import PATIENCE, Died, Session
 from minildm.grading.sandbox.wire import encode, plain
 from minildm.grading.submission import Submission, Unreadable, opened, prepare, read_notebook
@@ -17,16 +20,6 @@ MOST_STARTS = 4
 EMPTY = "NotImplementedError"
 LOOKS = "what the cells that only show something define"
 LONGEST_TO_LOOK_UP = 2**19  # characters of cells in which their names are looked for
-
-
-class Mark(NamedTuple):
-    """One part's points, and why."""
-
-    part: str
-    title: str
-    points: float
-    out_of: float
-    message: str
 
 
 class Result(NamedTuple):
@@ -63,16 +56,24 @@ def digest(path: Path, assignment: Assignment) -> str:
 
 
 def grade_submission(
-    path: Path, assignment: Assignment, slot: int = 0, namespaces: bool = True
+    path: Path,
+    assignment: Assignment,
+    slot: int = 0,
+    namespaces: bool = True,
+    judge: BoundedJudge | None = None,
 ) -> Result:
-    """The grade of one submitted file."""
+    """The grade of one submitted file. `judge`: who judges others, too; without one, it has its
+    own. `Stopped` as soon as `judge.stop` is set."""
+    if judge is None:
+        with BoundedJudge() as own:
+            return grade_submission(path, assignment, slot, namespaces, own)
     automatic = sum(part.points for part in assignment.parts)
     try:
         submission = prepare(read_notebook(path), assignment)
     except Unreadable as error:
         return not_graded([plain(str(error))], automatic)
-    errors, replies, notes = run(submission, assignment, slot, namespaces)
-    marks = [mark_part(part, replies[part.name]) for part in assignment.parts]
+    errors, replies, notes = run(submission, assignment, slot, namespaces, judge.stop)
+    marks = [judge.mark(assignment, part, replies[part.name]) for part in assignment.parts]
     score = sum(m.points for m in marks)
     failed = [f"{name}: {error}" for name, error in errors.items() if not error.startswith(EMPTY)]
     notes = submission.notes + notes + failed[:5]
@@ -87,7 +88,11 @@ def grade_submission(
 
 
 def run(
-    submission: Submission, assignment: Assignment, slot: int, namespaces: bool
+    submission: Submission,
+    assignment: Assignment,
+    slot: int,
+    namespaces: bool,
+    stop: threading.Event,
 ) -> tuple[dict[str, str], dict[str, Any], list[str]]:
     """Errors by cell, replies by part, and what had to be ended.
 
@@ -103,7 +108,7 @@ def run(
     left_out: set[int] = set()
     for _ in range(MOST_STARTS):
         try:
-            with Session(assignment.limits, slot, namespaces) as session:
+            with Session(assignment.limits, slot, namespaces, stop) as session:
                 run_cells(session, submission, assignment, until, left_out, errors)
                 ask_parts(session, assignment, until + patience, replies)
                 return errors, replies, notes
@@ -175,18 +180,3 @@ def ask(session: Session, part: Part, assignment: Assignment, until: float) -> d
         given=encode(part.given),
         constants=assignment.constants,
     )
-
-
-def mark_part(part: Part, reply: dict[str, Any]) -> Mark:
-    """Full points if the judge finds nothing to object to, else none, with what it said."""
-    if reply["error"]:
-        return Mark(part.name, part.title, 0, part.points, str(reply["error"])[:600])
-    try:
-        part.judge(part.given, reply["answer"])
-    except AssertionError as error:
-        text = " ".join(str(error).split())
-        return Mark(part.name, part.title, 0, part.points, text[:600] or "the answer is not right")
-    except Exception as error:  # an answer of the wrong kind, which the judge could not read
-        text = f"the answer cannot be read: {type(error).__name__}: {error}"
-        return Mark(part.name, part.title, 0, part.points, text[:600])
-    return Mark(part.name, part.title, part.points, part.points, "right")

@@ -1,15 +1,26 @@
-"""What hidden tests are written with, and `check`, which runs one inside a teacher's notebook."""
+"""What hidden tests are written with, what they come to, and `check`, which runs one inside a
+teacher's notebook."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from minildm.grading.assignment import course_rng
+from minildm.grading.assignment import Part, course_rng
 from minildm.grading.sandbox.runner import Definitions
 from minildm.grading.sandbox.wire import decode, encode
+
+
+class Mark(NamedTuple):
+    """One part's points, and why."""
+
+    part: str
+    title: str
+    points: float
+    out_of: float
+    message: str
 
 
 def same(got: Any, expected: Any, what: str, rtol: float = 1e-4, atol: float = 1e-5) -> None:
@@ -30,6 +41,17 @@ def same(got: Any, expected: Any, what: str, rtol: float = 1e-4, atol: float = 1
     )
 
 
+def shaped(got: Any, shape: Sequence[int], what: str) -> Any:
+    """`got`, after an AssertionError unless it is numbers of that shape: for a judge that computes
+    with an answer, which spreads over whatever it meets."""
+    found = getattr(got, "shape", None)
+    assert found is not None, f"{what}: expected an array, got {type(got).__name__}"
+    assert tuple(found) == tuple(shape), (
+        f"{what}: expected the shape {tuple(shape)}, got {tuple(found)}"
+    )
+    return got
+
+
 def seed_of(rng: np.random.Generator) -> int:
     """A seed for torch, from the course key's numbers."""
     return int(rng.integers(2**31))
@@ -47,3 +69,18 @@ def check(
     question = given(course_rng(key, judge.__module__))
     answer = ask(Definitions(names), decode(encode(question)))
     judge(question, decode(encode(answer)))
+
+
+def mark_part(part: Part, reply: dict[str, Any]) -> Mark:
+    """Full points if the judge finds nothing to object to, else none, with what it said."""
+    if reply["error"]:
+        return Mark(part.name, part.title, 0, part.points, str(reply["error"])[:600])
+    try:
+        part.judge(part.given, reply["answer"])
+    except AssertionError as error:
+        text = " ".join(str(error).split())
+        return Mark(part.name, part.title, 0, part.points, text[:600] or "the answer is not right")
+    except Exception as error:  # an answer of the wrong kind, which the judge could not read
+        text = f"the answer cannot be read: {type(error).__name__}: {error}"
+        return Mark(part.name, part.title, 0, part.points, text[:600])
+    return Mark(part.name, part.title, part.points, part.points, "right")

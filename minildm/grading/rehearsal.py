@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from minildm.grading.assignment import Assignment, NotebookCell, nbgrader_of, text_of
+from minildm.grading.bounded_judge import BoundedJudge
 from minildm.grading.grade import Result, grade_submission
 from minildm.grading.release import student_version
 
@@ -93,6 +94,7 @@ def faults(
     slots: queue.Queue[int] = queue.Queue()
     for slot in range(jobs):
         slots.put(slot)
+    judge = BoundedJudge()
 
     def tried(assignment: Assignment, notebook: NotebookCell, case: Rehearsed) -> list[str]:
         slot = slots.get()
@@ -101,19 +103,23 @@ def faults(
                 path = Path(folder) / f"{assignment.name}.ipynb"
                 number = len(notebook["cells"])
                 path.write_text(json.dumps(filled(notebook, assignment, case)), encoding="utf-8")
-                result = grade_submission(path, assignment, slot, namespaces)
+                result = grade_submission(path, assignment, slot, namespaces, judge)
             return faults_of(assignment, case, result, number)
         finally:
             slots.put(slot)
             done()
 
-    with ThreadPoolExecutor(jobs) as pool:
+    with judge, ThreadPoolExecutor(jobs) as pool:
         running = []
         for assignment in assignments:
             released = json.loads(json.dumps(student_version(assignment)))
             for case in rehearsals(assignment):
                 running.append(pool.submit(tried, assignment, released, case))
-        return [fault for each in running for fault in each.result()]
+        try:
+            return [fault for each in running for fault in each.result()]
+        finally:  # if it is interrupted: what is not done is not wanted
+            judge.stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def filled(notebook: NotebookCell, assignment: Assignment, case: Rehearsed) -> NotebookCell:

@@ -113,6 +113,7 @@ def read_notebook(path: Path) -> NotebookCell:
                 capture_output=True,
                 timeout=120,
                 preexec_fn=_limit_reader,
+                start_new_session=True,  # Ctrl-C is the grader's to answer
             )
         except subprocess.TimeoutExpired as error:
             raise Unreadable("it takes too long to read") from error

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,6 +45,10 @@ class Died(Exception):
     """The submission's process ended, or had to be ended: why."""
 
 
+class Stopped(Exception):
+    """The grader was interrupted: nothing is known of this submission."""
+
+
 def readable_paths() -> list[str]:
     """What a submission may read: the system, this Python with its packages, minildm and its data.
     Nothing else."""
@@ -58,10 +63,17 @@ def readable_paths() -> list[str]:
 
 class Session:
     """A started process. `request` puts one step to it; `close` ends it and everything that it
-    started."""
+    started. `stop`: once it is set, no request is waited for any longer."""
 
-    def __init__(self, limits: Limits, slot: int = 0, namespaces: bool = True):
+    def __init__(
+        self,
+        limits: Limits,
+        slot: int = 0,
+        namespaces: bool = True,
+        stop: threading.Event | None = None,
+    ):
         self.limits = limits
+        self.stop = stop or threading.Event()
         self.spent = 0.0
         self.folder = tempfile.mkdtemp(prefix="minildm-grade-")
         self.buffer = bytearray()
@@ -135,6 +147,9 @@ class Session:
         )
         latest = time.monotonic() + clock + GRACE
         while True:
+            if self.stop.is_set():
+                self.close()
+                raise Stopped("the grader was interrupted")
             if time.monotonic() > latest or seconds_of(self.process.pid) - before > seconds + GRACE:
                 what = "it all" if seconds == left else name
                 self.end(f"{what} took longer than allowed and could not be interrupted")

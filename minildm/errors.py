@@ -1,4 +1,4 @@
-"""How the command line fails: what a user can mend is one line on stderr, and no traceback."""
+"""How the command lines fail: what a user can mend is one line on stderr, and no traceback."""
 
 from __future__ import annotations
 
@@ -27,20 +27,22 @@ class OneLineErrors(TyperGroup):
     """What goes wrong for a reason that the user can mend is one line on stderr and exit status 2,
     Ctrl-C is 130."""
 
+    program = "minildm"  # the word that such a line begins with
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not args:
             return super().parse_args(ctx, args)  # shows the help
-        with one_line_errors():
+        with one_line_errors(self.program):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        with one_line_errors(), warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_: say(f"warning: {message}")
+        with one_line_errors(self.program), warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: say(f"warning: {message}", self.program)
             return super().invoke(ctx)
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
+def one_line_errors(program: str) -> Iterator[None]:
     """Errors of the kinds that a user can mend, each a line and an exit status; others keep their
     traceback."""
     try:
@@ -51,14 +53,14 @@ def one_line_errors() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(1) from None
     except (ValueError, OSError) as error:
-        say(str(error))
+        say(str(error), program)
     except KeyboardInterrupt as interrupt:
-        say(f"interrupted{interrupt}")
+        say(f"interrupted{interrupt}", program)
         raise typer.Exit(130) from None
     except Exception as error:
         if not isinstance(error, SaysWhy):
             raise
-        say(error.format_message())
+        say(error.format_message(), program)
     raise typer.Exit(2)
 
 
@@ -82,6 +84,6 @@ def at_once() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def say(message: str) -> None:
+def say(message: str, program: str = OneLineErrors.program) -> None:
     """One line on stderr."""
-    print("minildm:", " ".join(message.split()), file=sys.stderr)
+    print(f"{program}:", " ".join(message.split()), file=sys.stderr)

@@ -24,7 +24,7 @@ SETTINGS = {
     "size": 64,
     "letters": 10_400,
     "steps": [300, 2000, 4000],
-    "guidance": [1.0, 2.0, 4.0],
+    "guidance": [1.0, 2.0, 3.0, 4.0],
     "samples": 1000,
 }
 FONTS = (

@@ -18,7 +18,7 @@ from minildm.cli import app
 from minildm.data import TextImageDataset
 from minildm.evaluation import held_out
 from minildm.pipelines import StableDiffusionPipeline
-from minildm.training import describe_data, examiners
+from minildm.training import describe_data, examiners, runs
 
 STEPS = "2,3,4"
 FAST = ["--steps", STEPS, "--device", "cpu"]
@@ -99,6 +99,14 @@ def test_the_model_draws_its_captions_in_the_size_it_was_trained_at(trained, tmp
     result = run("sample", "a red square", "--model", out, "--out", tmp_path / "grid.png")
     assert result.exit_code == 0 and Image.open(tmp_path / "grid.png").size == (32, 32)
     assert "never" not in result.stderr
+
+
+@pytest.mark.parametrize(("options", "minutes"), [((), 4), (("--size", 64), 30)])
+def test_larger_pictures_are_given_more_time(folder, tmp_path, monkeypatch, options, minutes):
+    told = []
+    monkeypatch.setattr(runs, "train", lambda *_, **options: told.append(options["minutes"]))
+    result = run("train", "--data", folder, "--out", tmp_path / "out", *options)
+    assert (result.exit_code, told) == (0, [minutes]), result.output
 
 
 def test_64_pixels_keep_what_32_lose(folder, tmp_path):

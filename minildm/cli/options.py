@@ -112,7 +112,7 @@ Data = Annotated[
 GivenSize = Annotated[
     int | None,
     Option(
-        help="With --data: 32 (by default) or 64 pixels, which want half an hour (--minutes 30).",
+        help="With --data: 32 (by default) or 64 pixels.",
         parser=integer,
         metavar="INT",
     ),

@@ -51,7 +51,13 @@ def train(
     fit: GivenFit = None,
     background: GivenBackground = None,
     strict: Strict = False,
-    minutes: Annotated[float, Option(help="Training time over all stages.")] = 4,
+    minutes: Annotated[
+        float | None,
+        Option(
+            help="Training time over all stages: by default 4, and 30 for pictures of 64 pixels.",
+            show_default=False,
+        ),
+    ] = None,
     steps: Annotated[
         str | None,
         Option(
@@ -83,6 +89,8 @@ def train(
     with at_once():
         from minildm.training import own_pictures, runs
 
+    if minutes is None:
+        minutes = 30 if size == 64 else 4
     check_minutes(minutes)
     try:
         pictures = None if data is None else read_own(data, out, device, resume, settings)

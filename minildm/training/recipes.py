@@ -180,6 +180,7 @@ OWN_32 = replace(SCENES, dataset=OWN_PICTURES)
 OWN_64 = replace(
     OWN_32,
     image_size=64,
+    guidance_scale=2.0,
     autoencoder=replace(OWN_32.autoencoder, batch_size=16),
     denoiser=replace(OWN_32.denoiser, batch_size=32),
     classifier={**SCENES.classifier, "sample_size": 64, "block_out_channels": (8, 16, 32, 64)},

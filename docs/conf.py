@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT / "docs"))
 from chapters import table  # noqa: E402
 from hosting import fetch, repository, theme_options  # noqa: E402
 from reading_order import api_page  # noqa: E402
+from references import address, citations, entries  # noqa: E402
 
 # made anew from the tree in minildm/__init__.py
 (ROOT / "docs" / "api.md").write_text(api_page(), encoding="utf-8")
@@ -27,12 +28,14 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx.ext.githubpages",  # .nojekyll: some hosts hide folders that begin with an underscore
     "sphinx_external_toc",
+    "sphinxcontrib.bibtex",  # lists the works of references.bib
     "sphinx-mathjax-offline",  # MathJax from the book's own folder
     "numbering",
 ]
 exclude_patterns = [".*", "_build", "runs", "dist"]
 external_toc_path = str(ROOT / "book.yml")
 external_toc_exclude_missing = True
+bibtex_bibfiles = ["references.bib"]
 numfig = math_numfig = True
 numfig_format = {"figure": "Figure %s"}
 myst_enable_extensions = ["dollarmath", "deflist", "attrs_inline", "substitution"]
@@ -95,16 +98,29 @@ nb_ipywidgets_js = {"widgets.js": {"defer": "defer"}}
 # The docstrings are plain text: a line of meaning, then what holds for the arguments.
 
 
+def with_links(text: str) -> str:
+    """The text, escaped, with each citation a link to the work."""
+    parts, last = [], 0
+    for found, name in citations(text):
+        parts += [text[last : found.start()], f"`{found[0]} <{address(entries()[name])}>`__"]
+        last = found.end()
+    parts += [text[last:]]
+    parts[::2] = [re.sub(r"([*|_\\])", r"\\\1", part) for part in parts[::2]]
+    return "".join(parts)
+
+
 def as_restructured_text(app, what, name, obj, options, lines) -> None:
-    """Escape what reStructuredText would read as markup, and keep each `argument: …` a line of its
-    own."""
+    """Escape what reStructuredText would read as markup, link the works that are cited, and keep
+    each `argument: …` a line of its own."""
     paragraphs = re.split(r"\n\s*\n", "\n".join(lines).strip())
     lines[:] = []
     for paragraph in filter(None, paragraphs):
         items: list[str] = []
         for line in paragraph.splitlines():
             begins = (
-                not items or re.match(r"\S[^:]{0,60}: ", line) or re.match(r"\s*[-|\d\"]", line)
+                not items
+                or re.match(r"\S[^:]{0,60}: ", line)
+                or re.match(r"\s*(?!(19|20)\d\d\b)[-|\d\"]", line)  # but no year of a citation
             )
             if begins:
                 items.append(line.strip())
@@ -112,7 +128,7 @@ def as_restructured_text(app, what, name, obj, options, lines) -> None:
                 items[-1] += " " + line.strip()
         for item in items:
             code = re.split(r"`+([^`]+)`+", item)
-            code[::2] = [re.sub(r"([*|_\\])", r"\\\1", text) for text in code[::2]]
+            code[::2] = [with_links(text) for text in code[::2]]
             code[1::2] = [f"\\ ``{text}``\\ " for text in code[1::2]]
             lines += [f"| {''.join(code)}"]
         lines.append("")

@@ -42,7 +42,7 @@ def test_the_targets_are_those_of_the_papers():
         "epsilon": noise,
         "sample": x0,
         "v_prediction": 0.8 * noise - 0.6 * x0,  # Salimans & Ho 2022
-        "flow_prediction": noise - x0,  # Lipman et al. 2022
+        "flow_prediction": noise - x0,  # Lipman et al. 2023
     }
     assert list(expected) == list(PARAMETERIZATIONS)
     for name, target in expected.items():

@@ -1,5 +1,5 @@
 """What a network can be asked to say of x_t = α·x₀ + σ·ε: the noise, the picture, or a velocity, of
-which each gives the others (Salimans & Ho 2022, section 4; Lipman et al. 2022). Chapter 05.
+which each gives the others (Salimans & Ho 2022, section 4; Lipman et al. 2023). Chapter 05.
 
 Which α and σ belong together is the path from data to noise: α² + σ² = 1 where it preserves the
 variance, as in DDPM; α + σ = 1 in flow matching.

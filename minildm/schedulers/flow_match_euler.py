@@ -1,5 +1,5 @@
 """Flow matching: straight lines from noise to data, and Euler's method along them (Lipman et al.
-2022; Liu et al. 2022; Esser et al. 2024). Chapters 05 and 14."""
+2023; Liu et al. 2023; Esser et al. 2024). Chapters 05 and 14."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What networks are trained to make small, as functions of what they say (Kingma & Welling 2013;
+"""What networks are trained to make small, as functions of what they say (Kingma & Welling 2014;
 Goodfellow et al. 2014; Johnson et al. 2016; Isola et al. 2017; Esser et al. 2021; Radford et al.
 2021). Chapters 03, 06, 08 and 13."""
 

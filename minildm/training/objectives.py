@@ -1,4 +1,4 @@
-"""Modules that make a loss of a batch, one for each kind of network (Kingma & Welling 2013; Ho et
+"""Modules that make a loss of a batch, one for each kind of network (Kingma & Welling 2014; Ho et
 al. 2020; Esser et al. 2021; Rombach et al. 2022). Chapters 06, 07 and 11.
 
 ClassifierLoss   images and labels: the perceptual net, whose features teach the next network

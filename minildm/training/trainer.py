@@ -32,7 +32,7 @@ SAVE_EVERY = 15  # seconds of work that a kill can cost
 
 def learning_rate_at(step: int, steps: int, peak: float, warmup: float = 0.05) -> float:
     """A straight climb over the first `warmup` of the steps, then half a cosine down to zero
-    (Loshchilov 2017)."""
+    (Loshchilov & Hutter 2017)."""
     climb = max(1, round(warmup * steps))
     if step < climb:
         return peak * (step + 1) / climb

@@ -82,7 +82,8 @@ def test_folders_that_are_graded_one_after_another_share_a_table(tiny, tmp_path,
     for folder, student in (("punctual", "a"), ("late", "b")):
         submissions.hand_in(tmp_path / folder, student, submissions.source_notebook())
         grade_all(find_submissions(tmp_path / folder, tiny), tiny, out)
-    assert kept_results(tiny, out) == {("a", "tiny"): result(3), ("b", "tiny"): result(3)}
+    same = result(3, file="tiny.ipynb")
+    assert kept_results(tiny, out) == {("a", "tiny"): same, ("b", "tiny"): same}
     assert kept_results(load_assignments(tmp_path / "source", "next year's"), out) == {}
 
 

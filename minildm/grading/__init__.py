@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from minildm.grading.assignment import Assignment, Part, load_assignments, nbgrader_of, text_of
-    from minildm.grading.classroom import find_submissions, grade_all, kept_results
+    from minildm.grading.classroom import grade_all, kept_results
+    from minildm.grading.collecting import find_submissions
     from minildm.grading.grade import Result, grade_submission
     from minildm.grading.gradebook import export
     from minildm.grading.judging import Mark, check, mark_part, same, seed_of, shaped
@@ -44,7 +45,8 @@ __all__ = [
 
 _FILES = {
     "assignment": ["Assignment", "Part", "load_assignments", "nbgrader_of", "text_of"],
-    "classroom": ["find_submissions", "grade_all", "kept_results"],
+    "classroom": ["grade_all", "kept_results"],
+    "collecting": ["find_submissions"],
     "grade": ["Result", "grade_submission"],
     "gradebook": ["export"],
     "judging": ["Mark", "check", "mark_part", "same", "seed_of", "shaped"],

@@ -1,125 +1,34 @@
-"""A folder of submissions becomes results: found, graded side by side, kept, resumed.
+"""Submissions become results: graded side by side, kept, resumed.
 
-Layouts that are understood: a folder per student (nbgrader's, and what Moodle's "download all
-submissions" unpacks to), or one folder of files (Canvas's, and Moodle's without folders). A
-student's row is never missing and never a silent 0.
+A student's row is never missing and never a silent 0.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import queue
 import re
 import time
-import unicodedata
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
 from minildm.files import read_json, write_json
 from minildm.grading.assignment import Assignment, fingerprint
 from minildm.grading.bounded_judge import BoundedJudge
+from minildm.grading.collecting import Entry
 from minildm.grading.grade import Result, digest, grade_submission, not_graded, with_notes
 from minildm.grading.judging import Mark
+from minildm.grading.lms import spelled
 from minildm.grading.sandbox.wire import plain
-from minildm.grading.submission import Unreadable, read_notebook, release_of
 
-MOODLE = re.compile(r"^(?P<name>.+)_(?P<participant>\d+)_assignsubmission_file_?$")
-# Downloaded without folders.
-MOODLE_FILE = re.compile(r"^(?P<folder>.+_\d+_assignsubmission_file)_(?P<file>.+)$")
-CANVAS = re.compile(r"^(?P<name>[^_]+)(_LATE)?_(?P<id>\d+)_\d+_(?P<file>.+)$")
-# What systems and editors leave behind; all else that lies there is somebody's.
-NOBODYS = re.compile(
-    r"\._.*|\.DS_Store|__MACOSX|\.ipynb_checkpoints|\.git.*|\.~lock.*|\.nfs.*|\.Trash.*|Thumbs\.db"
-)
 DAMAGED = "what was kept of its grading is damaged: grade its folder again"
 OUTDATED = "graded before the assignment was changed: grade its folder again"
 
 Results = dict[tuple[str, str], Result]  # by student and assignment
-
-
-class Entry(NamedTuple):
-    """One submission: whose, of what, which file (None: the student handed in nothing that could be
-    graded)."""
-
-    student: str
-    assignment: str
-    path: Path | None
-    notes: list[str]
-
-
-def find_submissions(
-    folder: Path, assignments: dict[str, Assignment], only: str | None = None
-) -> list[Entry]:
-    """Every student of the folder with every assignment handed in; the newest where one stands
-    twice."""
-    folder = Path(folder)
-    entries = []
-    for student, paths in files_by_student(folder).items():
-        by_name: dict[str, list[Path]] = {}
-        for path in paths:
-            if path.suffix == ".ipynb" and ".ipynb_checkpoints" not in path.parts:
-                name = only or assignment_of(path, folder, assignments)
-                by_name.setdefault(name, []).append(path)
-        if not by_name:
-            handed = plain(", ".join(path.name for path in paths)[:200]) or "nothing"
-            notes = [f"no notebook was handed in, but {handed}"]
-            entries.append(Entry(student, only or "", None, notes))
-        for name, found in by_name.items():
-            newest = sorted(found, key=lambda path: path.lstat().st_mtime)[-1]
-            notes = [f"{len(found)} files; the newest was graded: {plain(newest.name)}"]
-            entries.append(Entry(student, name, newest, notes if len(found) > 1 else []))
-    return entries
-
-
-def files_by_student(folder: Path) -> dict[str, list[Path]]:
-    """Whatever lies in the folder, with the student that it belongs to; links are not followed."""
-    files: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
-        if NOBODYS.fullmatch(path.name):
-            continue
-        if path.is_dir() and not path.is_symlink():
-            student = path.name
-            inside = [p for p in sorted(path.rglob("*")) if p.is_symlink() or not p.is_dir()]
-        else:
-            student = student_of(path)
-            inside = [path]
-        files.setdefault(named(student), []).extend(inside)
-    return files
-
-
-def named(student: str) -> str:
-    """A student's name as tables have it: an accent and its letter are one, however a file system
-    writes them, and nothing that a terminal obeys is left."""
-    return unicodedata.normalize("NFC", plain(student, keep=""))
-
-
-def student_of(path: Path) -> str:
-    """Who handed in a file that lies in no folder of a student's, from its name."""
-    if canvas := CANVAS.match(path.name):
-        return f"{canvas['name']}_{canvas['id']}"
-    if moodle := MOODLE_FILE.match(path.name):
-        return moodle["folder"]
-    return path.stem
-
-
-def assignment_of(path: Path, folder: Path, assignments: dict[str, Assignment]) -> str:
-    """Which assignment a file belongs to: by its own name, its folder's, or what the notebook says;
-    else ""."""
-    for text in (path.stem, *(parent.name for parent in path.parents if folder in parent.parents)):
-        fitting = [name for name in assignments if name in text]
-        if fitting:
-            return max(fitting, key=len)
-    try:
-        named = release_of(read_notebook(path)).get("assignment")
-    except Unreadable:
-        named = None
-    if isinstance(named, str) and named in assignments:
-        return named
-    return next(iter(assignments)) if len(assignments) == 1 else ""
 
 
 def file_name(student: str) -> str:
@@ -183,10 +92,14 @@ def kept_or_graded(
     """A submission's result, graded unless it was and is as it was then; a new one is kept. What
     was kept of it and is damaged is graded again."""
     if entry.assignment not in assignments:
-        return not_graded(entry.notes or ["it belongs to no assignment that is known"])
+        unknown = not_graded(entry.notes or ["it belongs to no assignment that is known"])
+        return unknown._replace(late=entry.late)
     assignment = assignments[entry.assignment]
     kept = out / entry.assignment / f"{file_name(entry.student)}.json"
+    file = entry.path.name if entry.path else ""
+    about_file = json.dumps([entry.student, file, entry.when, entry.late, entry.notes])
     stamp = digest(entry.path, assignment) if entry.path else "nothing"
+    stamp = hashlib.sha256(f"{stamp} {about_file}".encode()).hexdigest()
     with suppress(ValueError, FileNotFoundError):
         found, result = read_result(kept)
         if found["digest"] == stamp:
@@ -197,6 +110,7 @@ def kept_or_graded(
         result = with_notes(result, entry.notes)
     else:
         result = not_graded(entry.notes)
+    result = result._replace(file=plain(file), when=entry.when, late=entry.late)
     kept.parent.mkdir(parents=True, exist_ok=True)
     about = {"digest": stamp, "assignment": assignment.digest}
     about |= {"key": fingerprint(assignment.key), "student": entry.student}
@@ -222,7 +136,7 @@ def kept_results(assignments: dict[str, Assignment], out: Path) -> Results:
             if found["key"] == fingerprint(assignment.key):
                 current = found["assignment"] == assignment.digest
                 notes = [] if current else [OUTDATED]
-                kept[named(found["student"]), name] = with_notes(result, notes)
+                kept[spelled(found["student"]), name] = with_notes(result, notes)
     return kept
 
 
@@ -232,9 +146,17 @@ def read_result(path: Path) -> tuple[dict[str, str], Result]:
     found = read_json(path, "a graded submission")
     try:
         about = {name: found[name] for name in ("digest", "assignment", "key", "student")}
-        fields = {name: found[name] for name in Result._fields if name != "marks"}
+        names = set(Result._fields) - {"marks"} - (Result._field_defaults.keys() - found.keys())
+        fields = {name: found[name] for name in names}
         result = Result(**fields, marks=[Mark(**mark) for mark in found["marks"]])
-        texts = [*about.values(), result.status, *result.notes, *chain(*result.written.items())]
+        texts = [
+            *about.values(),
+            result.status,
+            result.file,
+            result.when,
+            *result.notes,
+            *chain(*result.written.items()),
+        ]
         numbers = [result.out_of, *([] if result.score is None else [result.score])]
         for mark in result.marks:
             texts += [mark.part, mark.title, mark.message]

@@ -195,7 +195,7 @@ def grade(
     """Grade a class: every submission in a bounded process, every answer judged outside it."""
     from tqdm import tqdm
 
-    from minildm.grading import classroom, gradebook, tables
+    from minildm.grading import classroom, collecting, gradebook, tables
 
     say_missing_bounds(accept_missing_bounds)
     assignments = sources(source, course_key(key, key_file))
@@ -209,7 +209,7 @@ def grade(
         gradebook.read_marks(out, assignments)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    entries = classroom.find_submissions(submissions, chosen, assignment)
+    entries = collecting.find_submissions(submissions, chosen, assignment)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

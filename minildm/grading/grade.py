@@ -24,7 +24,7 @@ LONGEST_TO_LOOK_UP = 2**19  # characters of cells in which their names are looke
 
 class Result(NamedTuple):
     """A submission's grade; `score` is None where a person has to look first, and `notes` say what
-    happened."""
+    happened. `file` is what the LMS calls it, `when` it came in on the LMS's clock."""
 
     status: str
     score: float | None
@@ -32,6 +32,9 @@ class Result(NamedTuple):
     marks: list[Mark]
     written: dict[str, str]
     notes: list[str]
+    file: str = ""
+    when: str = ""
+    late: bool = False
 
 
 def not_graded(notes: list[str], out_of: float = 0) -> Result:

@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 from minildm.files import write_text
 from minildm.grading.assignment import Assignment, WrittenQuestion
-from minildm.grading.classroom import MOODLE, Results, file_name
+from minildm.grading.classroom import Results, file_name
 from minildm.grading.feedback import feedback_page
 from minildm.grading.grade import Result
+from minildm.grading.lms import MOODLE
 from minildm.grading.people import Row, canvas_number, exactly, with_roster
 from minildm.grading.tables import Cell, blank, read_table, safe, write_table
 
@@ -190,10 +191,11 @@ def write_grades(out: Path, grades: list[Grade], assignments: dict[str, Assignme
         pending = ", the written part is still to be marked" if grade.unmarked else ""
         parts = [f"{m.part} {m.points:g}/{m.out_of:g}: {m.message}" for m in result.marks]
         row = [grade.student, grade.assignment, blank(result.score), result.out_of]
-        row += [blank(grade.total), own.points if own else "", result.status + pending]
+        row += [blank(grade.total), own.points if own else ""]
+        row += ["late" if result.late else "", result.when, result.status + pending]
         rows.append([*row, "; ".join(parts), "; ".join(result.notes)])
     header = ["student", "assignment", "automatic", "automatic_max"]
-    header += ["total", "total_max", "status", "parts", "notes"]
+    header += ["total", "total_max", "late", "handed_in", "status", "parts", "notes"]
     write_table(out / "grades.csv", header, rows, "utf-8-sig")
 
 
@@ -235,7 +237,7 @@ def export_moodle(
     """
     rows: list[list[Cell]] = []
     for grade in grades:
-        match = MOODLE.match(grade.student)
+        match = MOODLE.fullmatch(grade.student)
         person = people.get(grade.student, {})
         identifier = f"Participant {match['participant']}" if match else ""
         full_name = person.get("name") or (match["name"] if match else grade.student)

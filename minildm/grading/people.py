@@ -6,8 +6,9 @@ import re
 import unicodedata
 
 from minildm.grading.assignment import Assignment
-from minildm.grading.classroom import MOODLE, Results
+from minildm.grading.classroom import Results
 from minildm.grading.grade import Result
+from minildm.grading.lms import MOODLE
 
 Row = dict[str, str]  # of a table, by column
 
@@ -20,7 +21,7 @@ def people_like(student: str, roster: list[Row]) -> list[Row]:
     rows than one are a question.
     """
     ways = [("student", student), ("id", student), ("login", student), ("email", student)]
-    if moodle := MOODLE.match(student):
+    if moodle := MOODLE.fullmatch(student):
         ways.append(("name", moodle["name"]))
     if number := canvas_number(student):
         ways.append(("canvas_id", number))
@@ -75,7 +76,7 @@ def with_roster(
         folders = [student for student, person in people.items() if person is row]
         unclear = [student for student, rows in like.items() if len(rows) > 1 and row in rows]
         # Moodle's number is of one assignment alone, so its folder's name is no name for another.
-        student = next((name for name in folders if not MOODLE.match(name)), row["student"])
+        student = next((name for name in folders if not MOODLE.fullmatch(name)), row["student"])
         for name in assignments:
             theirs = [folder for folder in folders if (folder, name) in results]
             if len(theirs) > 1:

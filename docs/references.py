@@ -11,7 +11,7 @@ FAMILY = r"(?:[Vv]an den |[Vv]on )?[A-Z]\w+(?:[-’'][A-Z]?\w+)*"
 YEAR = r" (\(?)((?:19|20)\d\d)\b"
 # A name alone says less, so it is a citation in brackets only: "(GEGLU, Shazeer 2020)".
 CITATION = re.compile(
-    rf"({FAMILY}(?: et al\.| (?:&|and) {FAMILY})|(?<=[(;,] )(?<!\w){FAMILY}|(?<=[([]){FAMILY}){YEAR}"
+    rf"({FAMILY}(?: et al\.| (?:&|and) {FAMILY})|(?<=[(;,] ){FAMILY}|(?<=[([]){FAMILY}){YEAR}"
 )
 
 

@@ -168,10 +168,10 @@ def test_a_damaged_result_is_graded_again_and_blocks_nobody(
     whole = json.loads(kept.read_text())
     kept.write_text(json.dumps(whole | {field: value}) if field.isalpha() else field)
     rows = kept_results(tiny, out)  # of a folder that is not graded now
-    assert rows["b", "tiny"] == submissions.result(3)
+    assert rows["b", "tiny"] == submissions.result(3, file="tiny.ipynb")
     assert rows["a", "tiny"].score is None and rows["a", "tiny"].notes == [DAMAGED]
     graded.clear()
-    assert grade_all(entries, tiny, out)["a", "tiny"] == submissions.result(3)
+    assert grade_all(entries, tiny, out)["a", "tiny"] == submissions.result(3, file="tiny.ipynb")
     assert graded == ["a"] and json.loads(kept.read_text()) == whole | {
         "seconds": json.loads(kept.read_text())["seconds"]
     }

@@ -662,6 +662,7 @@ def commands(rng: Random, world: World) -> Input:
         "--sampler": lambda v: None,
         "--out": lambda v: None,
         "--npz": lambda v: None,
+        "--folder": lambda v: None,
         "--negative": lambda v: None,
         "--prompts-file": lambda v: None,
         "--device": lambda v: None,

@@ -125,7 +125,7 @@ def test_a_prompt_that_training_never_saw_or_that_is_too_long_draws_with_one_lin
 
 def test_progress_goes_to_stderr_and_results_to_stdout(tiny_folder):
     result = run("sample", "seven", "--model", tiny_folder)
-    assert result.stdout == "1 images: grid.png\n" and "step" in result.stderr
+    assert result.stdout == "1 image: grid.png\n" and "step" in result.stderr
 
 
 def test_the_picture_has_a_row_for_each_prompt_or_is_nearly_square(tiny_folder):
@@ -137,7 +137,7 @@ def test_the_picture_has_a_row_for_each_prompt_or_is_nearly_square(tiny_folder):
 
 def test_an_interrupted_write_leaves_the_old_file(tiny_folder, tmp_path, monkeypatch):
     (tmp_path / "s.npz").write_bytes(b"old")
-    monkeypatch.setattr("numpy.savez_compressed", lambda file, **_: [file.write(b"half"), 1 / 0])
+    monkeypatch.setattr("minildm.cli.saving._write_header", lambda *_: 1 / 0)
     result = run("sample", "seven", "--model", tiny_folder, "--npz", "s.npz")
     assert isinstance(result.exception, ZeroDivisionError)
     assert (tmp_path / "s.npz").read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
@@ -146,10 +146,10 @@ def test_an_interrupted_write_leaves_the_old_file(tiny_folder, tmp_path, monkeyp
 def test_a_full_disk_names_the_file_and_leaves_the_old_one(tiny_folder, tmp_path, monkeypatch):
     (tmp_path / "s.npz").write_bytes(b"old")
 
-    def full(file, **_):
+    def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("numpy.savez_compressed", full)
+    monkeypatch.setattr("minildm.cli.saving._write_header", full)
     result = run("sample", "seven", "--model", tiny_folder, "--npz", "s.npz")
     assert result.exit_code == 2
     reason = "could not be written (No space left on device); what it held before is whole"
@@ -404,7 +404,7 @@ def test_a_bad_checkpoint_is_one_line(tiny_folder, tmp_path, command, what, word
             ["--prompts-file", "expected a text file, got ."],
         ),
         ("evaluate --model MODEL --samples -10", ["multiple of the 10 classes, got -10"]),
-        ("sample seven --model MODEL --num 0", ["num_images_per_prompt of 1 or more, got 0"]),
+        ("sample seven --model MODEL --num 0", ["--num: expected 1 or more, got 0"]),
         ("sample seven --model MODEL --seed -1", ["--seed", "expected a number from 0", "got -1"]),
         ("sample seven --model MODEL --out folder.png", ["got the folder", "folder.png"]),
         ("sample seven --model MODEL --out grid.txt", [".png", "grid.txt"]),
@@ -429,7 +429,7 @@ def test_a_bad_checkpoint_is_one_line(tiny_folder, tmp_path, command, what, word
         ("sample --model MODEL --prompts-file folder.png", ["folder.png"]),
         (
             "sample seven --model MODEL --num 100000000000000000000",
-            ["expected at most 100,000 images at once, got 1 prompts and --num 1000000000"],
+            ["expected at most 10,000,000 images, got 1 prompts and --num 1000000000"],
         ),
         ("evaluate --model minst", ["folder or a shipped model", "got 'minst'"]),
         ("evaluate --model MODEL --samples 0", ["multiple of the 10 classes, got 0"]),
@@ -503,7 +503,7 @@ def in_a_process(*arguments, folder):
 
 def test_as_a_process_it_draws_and_fails_the_same_way(tiny_folder, tmp_path):
     drawn = in_a_process("sample", "seven", "--model", tiny_folder, folder=tmp_path)
-    assert drawn.returncode == 0 and drawn.stdout == "1 images: grid.png\n", drawn.stderr
+    assert drawn.returncode == 0 and drawn.stdout == "1 image: grid.png\n", drawn.stderr
     failed = in_a_process("sample", "seven", "--model", tmp_path, folder=tmp_path)
     assert failed.returncode == 2 and failed.stdout == ""
     assert failed.stderr.startswith("minildm: ") and failed.stderr.count("\n") == 1

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from typer import Argument, Option
+from typer import Argument, Context, Option
 
 from minildm.cli.adding import (
     Control,
@@ -33,18 +34,24 @@ from minildm.cli.options import (
     Seed,
     Steps,
     check_file,
+    check_folder,
+    folder_name,
+    in_short,
     integer,
     open_model,
     read_prompts,
 )
+from minildm.cli.saving import Folder, check_grid, saving
 from minildm.errors import at_once
-from minildm.files import whole
 
-MOST_IMAGES = 100_000  # more than 1 GB of them at 32 x 32
+MOST_IMAGES = 10_000_000  # whoever wants more has mistyped
+BATCH = 250  # images that are drawn at a time
+BESIDE = ("prompts_file", "device", "out", "npz", "folder", "resume")  # what is drawn is the same
 
 
 @app.command(rich_help_panel=DRAW)
 def sample(
+    context: Context,
     prompts: Annotated[
         list[str] | None, Argument(metavar="PROMPT…", help='Such as "a handwritten seven".')
     ] = None,
@@ -62,11 +69,24 @@ def sample(
     num: Annotated[int, Option(help="Images for each prompt.", parser=integer, metavar="INT")] = 1,
     seed: Seed = 0,
     out: Annotated[
-        Path | None, Option(help="The images in one picture; without --npz, grid.png.")
+        Path | None,
+        Option(help="All images in one picture; without --npz and --folder, grid.png."),
     ] = None,
     npz: Annotated[
         Path | None, Option(help="The images as numbers: `images`, uint8, and `prompts`.")
     ] = None,
+    folder: Annotated[
+        Path | None,
+        Option(
+            help="Each image as a file, with its prompt in metadata.jsonl, as --data reads them; "
+            "written as they are drawn.",
+            parser=folder_name,
+            metavar="FOLDER",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, Option("--resume", help="Continue what was interrupted in --folder.")
+    ] = False,
     device: Device = "auto",
     lora: Lora = None,
     word: Word = None,
@@ -85,23 +105,34 @@ def sample(
         raise ValueError(
             "expected a prompt, such as: minildm sample 'a handwritten seven'; got none"
         )
-    if len(texts) * num > MOST_IMAGES:
+    total = len(texts) * num
+    if num < 1:
+        raise ValueError(f"--num: expected 1 or more, got {num}")
+    if total > MOST_IMAGES:
         raise ValueError(
-            f"expected at most {MOST_IMAGES:,} images at once, got {len(texts)} prompts and --num "
-            f"{num}; draw them in parts, each with another --seed"
+            f"expected at most {MOST_IMAGES:,} images, got {len(texts)} prompts and --num {num}"
         )
-    if out is None and npz is None:
+    if resume and (folder is None or out or npz):
+        raise ValueError("expected --folder with --resume, and neither --out nor --npz")
+    if out is None and npz is None and folder is None:
         out = Path("grid.png")
     for file, suffix in ((out, ".png"), (npz, ".npz")):
         if file is not None:
             check_file(file, suffix)
+    begun = None
+    if folder is not None:
+        check_folder(folder)
+        options = {name: str(value) for name, value in context.params.items() if name not in BESIDE}
+        begun = Folder(folder, total, options | {"prompts": in_short(texts)}, resume)
+        if begun.drawn == total:
+            print(f"{folder} is finished: there is nothing to go on with")
+            return
     with at_once():
-        import numpy as np
         import torch
-        from PIL import Image
+        from tqdm.auto import tqdm
 
         from minildm.data.images import to_pixels
-        from minildm.plots.images import mosaic
+        from minildm.variations.fitting import picture_size
 
     pipeline = open_model(
         model,
@@ -111,24 +142,28 @@ def sample(
         autoguidance,
         add=lambda opened: add(opened, model, added, texts),
     )
+    if out is not None:
+        check_grid(total, picture_size(pipeline))
     generator = torch.Generator().manual_seed(seed)
-    images = pipeline(
-        texts,
+    draw = partial(
+        pipeline,
         num_inference_steps=steps,
         guidance_scale=guidance,
         guidance_start=guidance_start,
         negative_prompt=negative,
-        num_images_per_prompt=num,
         generator=generator,
+        progress=total <= BATCH,
         **starting_pictures(pipeline, added, steps),
     )
-    pixels = to_pixels(images, pipeline.card.get("image_size"))
-    if out is not None:
-        columns = num if num > 1 else None  # a row a prompt, or nearly square
-        with whole(out) as file:
-            Image.fromarray(mosaic(pixels, columns, gap=0)).save(file, format="png")
-    if npz is not None:
-        repeated = np.array([text for text in texts for _ in range(num)])
-        with whole(npz) as file:
-            np.savez_compressed(file, images=pixels, prompts=repeated)
-    print(f"{len(pixels)} images:", *(file for file in (out, npz) if file))
+    first = begun.drawn if begun is not None else 0
+    bar = tqdm(total=total, initial=first, unit="image", disable=total <= BATCH)
+    try:
+        with saving(out, npz, begun, texts, num, generator) as save, bar:
+            for begin in range(first, total, BATCH):
+                some = [texts[i // num] for i in range(begin, min(begin + BATCH, total))]
+                save(to_pixels(draw(some), pipeline.card.get("image_size")), some)
+                bar.update(len(some))
+    except KeyboardInterrupt:
+        go_on = "; the same command with --resume goes on from here" if begun is not None else ""
+        raise KeyboardInterrupt(go_on) from None
+    print(f"{total:,} image{'s' * (total > 1)}:", *(file for file in (out, npz, folder) if file))

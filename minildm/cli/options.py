@@ -4,6 +4,7 @@ it."""
 from __future__ import annotations
 
 import tempfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
@@ -198,6 +199,11 @@ def read_prompts(file: Path, option: str = "--prompts-file") -> list[str]:
     if not any(lines):
         raise ValueError(f"{option}: expected one prompt a line, got none in {file}")
     return [line for line in lines if line]
+
+
+def in_short(prompts: list[str]) -> str:
+    """As a record has it: how many, and a number that others would not have."""
+    return f"{len(prompts)} prompts, {zlib.crc32(repr(prompts).encode()):08x}"
 
 
 def check_minutes(minutes: float) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 import shlex
 import shutil
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -150,8 +149,3 @@ class Task:
 def example(pictures: TextImageDataset) -> str:
     """A caption of the first picture."""
     return pictures.captions[int(pictures.caption_of[0])][0]
-
-
-def in_short(prompts: list[str]) -> str:
-    """As a record has it: how many, and a number that others would not have."""
-    return f"{len(prompts)} prompts, {zlib.crc32(repr(prompts).encode()):08x}"

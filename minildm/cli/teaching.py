@@ -18,11 +18,12 @@ from minildm.cli.options import (
     GivenFit,
     Seed,
     Strict,
+    in_short,
     integer,
     picture_settings,
     read_prompts,
 )
-from minildm.cli.task import STEPS, Task, example, in_short
+from minildm.cli.task import STEPS, Task, example
 from minildm.files import write_json
 
 FAMILIAR = 80  # prompts that a LoRA keeps, if none are given

@@ -189,15 +189,24 @@ def card_entry(card: Mapping[str, object] | None) -> dict[str, str]:
     return {} if card is None else {CARD_ENTRY: json.dumps(card)}
 
 
+def read_metadata(path: str | os.PathLike, what: str) -> dict[str, str]:
+    """What a safetensors file keeps beside its tensors; `what` as for `read_tensors`."""
+    from safetensors import SafetensorError, safe_open
+
+    path = readable(path, f"{what} as safetensors")
+    try:
+        with safe_open(path, "pt") as stored:
+            return stored.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{path}: expected a whole safetensors file, got: {error}") from None
+
+
 def read_card_entry(path: str | os.PathLike) -> dict[str, object]:
     """The card that a safetensors file keeps; {} if it has none, or one that is no JSON object."""
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as stored:
-        text = (stored.metadata() or {}).get(CARD_ENTRY, "{}")
+    text = read_metadata(path, "tensors with a card").get(CARD_ENTRY, "{}")
     try:
         card = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         card = {}
     return card if isinstance(card, dict) else {}
 

@@ -135,6 +135,11 @@ def test_wrong_shapes_are_refused():
         vae.encode(torch.zeros(1, 1, 8, 8))
     with pytest.raises(ValueError, match=r"expected latents \(B, 4, h, w\), got \(4, 8, 8\)"):
         vae.decode(torch.zeros(4, 8, 8))
+    for sides in ((0, 8), (8, 0)):
+        with pytest.raises(ValueError, match=r"expected images \(B, 3, H, W\), got \(1, 3, "):
+            vae.encode(torch.zeros(1, 3, *sides))
+        with pytest.raises(ValueError, match=r"expected latents \(B, 4, h, w\), got \(1, 4, "):
+            vae.decode(torch.zeros(1, 4, *sides))
 
 
 def test_unknown_blocks_are_refused():

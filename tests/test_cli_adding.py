@@ -233,7 +233,7 @@ def test_a_shipped_controlnet_is_the_default_of_its_model(weights, monkeypatch):
         ("--image p.png --fit squash", ["crop or pad", "squash"]),
         ("--image p.png --background none", ["colour", "'none'"]),
         ("--lora absent.safetensors", ["absent.safetensors", "no such file"]),
-        ("--lora p.png", ["p.png", "expected a whole LoRA file"]),
+        ("--lora p.png", ["p.png", "expected a whole safetensors file"]),
         ("--lora p.png:nan", ["expected a number behind the colon", "p.png:nan"]),
         ("--lora other.safetensors", ["other.safetensors", "for these networks", "(2, 5)"]),
         ("--word other.safetensors", ["other.safetensors", "expected one word"]),

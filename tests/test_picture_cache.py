@@ -155,6 +155,34 @@ def test_a_cache_that_was_cut_short_is_made_anew(folder, tmp_path):
     assert levels(decode(read_folder(folder), 8, cache=tmp_path / "cache")) == before
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"done": "9"},
+        {"done": 10**30},
+        {"done": -1},
+        {"rows": 1.5},
+        {"rows": None},
+        {"skipped": None},
+        {"skipped": [[0]]},
+        {"skipped": [["0", "x"]]},
+        {"skipped": [[10**6, "x"]]},
+        {"coloured": 1},
+        {"finished": "no"},
+        {"enlarged": True},
+        {"settings": []},
+        {"files": 7},
+        {"more": 1},
+    ],
+)
+def test_a_damaged_record_of_a_cache_is_said_and_made_anew(folder, tmp_path, change):
+    before = levels(decode(read_folder(folder), 8, cache=tmp_path / "cache"))
+    index = tmp_path / "cache" / picture_cache.INDEX_FILE
+    index.write_text(json.dumps(json.loads(index.read_text()) | change))
+    with pytest.warns(UserWarning, match="doing it again"):
+        assert levels(decode(read_folder(folder), 8, cache=tmp_path / "cache")) == before
+
+
 def test_two_at_once_decode_only_once(folder, tmp_path, monkeypatch):
     names = decoded_files(monkeypatch)
     found, got = read_folder(folder), []

@@ -297,6 +297,14 @@ def test_guidance_starts_at_the_step_that_diffusers_guider_says(tiny, start):
     assert sizes == passes and sizes.count(1) == int(start * steps)  # no pass is made in vain
 
 
+def test_a_guidance_that_begins_late_may_come_as_a_tensor(tiny):
+    late = [
+        draw(tiny, guidance_scale=3.0, guidance_start=start)
+        for start in (0.4, torch.tensor(0.4), np.float32(0.4))
+    ]
+    assert torch.equal(late[0], late[1]) and torch.equal(late[0], late[2])
+
+
 def test_a_scale_that_is_given_holds_for_all_steps_as_in_diffusers(tiny):
     tiny.card |= {"guidance_scale": 3.0, "guidance_start": 0.4}
     everywhere, late = (
@@ -572,6 +580,12 @@ def one_line(error, *words):
             {"scheduler": ["diffusers", "LCMAncestral"]},
             ["DPMSolverMultistepScheduler", "'LCMAncestral'"],
         ),
+        (
+            {"unet": ["transformers", "UNet2DConditionModel"]},
+            ["expected unet to be UNet2DConditionModel of diffusers", "'transformers'"],
+        ),
+        ({"vae": [None, "AutoencoderKL"]}, ["expected vae to be AutoencoderKL of diffusers"]),
+        ({"vae": ["AutoencoderKL"]}, ["expected vae to be AutoencoderKL of diffusers"]),
         ({"unet": [None, None]}, ["expected unet to be UNet2DConditionModel", "None"]),
         (
             {"controlnet": ["diffusers", "ControlNetModel"]},
@@ -645,6 +659,11 @@ def test_safety_checker_and_feature_extractor_are_passed_over_with_a_notice(brok
             "vae/config.json",
             b'{"scaling_factor": 0}',
             ["vae/config.json: expected a finite scaling_factor above 0, got 0"],
+        ),
+        (
+            "vae/config.json",
+            b'{"scaling_factor": 1000000000000000000000000000000}',
+            ["vae/config.json", "expected scaling_factor to be a number below 2**63"],
         ),
         (
             "text_encoder/config.json",

@@ -35,7 +35,7 @@ def test_a_truncated_state_says_so(tmp_path):
     file = tmp_path / STATE_FILE
     save_state(file, "toy", loss, optimizer, None, [1.0], 0.5, 9)
     file.write_bytes(file.read_bytes()[:-7])
-    with pytest.raises(ValueError, match=f"{STATE_FILE}: expected a whole training state"):
+    with pytest.raises(ValueError, match=f"{STATE_FILE}: .* whole .*; delete it"):
         load_state(file, "toy", loss, optimizer, None, 9)
 
 
@@ -121,7 +121,7 @@ def test_the_state_of_one_channel_does_not_fill_a_network_of_three(tmp_path):
     before = {name: tensor.clone() for name, tensor in state_tensors(*other).items()}
     expected = (
         "expected the training state of this recipe's autoencoder, got "
-        r"loss.0.weight of shape \(4, 1, 3, 3\) instead of \(4, 3, 3, 3\)$"
+        r"loss.0.weight of shape \(4, 1, 3, 3\) instead of \(4, 3, 3, 3\); delete it"
     )
     with pytest.raises(ValueError, match=expected):
         load_state(file, "autoencoder", *other, 9)
@@ -152,6 +152,42 @@ def test_every_tensor_of_a_state_has_its_shape(tmp_path):
         save_file(whole | {name: narrow}, file, metadata)
         with pytest.raises(ValueError, match=f"got {name} of shape .* instead of"):
             load_state(file, "autoencoder", *vae, 9)
+
+
+SPOILT = [
+    ("loss.0.weight", lambda x: x.fill_(float("nan")), "NaN in loss.0.weight"),
+    ("optimizer.0.exp_avg", lambda x: x.fill_(float("inf")), "infinity in optimizer.0.exp_avg"),
+    ("optimizer.0.exp_avg_sq", lambda x: x.fill_(-1), "optimizer.0.exp_avg_sq of -1 after 1 steps"),
+    ("optimizer.0.step", lambda x: x.fill_(2), "optimizer.0.step of 2 after 1 steps"),
+    ("optimizer.0.step", lambda x: x.fill_(-1), "optimizer.0.step of -1 after 1 steps"),
+    ("ema.0", lambda x: x.half(), "ema.0 of torch.float16 instead of torch.float32"),
+    ("loss.0.weight", lambda x: x.int(), "loss.0.weight of torch.int32 instead of"),
+    ("losses", lambda x: x.fill_(float("nan")), "NaN in losses"),
+    ("losses", lambda x: x[0], r"losses of shape \(\) instead of \(1,\)"),
+    ("losses", lambda x: x.repeat(12), "12 losses of 9 steps"),
+    ("losses", lambda x: x.int(), "losses of torch.int32"),
+    ("losses", None, "1 missing keys"),
+    ("seconds", lambda x: x.fill_(-1), "seconds of -1"),
+    ("seconds", lambda x: x[None], "seconds of shape"),
+]
+
+
+@pytest.mark.parametrize("name, change, fault", SPOILT)
+def test_what_no_training_leaves_is_no_state(tmp_path, name, change, fault):
+    """Nothing is filled from it; before, it trained on to a loss of NaN, or was rounded."""
+    file = tmp_path / STATE_FILE
+    vae = autoencoder(1)
+    save_state(file, "autoencoder", *vae, [1.0], 0.5, 9)
+    before = {key: tensor.clone() for key, tensor in state_tensors(*vae).items()}
+    stored = load_file(file)
+    tensor = stored.pop(name)
+    if change is not None:
+        stored[name] = change(tensor).contiguous().clone()
+    save_file(stored, file, {"stage": "autoencoder", "steps": "9"})
+    with pytest.raises(ValueError, match=f"{STATE_FILE}: .*got {fault}.*; delete it to start"):
+        load_state(file, "autoencoder", *vae, 9)
+    for key, tensor in state_tensors(*vae).items():
+        assert torch.equal(tensor, before[key]), key
 
 
 def test_an_average_goes_only_to_parameters_of_its_shapes():

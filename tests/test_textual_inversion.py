@@ -181,6 +181,11 @@ def test_a_file_of_something_else_is_refused_by_name(tmp_path, vector):
         save_file(content, tmp_path / WEIGHTS_NAME)
         with pytest.raises(ValueError, match=f"{WEIGHTS_NAME}: expected one word with one vector"):
             load_word(tmp_path)
+    for wrong, got in ((vector / 0, "(NaN|infinity) in a"), (vector.long(), "torch.int64")):
+        save_file({"a": wrong}, tmp_path / WEIGHTS_NAME)
+        message = f"{WEIGHTS_NAME}: expected a vector of finite fractions, got {got}"
+        with pytest.raises(ValueError, match=message):
+            load_word(tmp_path)
     (tmp_path / WEIGHTS_NAME).write_bytes(b"no")
     with pytest.raises(ValueError, match="expected a whole safetensors file"):
         load_word(tmp_path / WEIGHTS_NAME)

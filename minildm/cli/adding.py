@@ -209,6 +209,10 @@ def with_control(
     card = read_json(folder / CARD, "a ControlNet's card") if (folder / CARD).is_file() else {}
     channels = controlnet.config.conditioning_channels
     classes = card.get("classes", None if channels == 3 else channels)
+    if isinstance(classes, bool) or classes not in ((None, 3) if channels == 3 else (channels,)):
+        raise ValueError(
+            f"{folder / CARD}: expected the maps' {channels} channels as classes, got {classes!r}"
+        )
     factor = 2 ** (len(controlnet.config.conditioning_embedding_out_channels) - 1)
     try:
         controlled = ControlledUNet(pipeline.unet, controlnet)

@@ -11,13 +11,15 @@ from torch import Tensor
 
 LARGEST = 1_000_000  # more than any width, vocabulary or number of timesteps that was ever trained
 MOST = 3e38  # what float32 can hold
+MOST_WHOLE = 2**63  # below it a whole number is one that PyTorch takes for a fraction
 
 
 def expected_kind(key: str, value: object, kind: object) -> str:
     """In words, what the argument called `key`, annotated with `kind`, should be; "" if the value
     is that."""
     if not is_a(value, kind):
-        return in_words(kind)
+        large = isinstance(value, int) and abs(value) >= MOST_WHOLE and is_a(0.5, kind)
+        return in_words(kind) + (" below 2**63, or one with a point" if large else "")
     # a small number that keeps a division from being one by 0, and a root from being NaN
     if key.endswith("_eps") and isinstance(value, (int, float)) and value <= 0:
         return "a number above 0"
@@ -43,7 +45,7 @@ def is_a(value: object, kind: object) -> bool:
     if kind is float:
         if not isinstance(value, (int, float)) or isinstance(value, bool):
             return False
-        return abs(value) <= MOST  # NaN neither
+        return abs(value) <= MOST and not (isinstance(value, int) and abs(value) >= MOST_WHOLE)
     return isinstance(kind, type) and isinstance(value, kind)
 
 

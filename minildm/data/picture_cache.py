@@ -150,7 +150,9 @@ def _decode_to(cache: Path, found: PictureFolder, state: _State, progress: bool)
     before = state.of_before(index)
     channels = 3 if before.coloured or not before.finished else 1
     there = file if before.finished else unfinished
-    if there.is_file() and there.stat().st_size >= before.rows * size * size * channels:
+    total = len(found.entries)
+    fits = before.done == total if before.finished else before.done <= total
+    if fits and there.is_file() and there.stat().st_size >= before.rows * size * size * channels:
         state = before
     if not state.finished:
         with open(unfinished, "r+b" if state.rows else "wb") as out:
@@ -189,15 +191,38 @@ class _State:
         """What a run before this one has recorded, if it was of the same pictures, else this."""
         if not index.is_file():
             return self
-        before = read_json(index, "the state of a picture cache")
+        try:
+            before = _State.read(index)
+        except ValueError as error:
+            warnings.warn(f"{error}; doing it again", stacklevel=5)
+            return self
         for key, what in (
             ("settings", "with other settings"),
             ("files", "from another folder, or its files have changed"),
         ):
-            if before.get(key) != getattr(self, key):
+            if getattr(before, key) != getattr(self, key):
                 warnings.warn(f"{index.parent}: was decoded {what}; doing it again", stacklevel=5)
                 return self
-        return _State(**before)
+        return before
+
+    @classmethod
+    def read(cls, index: Path) -> _State:
+        """What the file records; a ValueError if no decoding comes so far."""
+        what = "the state of a picture cache"
+        content = read_json(index, what)
+        skipped = content.get("skipped")
+        if (
+            content.keys() == asdict(cls({})).keys()
+            and all(_is_count(content[name]) for name in ("done", "rows", "enlarged"))
+            and all(isinstance(content[name], bool) for name in ("coloured", "finished"))
+            and isinstance(skipped, list)
+            and all(isinstance(each, list) and len(each) == 2 for each in skipped)
+            and all(_is_count(number) and number < content["done"] for number, _ in skipped)
+            and content["enlarged"] <= content["rows"] == content["done"] - len(skipped)
+        ):
+            content["skipped"] = [(number, str(why)) for number, why in skipped]
+            return cls(**content)
+        raise ValueError(f"{index}: expected {what}, got {content!r:.200}")
 
     def decoded(self, found: PictureFolder, images: np.ndarray | Pictures) -> Decoded:
         """The result."""
@@ -208,6 +233,11 @@ class _State:
             tuple((found.entries[i].file, reason) for i, reason in self.skipped),
             self.enlarged,
         )
+
+
+def _is_count(value: object) -> bool:
+    """A whole number of 0 or more."""
+    return type(value) is int and value >= 0
 
 
 def _chunks(found: PictureFolder, state: _State, progress: bool) -> Iterator[np.ndarray]:

@@ -261,7 +261,7 @@ class AutoencoderKL(ModelMixin, nn.Module):
         """x: (B, in_channels, H, W) in [-1, 1], whose sides `downscale_factor` divides."""
         check_foreign("AutoencoderKL.encode", foreign)
         factor, channels = self.downscale_factor, self.config.in_channels
-        if x.ndim != 4 or x.shape[1] != channels:
+        if x.ndim != 4 or x.shape[1] != channels or 0 in x.shape[2:]:
             raise ValueError(f"expected images (B, {channels}, H, W), got {tuple(x.shape)}")
         check_precision(x, "images", self.dtype)
         height, width = x.shape[2:]
@@ -275,7 +275,7 @@ class AutoencoderKL(ModelMixin, nn.Module):
         """z: (B, latent_channels, h, w) -> images (B, out_channels, f·h, f·w), about [-1, 1], not
         clamped."""
         check_foreign("AutoencoderKL.decode", foreign)
-        if z.ndim != 4 or z.shape[1] != self.config.latent_channels:
+        if z.ndim != 4 or z.shape[1] != self.config.latent_channels or 0 in z.shape[2:]:
             raise ValueError(
                 f"expected latents (B, {self.config.latent_channels}, h, w), got {tuple(z.shape)}"
             )

@@ -132,11 +132,11 @@ def read_index(file: Path) -> dict[str, type[Part]]:
         if isinstance(value, list) and value and value[-1]
     }
     for part in dict.fromkeys([*COMPONENTS, *given]):
-        expected = list(COMPONENTS[part][1]) if part in COMPONENTS else []
-        if part not in PASSED_OVER and given.get(part) not in expected:
+        library, classes = COMPONENTS.get(part, ("", {}))
+        if part not in PASSED_OVER and index.get(part) not in [[library, name] for name in classes]:
+            expected = f"{' or '.join(classes)} of {library}" if classes else "absent"
             raise ValueError(
-                f"{file}: expected {part} to be {' or '.join(expected) or 'absent'}, "
-                f"got {given.get(part) or index.get(part)!r:.80}"
+                f"{file}: expected {part} to be {expected}, got {index.get(part)!r:.80}"
             )
     if ignored := [part for part in PASSED_OVER if part in given]:
         warnings.warn(f"{file.parent}: minildm passes over {' and '.join(ignored)}", stacklevel=4)

@@ -104,7 +104,7 @@ class StableDiffusionPipeline(DiffusionPipeline):
         num_images_per_prompt = checked_count("num_images_per_prompt", num_images_per_prompt)
         batch_size = checked_count("batch_size", batch_size)
         check_guidance(scale, guidance_start)
-        scale = float(scale)
+        scale, guidance_start = float(scale), float(guidance_start)
 
         guided = scale > 1 and time_cond_proj_dim(self.unet) is None
         context = self.encode_prompt(

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from minildm.files import read_json, read_tensors, write_json, write_tensors
+from minildm.files import read_json, read_metadata, read_tensors, write_json, write_tensors
 from minildm.precision import at_least_float32
 from minildm.state_dicts import describe_mismatch, describe_nonfinite
 
@@ -110,35 +109,46 @@ def load_state(
     """Fill network, optimizer and average from the file; returns the losses so far and the seconds
     that they took: none if it is of another stage. A stage of another number of steps, whose
     learning rate falls elsewhere, is a ValueError."""
+    again = "delete it to start again"
     try:
-        with safe_open(file, "pt") as stored:
-            about = stored.metadata() or {}
-            if about.get("stage") != stage:
-                return [], 0.0
-            if about.get("steps", str(steps)) != str(steps):
-                raise ValueError(
-                    f"{file}: expected the training state of {steps} steps of {stage}, "
-                    f"got one of {about['steps']}; delete it to start again"
-                )
-            tensors = state_tensors(loss, optimizer, ema)
-            if set(stored.keys()) != {*tensors, "losses", "seconds"}:
-                raise ValueError(
-                    f"{file}: expected the training state of this recipe's {stage}, got another's"
-                )
-            for name, tensor in tensors.items():  # all of them before the first is filled
-                shape = tuple(stored.get_slice(name).get_shape())
-                if shape != tensor.shape:
-                    raise ValueError(
-                        f"{file}: expected the training state of this recipe's {stage}, "
-                        f"got {name} of shape {shape} instead of {tuple(tensor.shape)}"
-                    )
-            for name, tensor in tensors.items():
-                tensor.copy_(stored.get_tensor(name))
-            return stored.get_tensor("losses").tolist(), stored.get_tensor("seconds").item()
-    except SafetensorError as error:
+        about = read_metadata(file, "a training state")
+        if about.get("stage", stage) != stage:
+            return [], 0.0
+        stored = read_tensors(file, "a training state")
+    except ValueError as error:
+        raise ValueError(f"{error}; {again}") from None
+    if about.get("steps", str(steps)) != str(steps):
         raise ValueError(
-            f"{file}: expected a whole training state, got: {error}; delete it to start again"
-        ) from None
+            f"{file}: expected the training state of {steps} steps of {stage}, "
+            f"got one of {about['steps']}; {again}"
+        )
+    tensors = state_tensors(loss, optimizer, ema)
+    done = stored.get("losses", torch.zeros(0)).numel()
+    past = {"losses": torch.zeros(done).double(), "seconds": torch.zeros(()).double()}
+    fault = describe_mismatch(tensors | past, stored) or describe_nonfinite(stored)
+    if fault := fault or describe_impossible(tensors | past, stored, min(done, steps)):
+        raise ValueError(
+            f"{file}: expected the training state of this recipe's {stage}, got {fault}; {again}"
+        )
+    for name, tensor in tensors.items():
+        tensor.copy_(stored[name])
+    return stored["losses"].tolist(), stored["seconds"].item()
+
+
+def describe_impossible(
+    expected: Mapping[str, Tensor], got: Mapping[str, Tensor], done: int
+) -> str:
+    """The first of the tensors that no training leaves after `done` steps, in a few words; "" if
+    there is none: one of another precision, or a number that is too small or too large."""
+    for key, tensor in got.items():
+        if tensor.dtype != expected[key].dtype:
+            return f"{key} of {tensor.dtype} instead of {expected[key].dtype}"
+        if key.endswith((".step", ".exp_avg_sq")) or key == "seconds":
+            if tensor.min() < 0 or (key.endswith(".step") and tensor > done):
+                return f"{key} of {tensor.min():g} after {done} steps"
+    if len(got["losses"]) > done:
+        return f"{len(got['losses'])} losses of {done} steps"
+    return ""
 
 
 def load_weights(file: Path, model: nn.Module) -> None:

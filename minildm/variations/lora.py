@@ -18,12 +18,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from minildm.files import card_entry, write_tensors
+from minildm.configuration.kinds import as_float
+from minildm.files import card_entry, read_metadata, read_tensors, write_tensors
 from minildm.models.unet import UNet2DConditionModel
-from minildm.state_dicts import check_dtype, describe_mismatch
+from minildm.state_dicts import check_dtype, describe_mismatch, describe_nonfinite
 from minildm.text.text_encoder import CLIPTextModel
 
 WEIGHTS_NAME = "pytorch_lora_weights.safetensors"  # diffusers' name for the file,
@@ -243,7 +243,7 @@ class LoRA(nn.Module):
             if some
         ]
         try:
-            if alphas != alphas[:1] * len(alphas) or not isinstance(alphas[0], (int, float)):
+            if alphas != alphas[:1] * len(alphas) or as_float(alphas[0]) is None:
                 raise ValueError(f"expected one alpha, a number, got {alphas}")
             lora = cls(
                 unet,
@@ -289,14 +289,12 @@ def modern_key(key: str) -> str:
 
 def read_lora(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors of a LoRA file and the settings stored beside them, if any; both checked."""
-    if not file.is_file():
-        raise FileNotFoundError(f"{file}: no such file; expected LoRA weights as safetensors")
+    tensors = {modern_key(k): x for k, x in read_tensors(file, "LoRA weights").items()}
+    text = read_metadata(file, "LoRA weights").get(METADATA, "{}")
     try:
-        with safe_open(file, "pt") as stored:
-            settings = json.loads((stored.metadata() or {}).get(METADATA, "{}"))
-            tensors = {modern_key(key): stored.get_tensor(key) for key in stored.keys()}
-    except (SafetensorError, ValueError, RecursionError) as error:
-        raise ValueError(f"{file}: expected a whole LoRA file, got: {error}") from None
+        settings = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file}: expected settings as JSON, got: {error}") from None
     if not isinstance(settings, dict):
         raise ValueError(f"{file}: expected settings as a JSON object, got {settings!r:.40}")
     if foreign := [key for key in tensors or ["none"] if not KEY.fullmatch(key)]:
@@ -304,9 +302,11 @@ def read_lora(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{file}: expected keys like unet.(...).to_q.lora_A.weight, got {foreign[0]}"
         )
     for key, tensor in tensors.items():
-        if tensor.ndim != 2 or not (tensor.is_floating_point() and tensor.isfinite().all()):
-            got = f"{tensor.dtype} of shape {tuple(tensor.shape)}, or NaN"
-            raise ValueError(f"{file}: expected a matrix of finite numbers as {key}, got {got}")
+        if tensor.ndim != 2 or not tensor.numel() or not tensor.is_floating_point():
+            got = f"{tensor.dtype} of shape {tuple(tensor.shape)}"
+            raise ValueError(f"{file}: expected a matrix of fractions as {key}, got {got}")
+    if fault := describe_nonfinite(tensors):
+        raise ValueError(f"{file}: expected finite numbers, got {fault}")
     if not any("lora_A" in key for key in tensors):
         raise ValueError(f"{file}: expected lora_A and lora_B of each layer, got lora_B alone")
     if changed := [key for key, value in settings.items() if key.endswith(FOREIGN) and value]:

@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from minildm.files import card_entry, write_tensors
+from minildm.files import card_entry, read_tensors, write_tensors
 from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
 from minildm.schedulers.base import Scheduler
+from minildm.state_dicts import describe_nonfinite
 from minildm.text.text_encoder import CLIPTextModel
 from minildm.text.tokenizer import CLIPTokenizer
 from minildm.training.objectives import DenoisingLoss, TextConditionedUNet
@@ -115,12 +114,7 @@ def save_word(
 def load_word(folder: str | os.PathLike) -> tuple[str, Tensor]:
     """The word and its vector (D,) in a file that ours or diffusers' training wrote."""
     file = Path(folder) if Path(folder).is_file() else Path(folder) / WEIGHTS_NAME
-    if not file.is_file():
-        raise FileNotFoundError(f"{file}: no such file; expected a learnt word as safetensors")
-    try:
-        content = load_file(file)
-    except SafetensorError as error:
-        raise ValueError(f"{file}: expected a whole safetensors file, got: {error}") from None
+    content = read_tensors(file, "a learnt word")
     shapes = [tuple(tensor.shape) for tensor in content.values()]
     if (
         len(content) != 1
@@ -130,4 +124,7 @@ def load_word(folder: str | os.PathLike) -> tuple[str, Tensor]:
         got = dict(zip(content, shapes, strict=True))
         raise ValueError(f"{file}: expected one word with one vector, got {got}")
     [(word, vector)] = content.items()
+    fault = describe_nonfinite(content) if vector.is_floating_point() else str(vector.dtype)
+    if fault:
+        raise ValueError(f"{file}: expected a vector of finite fractions, got {fault}")
     return word, vector.flatten()

@@ -1,7 +1,10 @@
 """The part to audit: what it imports, and that whatever a stranger sends is refused or harmless."""
 
 import ast
+import json
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -141,3 +144,60 @@ def test_lines_of_replies_are_counted_over_all_cells(monkeypatch):
         assert answers(session, [write]) == [None]
         with pytest.raises(Died, match="wrote without end"):
             answers(session, [write])
+
+
+# In a container whose root is an ordinary user outside, who is alone there: what is bounded, who
+# the submission is, which rights it has, and whether it can write what it may only read.
+ALONE = """
+import json, os
+from minildm.grading.sandbox.session import Limits, Session, missing_bounds
+
+CELL = '''
+import ctypes, os, numpy
+libc, where = ctypes.CDLL(None), os.path.dirname(numpy.__file__)
+remounted = libc.mount(None, where.encode(), None, 32 | 4096, None)
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+writes = os.access(where, os.W_OK)
+raise ValueError(f"{os.getuid() > 0} {int(status['CapEff'], 16)} {remounted} {writes}")
+'''
+with Session(Limits(seconds=20)) as session:
+    error = session.request("cell", 20, cell=CELL)["error"]
+print(json.dumps([open("/proc/self/uid_map").read().split(), list(missing_bounds()), error]))
+"""
+
+
+def alone(before: str = "") -> list:
+    """What ALONE prints where root is the only user, after a line of shell."""
+    if not shutil.which("unshare") or subprocess.run(["unshare", "-Ur", "true"]).returncode:
+        pytest.skip("this machine has no user namespaces")
+    root = str(Path(__file__).parents[1])
+    start = f'{before}\ncd {root} && exec "$0" -c "$1"'
+    words = ["unshare", "-Ur", "sh", "-c", start, sys.executable, ALONE]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_where_root_is_the_only_user_a_submission_is_somebody_without_rights():
+    users, missing, error = alone()
+    assert users[2] == "1" and error == "ValueError: True 0 -1 False"
+    assert missing == list(missing_bounds())
+
+
+def test_where_nothing_can_be_separated_that_is_said_and_a_submission_runs_all_the_same():
+    users, missing, error = alone("echo 0 > /proc/sys/user/max_user_namespaces")
+    assert users[2] == "1" and error.startswith("ValueError: False ")
+    assert missing[:4] == ["network", "files", "processes", "user"]
+
+
+def test_where_no_file_system_can_be_built_that_is_said_and_a_submission_runs_all_the_same(
+    tmp_path, monkeypatch
+):
+    link = tmp_path / "link"
+    link.symlink_to("/usr")
+    monkeypatch.setattr(
+        grader, "readable_paths", lambda: [str(link)] * 2
+    )  # it cannot be made twice
+    with Session(Limits(seconds=20)) as session:
+        assert "files" not in session.bounds
+        assert answers(session, ["open('mine', 'w').write('x')"]) == [None]

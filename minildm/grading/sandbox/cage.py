@@ -73,11 +73,27 @@ def call(name: str, *arguments: Any) -> None:
         raise OSError(number, f"{name}: {os.strerror(number)}")
 
 
-def map_self(uid: int, gid: int) -> None:
-    """In a new user namespace: be there who one is outside."""
+def enter_user_namespace(flags: int, uid: int, gid: int) -> None:
+    """A new user namespace, with what else `flags` say, in which one is called that."""
+    outside = os.getuid(), os.getgid()
+    call("unshare", flags | NEWUSER)
     Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
-    Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+    Path("/proc/self/uid_map").write_text(f"{uid} {outside[0]} 1")
+    Path("/proc/self/gid_map").write_text(f"{gid} {outside[1]} 1")
+
+
+def can_become(uid: int) -> bool:
+    """Whether this process may turn into another user for good: it is root, and that number means
+    somebody here. In a container without root outside it there may be nobody else."""
+    if os.getuid():
+        return False
+    with contextlib.suppress(FileNotFoundError):  # no namespaces, so all numbers are somebody's
+        for kind in ("uid", "gid"):
+            lines = Path(f"/proc/self/{kind}_map").read_text().splitlines()
+            ranges = [(int(line.split()[0]), int(line.split()[2])) for line in lines]
+            if not any(first <= uid < first + length for first, length in ranges):
+                return False
+    return True
 
 
 def forbid_namespaces(own: bool) -> None:
@@ -88,21 +104,23 @@ def forbid_namespaces(own: bool) -> None:
     """
     with contextlib.suppress(OSError):
         if own:
-            uid, gid = os.getuid(), os.getgid()
-            call("unshare", NEWUSER)
-            map_self(uid, gid)
+            enter_user_namespace(0, os.getuid(), os.getgid())
         Path("/proc/sys/user/max_user_namespaces").write_text("0")
 
 
-def separate() -> set[str]:
+def separate(drops: bool, uid: int, gid: int) -> set[str]:
     """Leave the host's namespaces; the bounds that this gives. The next child is process 1 of the
-    new ones."""
-    uid, gid = os.getuid(), os.getgid()
+    new ones.
+
+    Who will not become another user (`drops`) is called `uid` in a user namespace, and not 0: root
+    there would keep its rights in it.
+    """
     flags = NEWNS | NEWPID | NEWNET | NEWIPC | NEWUTS
     with contextlib.suppress(OSError, AttributeError):
-        call("unshare", flags if uid == 0 else flags | NEWUSER)
-        if uid:
-            map_self(uid, gid)
+        if drops:
+            call("unshare", flags)
+        else:
+            enter_user_namespace(flags, uid, gid)
         return {"network", "processes"}
     return set()
 
@@ -239,21 +257,21 @@ def enter(spec: dict[str, Any]) -> int:
     """Enter the cage, report its bounds, run the command, and give its exit status."""
     linux = sys.platform == "linux"
     os.setsid()
-    root = os.getuid() == 0
-    uid, gid = (spec["uid"], spec["uid"]) if root else (os.getuid(), os.getgid())
+    drops = can_become(spec["uid"])
+    uid, gid = os.getuid() or spec["uid"], os.getgid() or spec["uid"]
     if linux:
         call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    bounds = separate() if linux and spec["namespaces"] else set()
+    bounds = separate(drops, uid, gid) if linux and spec["namespaces"] else set()
 
     def command() -> int:
         limited = limit(spec)
-        if root and "user" in bounds:
+        if drops and "user" in bounds:
             become(uid, gid)
         if linux:
             call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
             call("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)  # else its own /proc would be closed to it
         if "files" in bounds:
-            forbid_namespaces(own=root)
+            forbid_namespaces(own=drops)
         if linux and refuse_calls() and limited:
             bounds.add("memory")
         os.write(spec["report"], (json.dumps(sorted(bounds)) + "\n").encode())
@@ -265,16 +283,19 @@ def enter(spec: dict[str, Any]) -> int:
     def first() -> int:
         if "network" in bounds:
             call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            build_root(spec["root"], spec["readable"], spec["disk_mb"], uid, gid)
-            bounds.update(("files", "user"))
-        else:
+            with contextlib.suppress(OSError):  # a container may forbid to mount
+                build_root(spec["root"], spec["readable"], spec["disk_mb"], uid, gid)
+                bounds.update(("files", "user"))
+        if "files" not in bounds:
+            with contextlib.suppress(OSError):  # what was begun
+                call("umount2", spec["root"], MNT_DETACH)
             os.chdir(spec["root"])
             os.mkdir("tmp")
-            if root:
+            if drops:
                 os.chown(".", uid, gid)
                 os.chown("tmp", uid, gid)
         above = Path(spec["command"][0]).resolve().parents
-        if root and all(os.stat(folder).st_mode & 1 for folder in above):
+        if drops and all(os.stat(folder).st_mode & 1 for folder in above):
             bounds.add("user")  # where another user can reach this Python
         child = forked(command)
         os.close(spec["report"])

@@ -196,7 +196,7 @@ class Session:
         with contextlib.suppress(subprocess.TimeoutExpired):
             status = self.process.wait(timeout=GRACE)
             for number in signal.Signals:
-                if status == 128 + number:
+                if status in (128 + number, -number):
                     return f"its process was ended by {number.name}"
             return f"its process ended by itself (exit status {status})"
         return "it closed the line on which its answers go"

@@ -10,7 +10,7 @@ import submissions
 from submissions import ADA, BO, result
 
 from minildm.grading import export, load_assignments, read_table
-from minildm.grading.gradebook import ANEW
+from minildm.grading.marking import ANEW
 
 
 @pytest.fixture
@@ -212,8 +212,8 @@ def test_comments_and_a_teachers_own_columns_stay_and_withhold_nothing(tiny, tmp
     table = rows(path)
     table[0] += ["seen by", "shift"]
     table[1][3:4] = ["1.5"]
-    table[1][6:] = ["well put", "KM", "-1"]
-    table[2][6:] = ["ask her", "", "late"]
+    table[1][6:] = ["well put", "Say why.", "KM", "-1"]
+    table[2][6:] = ["ask her", "", "", "late"]
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(table)
 

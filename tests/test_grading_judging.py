@@ -18,7 +18,6 @@ from minildm.grading import (
     student_version,
 )
 from minildm.grading import grade as grader
-from minildm.grading.feedback import feedback_page
 from minildm.grading.people import people_like
 from minildm.grading.tables import read_table, safe, write_table
 
@@ -147,20 +146,6 @@ def test_a_notebook_that_says_nothing_is_python_and_another_language_is_told(
     else:
         with pytest.raises(Exception, match=f"its kernel is {language}, not Python"):
             prepare(notebook, tiny)
-
-
-def test_the_page_shows_what_was_right_what_was_wrong_and_what_is_not_marked(tiny):
-    found = submissions.result(3, notes=["look & see"])
-    page = feedback_page("a <student>", tiny, found, [None])
-    assert '<td>3 of 3</td><td><span class="right">right</span>' in page
-    assert '<td>0 of 5</td><td><span class="wrong">&lt;b&gt;wrong' in page
-    assert "a &lt;student&gt;: graded. 3 of 8 points in the parts" in page
-    assert "<td>not marked yet</td><td><pre>=1+1, because</pre>" in page
-    assert "<h2>Notes</h2><ul><li>look &amp; see</li></ul>" in page
-    page = feedback_page("b", tiny, found._replace(notes=[], written={}), [1.5])
-    assert "<td>1.5 of 2</td><td><pre>nothing was handed in</pre>" in page
-    assert "Notes" not in page
-    assert "points in" not in feedback_page("c", tiny, found._replace(marks=[], score=None), [])
 
 
 def test_a_person_of_the_roster_is_named_by_one_row_or_not_at_all():

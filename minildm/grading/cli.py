@@ -195,7 +195,14 @@ def grade(
     """Grade a class: every submission in a bounded process, every answer judged outside it."""
     from tqdm import tqdm
 
-    from minildm.grading import classroom, collecting, gradebook, tables
+    from minildm.grading import (
+        adjustments,
+        classroom,
+        collecting,
+        gradebook,
+        marking,
+        tables,
+    )
 
     say_missing_bounds(accept_missing_bounds)
     assignments = sources(source, course_key(key, key_file))
@@ -206,7 +213,8 @@ def grade(
     chosen = {assignment: assignments[assignment]} if assignment else assignments
     try:  # before anything takes long
         people = tables.read_table(roster, ["student"]) if roster else []
-        gradebook.read_marks(out, assignments)
+        marking.read_marks(out, assignments)
+        adjustments.read_adjustments(out, gradebook.points_of(assignments))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     entries = collecting.find_submissions(submissions, chosen, assignment)
@@ -233,7 +241,7 @@ def grade(
     if nothing := sorted({student for (student, _), found in graded.items() if found.score == 0}):
         typer.echo(f"0 points, {table} says why: {', '.join(nothing)}")
     for question in exported.asked:
-        typer.echo(f"Who is who? {question}")
+        typer.echo(f"To be settled: {question}")
     if exported.unmarked:
         typer.echo(
             f"{exported.unmarked} written answers to mark: "

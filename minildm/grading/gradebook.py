@@ -11,53 +11,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from minildm.files import write_text
-from minildm.grading.assignment import Assignment, WrittenQuestion
+from minildm.grading.adjustments import EVERY, FILE, read_adjustments
+from minildm.grading.assignment import Assignment
 from minildm.grading.classroom import Results, file_name
 from minildm.grading.feedback import feedback_page
-from minildm.grading.grade import Result
+from minildm.grading.handing_back import hand_back
 from minildm.grading.lms import MOODLE
+from minildm.grading.marking import WRITTEN, Grade, merge_marks, read_marks, with_adjustments
 from minildm.grading.people import Row, canvas_number, exactly, with_roster
-from minildm.grading.tables import Cell, blank, read_table, safe, write_table
-
-WRITTEN = ["student", "assignment", "question", "points", "points_max", "answer", "note"]
-AGAIN = "another answer than was marked"  # a note that holds this keeps the points from counting
-ANEW = f"{AGAIN}: look at the points, then delete this sentence"
-
-
-class Answer(NamedTuple):
-    """A written answer; `points` are what the teacher gave, `note` is their comment, or says why
-    the points do not count yet."""
-
-    question: WrittenQuestion
-    text: str
-    points: float | None
-    note: str
-
-    @property
-    def counts(self) -> float | None:
-        """Its points, None while it is not marked as it stands."""
-        return None if AGAIN in self.note else self.points
-
-
-class Grade(NamedTuple):
-    """A student's grade in one assignment, the machine's part and the teacher's."""
-
-    student: str
-    assignment: str
-    result: Result
-    answers: list[Answer]
-
-    @property
-    def unmarked(self) -> int:
-        """How many of the written answers still have to be marked."""
-        return sum(answer.counts is None for answer in self.answers)
-
-    @property
-    def total(self) -> float | None:
-        """All points; None where a person has to look first."""
-        if self.result.score is None or self.unmarked:
-            return None
-        return self.result.score + sum(answer.counts or 0 for answer in self.answers)
+from minildm.grading.tables import Cell, blank, safe, write_table
 
 
 class Exported(NamedTuple):
@@ -76,16 +38,19 @@ def export(
     """Write grades.csv, written.csv, what Moodle and Canvas import, and the feedback.
 
     written.csv is for the teacher: points filled in there are read at the next run, and never
-    dropped.
+    dropped. adjustments.csv is the teacher's alone.
     """
     marked = read_marks(out, assignments)
+    changes = read_adjustments(out, points_of(assignments))
     results, people, asked = with_roster(results, assignments, roster)
-    grades = merge_marks(results, assignments, marked)
+    grades, unclear = with_adjustments(merge_marks(results, assignments, marked), changes)
     write_feedback(out, grades, assignments)
     write_grades(out, grades, assignments)
     write_written(out, grades, marked)
     for name, assignment in assignments.items():
-        export_moodle(out, assignment, [g for g in grades if g.assignment == name], people)
+        theirs = [grade for grade in grades if grade.assignment == name]
+        export_moodle(out, assignment, theirs, people)
+        hand_back(out, assignment, theirs)
     export_canvas(out, assignments, grades, people)
     known = {(safe(student), name) for student, name in results}
     strangers = {
@@ -93,81 +58,16 @@ def export(
         for row in marked
         if row["points"] and (row["student"], row["assignment"]) not in known
     }
+    there = {EVERY, *(exactly(grade.student) for grade in grades)}
+    nobody = {row.student for row in changes} - there
+    unclear += [f"{FILE}: nobody here is called {name}" for name in sorted(nobody)]
     unmarked = sum(grade.unmarked for grade in grades)
-    return Exported(len(grades), unmarked, sorted(strangers), asked)
+    return Exported(len(grades), unmarked, sorted(strangers), asked + unclear)
 
 
-def read_marks(out: Path, assignments: dict[str, Assignment]) -> list[Row]:
-    """The rows of written.csv, with whatever the teacher has added to them. A ValueError names the
-    row and the column of what is no number of points that the question can have."""
-    most = {
-        (name, question.name): question.points
-        for name, assignment in assignments.items()
-        for question in assignment.written
-    }
-    found: list[Row] = []
-    marked: dict[tuple[str, ...], tuple[int, float]] = {}
-    for number, row in enumerate(read_table(out / "written.csv", WRITTEN[:-1]), 2):
-        where = f"written.csv, row {number}"
-        if None in row:
-            raise ValueError(f"{where}: expected a heading above every column, got a cell without")
-        row = {column: row[column] or "" for column in row}
-        found.append(row | {"points": row["points"].strip().replace(",", ".")})
-        if not found[-1]["points"]:
-            continue
-        limit = most.get((row["assignment"], row["question"]))
-        try:
-            limit = float(row["points_max"].replace(",", ".")) if limit is None else limit
-            points = float(found[-1]["points"])
-            if not 0 <= points <= limit:  # nor nan
-                raise ValueError
-        except ValueError:
-            of = row["points_max"] if limit is None else f"{limit:g}"
-            raise ValueError(
-                f"{where}, column points: expected points from 0 to {of} for {row['student']}, "
-                f"got {row['points']!r}"
-            ) from None
-        key = tuple(row[column] for column in WRITTEN[:3])
-        before, other = marked.setdefault(key, (number, points))
-        if other != points:
-            raise ValueError(f"{where}, column points: {points:g}, but row {before} says {other:g}")
-    return found
-
-
-def merge_marks(
-    results: Results, assignments: dict[str, Assignment], marked: list[Row]
-) -> list[Grade]:
-    """The results, sorted, with the points that the teacher has given to the written answers."""
-    by_question = {tuple(row[column] for column in WRITTEN[:3]): row for row in marked}
-    grades = []
-    for (student, name), result in sorted(results.items()):
-        answers = []
-        if name in assignments and result.score is not None:
-            for question in assignments[name].written:
-                given = by_question.get((safe(student), name, question.name))
-                answers.append(
-                    marked_answer(question, result.written.get(question.name, ""), given)
-                )
-        grades.append(Grade(student, name, result, answers))
-    return grades
-
-
-def marked_answer(question: WrittenQuestion, text: str, given: Row | None) -> Answer:
-    """A student's text with its mark; the sentence that it is another text than was marked stays
-    until the teacher deletes it, a comment stays in any case."""
-    if given is None:
-        return Answer(question, text, None, "")
-    note = given.get("note", "")
-    if not given["points"]:
-        return Answer(question, text, None, note)
-    if letters(given["answer"]) != letters(text) and AGAIN not in note:
-        note = f"{ANEW} {note}".strip()
-    return Answer(question, text, float(given["points"]), note)
-
-
-def letters(text: str) -> str:
-    """What a spreadsheet leaves of a text: not the spaces, not our first apostrophe."""
-    return "".join(exactly(text).split()).lstrip("'")
+def points_of(assignments: dict[str, Assignment]) -> dict[str, float]:
+    """The points of each assignment, by name."""
+    return {name: assignment.points for name, assignment in assignments.items()}
 
 
 def write_feedback(out: Path, grades: list[Grade], assignments: dict[str, Assignment]) -> None:
@@ -176,10 +76,7 @@ def write_feedback(out: Path, grades: list[Grade], assignments: dict[str, Assign
         if grade.assignment in assignments:
             page = out / grade.assignment / "feedback" / f"{file_name(grade.student)}.html"
             page.parent.mkdir(parents=True, exist_ok=True)
-            counted = [answer.counts for answer in grade.answers]
-            own = assignments[grade.assignment]
-            text = feedback_page(grade.student, own, grade.result, counted)
-            write_text(page, text)
+            write_text(page, feedback_page(grade, assignments[grade.assignment]))
 
 
 def write_grades(out: Path, grades: list[Grade], assignments: dict[str, Assignment]) -> None:
@@ -191,11 +88,22 @@ def write_grades(out: Path, grades: list[Grade], assignments: dict[str, Assignme
         pending = ", the written part is still to be marked" if grade.unmarked else ""
         parts = [f"{m.part} {m.points:g}/{m.out_of:g}: {m.message}" for m in result.marks]
         row = [grade.student, grade.assignment, blank(result.score), result.out_of]
-        row += [blank(grade.total), own.points if own else ""]
+        row += [blank(grade.earned), blank(grade.total), own.points if own else ""]
+        row.append("; ".join(grade.said))
         row += ["late" if result.late else "", result.when, result.status + pending]
         rows.append([*row, "; ".join(parts), "; ".join(result.notes)])
     header = ["student", "assignment", "automatic", "automatic_max"]
-    header += ["total", "total_max", "late", "handed_in", "status", "parts", "notes"]
+    header += [
+        "earned",
+        "total",
+        "total_max",
+        "adjustments",
+        "late",
+        "handed_in",
+        "status",
+        "parts",
+        "notes",
+    ]
     write_table(out / "grades.csv", header, rows, "utf-8-sig")
 
 
@@ -206,13 +114,13 @@ def write_written(out: Path, grades: list[Grade], marked: list[Row]) -> None:
     typed = {tuple(row[column] for column in WRITTEN[:3]): row for row in marked}
     rows: list[list[Cell]] = []
     for grade in grades:
-        for question, text, points, note in grade.answers:
+        for question, text, points, note, comment in [] if grade.of else grade.answers:
             row = [grade.student, grade.assignment, question.name]
             theirs = typed.pop((safe(grade.student), grade.assignment, question.name), {})
-            rows.append([*row, blank(points), question.points, text, note])
+            rows.append([*row, blank(points), question.points, text, note, comment])
             rows[-1] += [number_or_text(theirs.get(column, "")) for column in own]
     for row in typed.values():
-        if any(row.get(column) for column in ("points", "note", *own)):
+        if any(row.get(column) for column in ("points", "note", "comment", *own)):
             rows.append([number_or_text(row.get(column, "")) for column in [*WRITTEN, *own]])
     write_table(out / "written.csv", [*WRITTEN, *own], rows, "utf-8-sig")
 

@@ -18,6 +18,7 @@ from minildm.plots.curves import (
     plot_side_by_side,
     plot_spectra,
 )
+from minildm.plots.diagrams import plot_pipeline, plot_transformer_block, plot_unet
 from minildm.plots.images import (
     ORANGE,
     Images,
@@ -69,6 +70,7 @@ __all__ = [
     "plot_matrices",
     "plot_moments",
     "plot_paths",
+    "plot_pipeline",
     "plot_points",
     "plot_progress",
     "plot_quality",
@@ -79,6 +81,8 @@ __all__ = [
     "plot_side_by_side",
     "plot_spectra",
     "plot_table",
+    "plot_transformer_block",
+    "plot_unet",
     "plot_word_maps",
     "save_grid",
     "styled",

@@ -81,25 +81,23 @@ def plot_pipeline(pipeline: StableDiffusionPipeline, num_inference_steps: int = 
             room = width + (1.0 if name == "latent space" else 0.16)
             draw_box(ax, Box(x, (y[0] + y[4]) / 2, room, 4 * ROW + 0.8), "", GREY)
             ax.text(x, y[0] + 0.48, name, ha="center", color=GREY)
-        pixels, latents, words = (
-            lambda row, text, colour, place=place: draw_box(
-                ax, Box(place[0], y[row], place[1], 0.56), text, colour
-            )
-            for place in columns.values()
-        )
 
-        real = pixels(0, f"picture x\n{image}", GREY)
-        encoder = pixels(1, f"encoder\n{parameters(vae.encoder)}", GREEN)
-        drawn = pixels(3, f"drawn picture\n{image}", GREY)
-        decoder = pixels(4, f"decoder\n{parameters(vae.decoder)}", GREEN)
-        z0 = latents(1, f"latent $z_0$\n{latent}", GREY)
-        zt = latents(2, f"noisy latent $z_t$\n{latent}", GREY)
-        predicting = latents(3, f"U-Net\n{parameters(unet)}", BLUE)
-        step = latents(4, "scheduler\n$z_t$ → $z_{t-1}$", BLUE)
-        prompt = words(0, "a sentence", GREY)
-        tokenizer = words(1, f"tokenizer\n{length} token ids", RED)
-        reader = words(2, f"text encoder\n{parameters(pipeline.text_encoder)}", RED)
-        context = words(3, f"embeddings\n{length} × {config.cross_attention_dim}", GREY)
+        def put(column: str, row: int, text: str, colour: str) -> Box:
+            x, width = columns[column]
+            return draw_box(ax, Box(x, y[row], width, 0.56), text, colour)
+
+        real = put("pixel space", 0, f"picture x\n{image}", GREY)
+        encoder = put("pixel space", 1, f"encoder\n{parameters(vae.encoder)}", GREEN)
+        drawn = put("pixel space", 3, f"drawn picture\n{image}", GREY)
+        decoder = put("pixel space", 4, f"decoder\n{parameters(vae.decoder)}", GREEN)
+        z0 = put("latent space", 1, f"latent $z_0$\n{latent}", GREY)
+        zt = put("latent space", 2, f"noisy latent $z_t$\n{latent}", GREY)
+        predicting = put("latent space", 3, f"U-Net\n{parameters(unet)}", BLUE)
+        step = put("latent space", 4, "scheduler\n$z_t$ → $z_{t-1}$", BLUE)
+        prompt = put("prompt", 0, "a sentence", GREY)
+        tokenizer = put("prompt", 1, f"tokenizer\n{length} token ids", RED)
+        reader = put("prompt", 2, f"text encoder\n{parameters(pipeline.text_encoder)}", RED)
+        context = put("prompt", 3, f"embeddings\n{length} × {config.cross_attention_dim}", GREY)
 
         for start, end in pairwise((prompt, tokenizer, reader, context)):
             draw_arrow(ax, start.bottom, end.top)

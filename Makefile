@@ -93,6 +93,7 @@ pictures: $(INSTALLED) ## draw the README's pictures again (trains for four minu
 	$(PY) -m minildm.cli sample --model runs/pictures --prompts-file docs/prompts.txt --num 16 --out docs/digits_four_minutes.png
 	$(PY) -m minildm.cli sample --prompts-file docs/prompts.txt --num 16 --out docs/digits.png
 	$(PY) -m minildm.cli sample --model scenes --prompts-file docs/scene_prompts.txt --num 9 --out docs/scenes.png
+	$(PY) scripts/draw_machine.py docs/machine.png
 
 lint: $(INSTALLED) ## style, layout and types, and the shape of what a host reads; .pre-commit-config.yaml does the same
 	$(PY) -m ruff check .

@@ -20,7 +20,7 @@ The package is read in this order, and a file uses only what stands above it:
                   faults
     variations/   contexts concatenation controlnet lora textual_inversion fitting additions lessons
                   distillation mean_flow distribution_matching gan
-    plots/        style images curves bars tables points sampling diagrams
+    plots/        style images curves bars tables points sampling boxes diagrams
     widgets/      page frames schedule films fields latents prompts painter playground diagnosis
     grading/      sandbox assignment release judging bounded_judge notes submission grade
                   rehearsal lms collecting classroom people tables adjustments marking feedback

@@ -63,7 +63,7 @@ bench: $(INSTALLED) ## the measured claims, each beside the peer it is measured 
 
 INPUTS ?= 10000
 
-abuse: $(INSTALLED) ## INPUTS hostile inputs (functions, files, tokenizer, commands): refused in one line, or right
+abuse: $(INSTALLED) ## INPUTS hostile inputs (functions, files, tokenizer, commands, training folders, submissions): refused in one line, or right
 	$(ONE_THREAD) $(PY) -W ignore benchmarks/abuse.py --inputs $(INPUTS)
 
 NUMBER ?= 600

@@ -4,11 +4,12 @@ works and gives what is right.
     python benchmarks/abuse.py [--inputs 10000] [--seed 0] [--surfaces functions files]
     python benchmarks/abuse.py --again functions/17    # one input, with its traceback
 
-`abuse_surfaces.py` makes the inputs, each from its surface, its number and the seed, and knows what
-has to come of it. They run in child processes, of which one that takes too long or too much memory
-is ended and counted. Exit status 1 where something is wrong: a traceback (an error that is not
-raised by a line of minildm with words of its own), silent nonsense (what is wrong was taken without
-a warning, what is right was refused, or the result is wrong), or an end by force.
+`abuse_surfaces.py` and `abuse_folders.py` make the inputs, each from its surface, its number and
+the seed, and know what has to come of it. They run in child processes, of which one that takes too
+long or too much memory is ended and counted. Exit status 1 where something is wrong: a traceback
+(an error that is not raised by a line of minildm with words of its own), silent nonsense (what is
+wrong was taken without a warning, what is right was refused, or the result is wrong), or an end by
+force.
 """
 
 from __future__ import annotations
@@ -30,13 +31,16 @@ from random import Random
 from typing import NamedTuple
 
 import torch
-from abuse_surfaces import SURFACES, Input, World
+from abuse_folders import SURFACES as OF_FOLDERS
+from abuse_surfaces import SURFACES as OF_PARTS
+from abuse_surfaces import Input, World
 
 import minildm
 
 PACKAGE = str(Path(minildm.__file__).parent)
 WRONG = ("traceback", "nonsense", "hangs", "dies")
 MAKING = "making the model"
+SURFACES = OF_PARTS | OF_FOLDERS
 ROOM = 4 * 2**30  # bytes that an input may take
 
 

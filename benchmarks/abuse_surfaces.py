@@ -12,7 +12,7 @@ import json
 import shutil
 import struct
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from numbers import Integral, Real
@@ -71,6 +71,17 @@ class World:
         self.pipeline = StableDiffusionPipeline.from_pretrained(self.model)
         self.picture = draw(self.pipeline)
         self.ids = self.pipeline.tokenizer(TEXTS)
+
+    def pictures(self) -> Path:
+        """A folder of eight pictures of two classes, and a map beside each."""
+        from PIL import Image
+
+        folder = self.folder / "pictures"
+        for i in range(0 if folder.is_dir() else 8):
+            (folder / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+            Image.new("L", (9, 9), 30 * i).save(folder / "ab"[i % 2] / f"{i}.png")
+            Image.new("L", (9, 9), i % 2).save(folder / "ab"[i % 2] / f"{i}.map.png")
+        return folder
 
 
 TEXTS = ["a handwritten seven", "the digit 3"]
@@ -143,7 +154,7 @@ def drawing(rng: Random, world: World) -> Input:
     accepts: dict[str, Callable[[Any], bool | None]] = {
         "num_inference_steps": lambda v: v is None or (is_count(v) and v <= 1000),
         "guidance_scale": lambda v: v is None or is_real(v, 0) or one_number(v),
-        "guidance_start": lambda v: v is None or (is_real(v, 0) and v < 1),
+        "guidance_start": lambda v: v is None or ((is_real(v, 0) or one_number(v)) and v < 1),
         "num_images_per_prompt": is_count,
         "batch_size": is_count,
         "height": lambda v: v is None or (is_count(v) and v % 4 == 0),
@@ -335,21 +346,59 @@ def pieces(rng: Random, world: World) -> Input:
             True if same else None,
             partial(finite, None),
         )
-    from minildm.widgets import schedule_designer
+    return widgets(rng, value)
 
-    def act() -> Tensor:
-        widget = schedule_designer(torch.zeros(1, 1, 4, 4))
-        widget.t = 900
-        widget.num_train_timesteps = value
-        return torch.tensor(widget.t / widget.num_train_timesteps)
 
-    right = is_count(value) and value <= 10**6 if isinstance(value, int) else None
-    return Input(
-        f"widget.num_train_timesteps = {shown(value)}",
-        act,
-        None if isinstance(value, bool) else right,
-        lambda place: "" if place < 1 else "t beyond the timesteps",
-    )
+def widgets(rng: Random, value: object) -> Input:
+    """A widget, one trait of which is set, and then that on which it depends: it stays within what
+    there is to show."""
+    from minildm.widgets import field_explorer, frame_slider, latent_explorer, schedule_designer
+
+    three = torch.zeros(3, 1, 4, 4)
+    names = {name: 0 for name in "ab"}
+    decode = lambda z: z.new_zeros(len(z), 1, 4, 4)  # noqa: E731
+    made = {
+        "frames": lambda: frame_slider({k: three for k in names}, {k: ["x"] * 3 for k in names}),
+        "fields": lambda: field_explorer({k: torch.zeros(3, 2, 2, 2) for k in names}, 1.0, "xyz"),
+        "latents": lambda: latent_explorer(decode, torch.zeros(3, 2), [0] * 3, "a", 2),
+        "schedule": lambda: schedule_designer(three[:1]),
+    }
+    limits = {
+        ("frames", "choice"): (0, 1),
+        ("frames", "index"): (0, 2),
+        ("fields", "choice"): (0, 1),
+        ("fields", "index"): (0, 3),
+        ("fields", "extent"): (0, INF),
+        ("latents", "extent"): (0, INF),
+        ("latents", "x"): (-1e30, 1e30),
+        ("schedule", "t"): (0, 999),
+        ("schedule", "num_train_timesteps"): (1, 10**6),
+        ("schedule", "beta_start"): (0, 1),
+        ("schedule", "beta_end"): (0, 1),
+    }
+    kind, trait = rng.choice(sorted(limits))
+    lowest, highest = limits[kind, trait]
+
+    def act() -> Any:
+        widget = made[kind]()
+        if trait == "num_train_timesteps":
+            widget.t = 900
+        setattr(widget, trait, value)
+        if trait == "x":
+            widget.extent = 0.5  # what stood further out comes along
+        return widget
+
+    def fault(widget: Any) -> str:
+        place = getattr(widget, trait)
+        if trait == "num_train_timesteps" and not widget.t < place:
+            return f"t = {widget.t} of {place}"
+        if trait == "x" and not abs(place) <= widget.extent:
+            return f"x = {place} beyond {widget.extent}"
+        return "" if lowest <= place <= highest else f"{trait} = {place}"
+
+    wrong = isinstance(value, (int, float)) and not isinstance(value, bool)
+    wrong = wrong and not lowest <= value <= highest
+    return Input(f"{kind} widget.{trait} = {shown(value)}", act, False if wrong else None, fault)
 
 
 def functions(rng: Random, world: World) -> Input:
@@ -495,9 +544,69 @@ def json_files(rng: Random, world: World) -> Input:
     )
 
 
+def learned(rng: Random, world: World) -> Input:
+    """A LoRA's or a word's file with a tensor or a setting of another kind."""
+    from minildm.files import CARD_ENTRY
+    from minildm.variations import LoRA, load_word, save_word, with_word
+
+    file = world.folder / "learned.safetensors"
+    pipeline, word = world.pipeline, rng.random() < 0.4
+    if word:
+        save_word(file, "<heart>", torch.ones(12))
+    else:
+        if not hasattr(world, "lora"):
+            LoRA(StableDiffusionPipeline.from_pretrained(world.model).unet).save_pretrained(file)
+            vars(world)["lora"] = file.read_bytes()
+        file.write_bytes(vars(world)["lora"])
+    tensors, raw = load_file(file), file.read_bytes()
+    metadata = {} if word else {"lora_adapter_metadata": json.dumps({"unet.lora_alpha": 4.0})}
+    name = rng.choice(sorted(tensors))
+    change = rng.randrange(7)
+    right: bool | None = False
+    if change == 0:
+        tensors[name] = tensors[name].to(rng.choice([torch.int64, torch.bool, torch.complex64]))
+        told = f"as {tensors[name].dtype}"
+    elif change == 1:
+        tensors[name] = torch.full_like(tensors[name], rng.choice([NAN, INF]))
+        told = "not finite"
+    elif change == 2:
+        shape = rng.choice([(), (0,), (3,), (1, 7), (2, 2, 2), (0, 12)])
+        tensors[name], told = torch.zeros(shape), f"of shape {shape}"
+    elif change == 3:
+        new = rng.choice(["", "x", "<he art>", "Ünï", "\n", name + ".more", "a" * 10_000])
+        tensors[new], told, right = tensors.pop(name), f"is called {new[:20]!r}", None
+    elif change == 4:
+        key = rng.choice(["unet.lora_alpha", "unet.r", "unet.use_dora", "x"])
+        value = rng.choice(OF_JSON)
+        text = rng.choice([json.dumps({key: value}), json.dumps(value), "{", "", "[" * 50_000])
+        metadata = {rng.choice(["lora_adapter_metadata", CARD_ENTRY]): text}
+        told, right = f"metadata {text[:40]}", None
+    elif change == 5:
+        raw = raw[: rng.randrange(len(raw))]
+        told = f"cut to {len(raw)} bytes"
+    else:
+        told, right = "as it was", True
+    if change not in (5, 6):
+        save_file(tensors, file, metadata)
+        raw = file.read_bytes()
+
+    def act() -> Tensor:
+        file.write_bytes(raw)
+        if word:
+            return draw(with_word(pipeline, *load_word(file)), prompt="a seven")
+        lora = LoRA.from_pretrained(file, pipeline.unet, pipeline.text_encoder)
+        try:
+            return draw(pipeline)
+        finally:
+            lora.remove()
+
+    kind = "word" if word else "LoRA"
+    return Input(f"{kind}: {name} {told}", act, right, partial(pictures, 1))
+
+
 def files(rng: Random, world: World) -> Input:
     """Weights as often as all JSON files together."""
-    return rng.choice([weights, json_files])(rng, world)
+    return rng.choice([weights, json_files, weights, json_files, learned])(rng, world)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -669,7 +778,10 @@ def commands(rng: Random, world: World) -> Input:
         "--unknown": lambda v: False,
     }
     value = rng.choice(odd)
-    if rng.random() < 0.75:
+    which = rng.random()
+    if which < 0.3:
+        return folder_commands(rng, world, value)
+    if which < 0.8:
         key = rng.choice(list(options))
         given = {"--model": model, "--out": out, "--steps": "1"} | {key: value}
         words = ["sample", rng.choice(["a handwritten seven", "the digit 3", ""])]
@@ -682,12 +794,11 @@ def commands(rng: Random, world: World) -> Input:
             right = False
         told = f"sample {key}={value[:20]!r}"
     else:
-        command = rng.choice(
-            ["evaluate", "info", "data", "train", "sample", value, "lora", "invert"]
-        )
-        key = rng.choice(
-            ["--model", "--data", "--steps", "--minutes", "--preset", "--samples", "--num"]
-        )
+        names = ["evaluate", "info", "data", "train", "sample", "lora", "invert", "controlnet"]
+        command = rng.choice([*names, value])
+        keys = ["--model", "--data", "--steps", "--minutes", "--preset", "--samples", "--num"]
+        keys += ["--rank", "--word", "--classes", "--caption", "--fit", "--size", "--learning-rate"]
+        key = rng.choice(keys)
         words = [command, f"{key}={value}", f"--unknown={value}"]
         right, told = False, f"{command[:20]!r} {key}={value[:20]!r} --unknown"
 
@@ -697,11 +808,55 @@ def commands(rng: Random, world: World) -> Input:
     return Input(told, act, right, partial(command_fault, right))
 
 
-def run_command(words: Sequence[str], folder: Path) -> Ended:
+def folder_commands(rng: Random, world: World, value: str) -> Input:
+    """A command that reads a folder of pictures, whole but for one option, or one file of it; each
+    ends before it trains."""
+    folder = world.pictures()
+    taught = {"--model": str(world.model), "--data": str(folder), "--steps": "1"}
+    taught |= {"--out": str(world.folder / "new.safetensors"), "--rank": "1", "--caption": "a {}"}
+    options = {
+        "data": {"--size": "8", "--fit": "crop", "--background": "white", "--caption": "a {}"},
+        "lora": taught | {"--keep": "", "--learning-rate": "1", "--seed": "0", "--minutes": "1"},
+        "invert": taught | {"--word": "<x>", "--like": "seven", "--in-place-of": "a"},
+        "controlnet": taught | {"--classes": "2", "--out": str(world.folder / "new")},
+        "evaluate": {"--model": str(world.model), "--data": str(folder), "--samples": "1"},
+        "train": {"--data": str(folder), "--size": "32", "--steps": "1,1,1", "--snapshot": "1"},
+    }
+    command = rng.choice(sorted(options))
+    key = rng.choice(sorted(options[command]))
+    given = options[command] | {key: value}
+    if command == "invert":
+        given.pop("--rank")
+    if command == "controlnet":
+        given.pop("--rank")
+    if command == "train":
+        given["--out"] = str(world.folder / "trained")
+    if command == "lora":
+        for one in ("--steps", "--minutes"):  # not both
+            if one != key:
+                given.pop(one)
+                break
+        if key != "--keep":
+            given.pop("--keep")
+    if command != "data":
+        given["--background"] = "no colour"  # or it would train
+    words = [command, *([str(folder)] if command == "data" else [])]
+    words += [f"{name}={text}" for name, text in given.items()]
+    right = None if command == "data" else False
+    if command == "data" and key == "--size" and value not in ("1", "2", "3", " 2", "٣", "1_0"):
+        right = False
+    told = f"{command} {key}={value[:20]!r}"
+    return Input(
+        told, partial(run_command, words, world.folder), right, partial(command_fault, right)
+    )
+
+
+def run_command(words: Sequence[str], folder: Path, app: Any = None) -> Ended:
     """The command in this process, in a folder of its own."""
     from typer.testing import CliRunner
 
-    from minildm.cli import app
+    if app is None:
+        from minildm.cli import app
 
     try:
         runner = CliRunner(mix_stderr=False)  # click before 8.2
@@ -713,10 +868,10 @@ def run_command(words: Sequence[str], folder: Path) -> Ended:
     return Ended(result.exit_code, result.stderr, error)
 
 
-def command_fault(right: bool | None, ended: Ended) -> str:
+def command_fault(right: bool | None, ended: Ended, program: str = "minildm:") -> str:
     if ended.error is not None:
         return f"traceback of {type(ended.error).__name__}: {str(ended.error)[:100]}"
-    lines = [line for line in ended.told.splitlines() if line.startswith("minildm:")]
+    lines = [line for line in ended.told.splitlines() if line.startswith(program)]
     if ended.status not in (0, 2):
         return f"exit status {ended.status}"
     if ended.status == 2 and not any("warning:" not in line for line in lines):
@@ -726,10 +881,10 @@ def command_fault(right: bool | None, ended: Ended) -> str:
     return f"refused what is right: {lines[-1:]}" if ended.status and right else ""
 
 
-SURFACES: Mapping[str, tuple[Callable[[Random, World], Input], float]] = {
-    "functions": (functions, 0.35),
-    "files": (files, 0.25),
-    "tokenizer": (tokenizer, 0.3),
-    "commands": (commands, 0.1),
+SURFACES: dict[str, tuple[Callable[[Random, World], Input], float]] = {
+    "functions": (functions, 0.4),
+    "files": (files, 0.18),
+    "tokenizer": (tokenizer, 0.34),
+    "commands": (commands, 0.06),
 }
 """Surface -> what makes an input, and its share of them."""

@@ -113,6 +113,13 @@ def _beyond_json(content: object, key: str = "") -> str:
     return next((fault for name, part in parts if (fault := _beyond_json(part, name))), "")
 
 
+def shown(name: str) -> str:
+    """A name from a file as an error's line has it: with all that breaks a line escaped, and not
+    much of a very long one."""
+    name = name if name.isprintable() else repr(name)
+    return name if len(name) <= 200 else f"{name[:200]}…"
+
+
 def _a(name: str) -> str:
     return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 

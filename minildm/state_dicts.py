@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from minildm.files import shown
 from minildm.precision import at_least_float32
 
 # Names that older checkpoints use -> today's. None: a buffer that is no longer stored.
@@ -46,7 +47,9 @@ def describe_mismatch(expected: Mapping[str, Tensor], got: Mapping[str, Tensor])
     unexpected = [key for key in got if key not in expected]
     if missing or unexpected:
         parts = [(len(missing), "missing", missing), (len(unexpected), "unexpected", unexpected)]
-        return " and ".join(f"{n} {what} keys (first: {keys[0]})" for n, what, keys in parts if n)
+        return " and ".join(
+            f"{n} {what} keys (first: {shown(keys[0])})" for n, what, keys in parts if n
+        )
     for key, tensor in expected.items():
         if tensor.shape != got[key].shape:
             return f"{key} of shape {tuple(got[key].shape)} instead of {tuple(tensor.shape)}"
@@ -70,7 +73,7 @@ def describe_nonfinite(tensors: Mapping[str, Tensor]) -> str:
         if tensor.is_floating_point() and not at_least_float32(tensor).sum().isfinite():
             if not tensor.isfinite().all():
                 kind = "NaN" if tensor.isnan().any() else "infinity"
-                return f"{kind} in {key} ({tensor.dtype})"
+                return f"{kind} in {shown(key)} ({tensor.dtype})"
     return ""
 
 

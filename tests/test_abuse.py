@@ -6,13 +6,14 @@ from random import Random
 
 import pytest
 import torch
-from abuse import WRONG, Input, judge, main, make
-from abuse_surfaces import SURFACES, World, pictures
+from abuse import SURFACES, WRONG, Input, judge, main, make
+from abuse_surfaces import World, pictures
 
 from minildm.diffusion import make_betas
 from minildm.files import read_json
 
-NUMBERS = {"functions": 60, "files": 30, "tokenizer": 60, "commands": 12}
+NUMBERS = {"functions": 60, "files": 20, "tokenizer": 60, "commands": 12}
+NUMBERS |= {"trainings": 3, "submissions": 8}  # each is slow
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,10 @@ def test_inputs_of_every_kind_are_made(world):
     for kind in (
         *("complex64", "torch.bool", "torch.int64", "nan in ", "cut to ", "scaling_factor = 0"),
         *("num_hidden_layers = 1" + 30 * "0", "merges.txt: ", "tokenizer_config.json: "),
-        *("begin_index=-1", "batch_size=", "num_train_timesteps = 1", "sample --steps"),
+        *("LoRA: ", "word: ", "controlnet --", "evaluate --", "lora --", "widget.x = "),
+        *("stopped, training_state.safetensors: ", "stopped, training.json: ", "done, "),
+        *("a student called '.dot", "bo's result: ", "a key b''", "--roster", "an answer "),
+        *("begin_index=-1", "batch_size=", "widget.num_train_timesteps = ", "sample --steps"),
     ):
         assert kind in told, kind
 

@@ -21,6 +21,7 @@ from minildm.files import (
     read_json,
     read_tensors,
     replacing,
+    shown,
     whole,
     write_checksums,
     write_json,
@@ -377,3 +378,15 @@ def test_one_process_at_a_time_writes_into_a_folder_and_a_killed_one_leaves_it_f
     with alone_in(folder):
         pass
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("a.b", "a.b"), ("a\nb", r"'a\nb'"), ("", ""), ("é", "é"), ("\x1b[2J", r"'\x1b[2J'")],
+)
+def test_a_name_from_a_file_breaks_no_line(name, told):
+    assert shown(name) == told
+
+
+def test_of_a_very_long_name_the_beginning_is_told():
+    assert shown("x" * 201) == "x" * 200 + "…" and shown("x" * 200) == "x" * 200

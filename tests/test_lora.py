@@ -316,6 +316,7 @@ def rewrite(folder, change, **settings):
             "linear layers called",
         ),
         (lambda t: {}, {}, "keys like unet"),
+        (lambda t: t | {"a\nb": torch.ones(1)}, {}, r"keys like unet.*, got .a\\nb.$"),
         (
             lambda t: {key: x for key, x in t.items() if "lora_B" in key},
             {},

@@ -266,6 +266,12 @@ def test_a_record_that_is_none_is_named(tmp_path, content):
         {"losses": []},
         {"threads": 1.5},
         {"finished": "no"},
+        {"minutes": True},
+        {"snapshot": "half"},
+        {"snapshot": 1.5},
+        {"data": []},
+        {"data": {"pictures": 3}},
+        {"data": {"pictures": "3", "fingerprint": "x"}},
     ],
 )
 def test_a_record_with_another_kind_of_value_names_it(trained, tmp_path, wrong):

@@ -254,7 +254,7 @@ def test_wrong_inputs_are_refused():
     config = SMALL | CONDITION_CONFIGS["one block"]
     unet = UNet2DConditionModel(**config)
     sample, timestep, context = condition_inputs(config)
-    for bad in (sample[:, :3], sample[0]):
+    for bad in (sample[:, :3], sample[0], sample[:, :, :0], sample[..., :0]):
         with pytest.raises(ValueError, match=r"expected a sample \(B, 4, H, W\), got \("):
             unet(bad, timestep, context)
     for bad in (context[:, :, :5], context[0], context[:1]):

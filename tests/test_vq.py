@@ -109,6 +109,10 @@ def test_wrong_shapes_and_blocks_are_refused():
     model = VQModel(**CONFIGS["three blocks, one channel"])
     with pytest.raises(ValueError, match=r"sides multiples of 4, got \(1, 1, 8, 6\)"):
         model.encode(torch.zeros(1, 1, 8, 6))
+    with pytest.raises(ValueError, match=r"sides multiples of 4, got \(1, 1, 8, 0\)"):
+        model.encode(torch.zeros(1, 1, 8, 0))
+    with pytest.raises(ValueError, match=r"expected latents \(B, 2, h, w\), got \(1, 2, 0, 2\)"):
+        model.decode(torch.zeros(1, 2, 0, 2))
     with pytest.raises(ValueError, match=r"expected latents \(B, 2, h, w\), got \(1, 3, 2, 2\)"):
         model.decode(torch.zeros(1, 3, 2, 2))
     with pytest.raises(ValueError, match="expected down_block_types"):

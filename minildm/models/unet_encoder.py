@@ -109,10 +109,9 @@ class UNetEncoder(ModelMixin, nn.Module):
 
     def check_sample(self, sample: Tensor) -> None:
         """ValueError unless it is a batch of images with the right channels."""
-        if sample.ndim != 4 or sample.shape[1] != self.config.in_channels:
-            raise ValueError(
-                f"expected a sample (B, {self.config.in_channels}, H, W), got {tuple(sample.shape)}"
-            )
+        channels = self.config.in_channels
+        if sample.ndim != 4 or sample.shape[1] != channels or 0 in sample.shape[2:]:
+            raise ValueError(f"expected a sample (B, {channels}, H, W), got {tuple(sample.shape)}")
         check_precision(sample, "a sample", self.dtype)
 
 

@@ -116,7 +116,8 @@ class VQModel(ModelMixin, nn.Module):
         """x: (B, in_channels, H, W) -> z (B, vq_embed_dim, H/f, W/f), which `quantize` has still to
         quantise."""
         factor, channels = 2 ** (len(self.config.block_out_channels) - 1), self.config.in_channels
-        if x.ndim != 4 or x.shape[1] != channels or x.shape[2] % factor or x.shape[3] % factor:
+        sides = x.shape[2:]
+        if x.ndim != 4 or x.shape[1] != channels or any(n % factor or n == 0 for n in sides):
             raise ValueError(
                 f"expected images (B, {channels}, H, W), sides multiples of {factor}, "
                 f"got {tuple(x.shape)}"
@@ -129,7 +130,7 @@ class VQModel(ModelMixin, nn.Module):
         Returns images (B, out_channels, f·h, f·w).
         """
         width = self.post_quant_conv.in_channels
-        if z.ndim != 4 or z.shape[1] != width:
+        if z.ndim != 4 or z.shape[1] != width or 0 in z.shape[2:]:
             raise ValueError(f"expected latents (B, {width}, h, w), got {tuple(z.shape)}")
         return self.decoder(
             self.post_quant_conv(z if force_not_quantize else self.quantize(z).latents)

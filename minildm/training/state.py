@@ -232,6 +232,15 @@ def check_record(file: Path, log: Mapping[str, object]) -> None:
             f"{file}: expected the record of a training, "
             f"got one without {', '.join(sorted(missing))}"
         )
+    where_it_is: dict[str, Callable[[Any], bool]] = {
+        "snapshot": lambda part: is_number(part) and 0 < part <= 1,
+        "data": lambda data: (
+            isinstance(data, dict)
+            and is_count(data.get("pictures"))
+            and isinstance(data.get("fingerprint"), str)
+        ),
+    }
+    kinds |= {key: fits for key, fits in where_it_is.items() if key in log}
     for key, fits in kinds.items():
         if not fits(log[key]):
             raise ValueError(f"{file}: expected the record of a training, got {key} {log[key]!r}")
@@ -244,7 +253,7 @@ def is_count(value: object) -> bool:
 
 def is_number(value: object) -> bool:
     """Finite and 0 or more."""
-    return isinstance(value, (int, float)) and 0 <= value < math.inf
+    return not isinstance(value, bool) and isinstance(value, (int, float)) and 0 <= value < math.inf
 
 
 def check_unused(file: Path) -> None:

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minildm.configuration.kinds import as_float
-from minildm.files import card_entry, read_metadata, read_tensors, write_tensors
+from minildm.files import card_entry, read_metadata, read_tensors, shown, write_tensors
 from minildm.models.unet import UNet2DConditionModel
 from minildm.state_dicts import check_dtype, describe_mismatch, describe_nonfinite
 from minildm.text.text_encoder import CLIPTextModel
@@ -299,12 +299,12 @@ def read_lora(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ValueError(f"{file}: expected settings as a JSON object, got {settings!r:.40}")
     if foreign := [key for key in tensors or ["none"] if not KEY.fullmatch(key)]:
         raise ValueError(
-            f"{file}: expected keys like unet.(...).to_q.lora_A.weight, got {foreign[0]}"
+            f"{file}: expected keys like unet.(...).to_q.lora_A.weight, got {shown(foreign[0])}"
         )
     for key, tensor in tensors.items():
         if tensor.ndim != 2 or not tensor.numel() or not tensor.is_floating_point():
             got = f"{tensor.dtype} of shape {tuple(tensor.shape)}"
-            raise ValueError(f"{file}: expected a matrix of fractions as {key}, got {got}")
+            raise ValueError(f"{file}: expected a matrix of fractions as {shown(key)}, got {got}")
     if fault := describe_nonfinite(tensors):
         raise ValueError(f"{file}: expected finite numbers, got {fault}")
     if not any("lora_A" in key for key in tensors):

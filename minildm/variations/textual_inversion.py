@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from minildm.files import card_entry, read_tensors, write_tensors
+from minildm.files import card_entry, read_tensors, shown, write_tensors
 from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
 from minildm.schedulers.base import Scheduler
 from minildm.state_dicts import describe_nonfinite
@@ -121,7 +121,7 @@ def load_word(folder: str | os.PathLike) -> tuple[str, Tensor]:
         or len(shapes[0]) not in (1, 2)
         or (len(shapes[0]) == 2 and shapes[0][0] != 1)
     ):
-        got = dict(zip(content, shapes, strict=True))
+        got = dict(zip(map(shown, content), shapes, strict=True))
         raise ValueError(f"{file}: expected one word with one vector, got {got}")
     [(word, vector)] = content.items()
     fault = describe_nonfinite(content) if vector.is_floating_point() else str(vector.dtype)

@@ -23,8 +23,8 @@ The package is read in this order, and a file uses only what stands above it:
     plots/        style images curves bars tables points sampling boxes diagrams
     widgets/      page frames schedule films fields latents prompts painter playground diagnosis
     grading/      sandbox assignment release judging bounded_judge notes submission grade
-                  rehearsal lms collecting classroom people tables adjustments marking feedback
-                  handing_back gradebook cli
+                  trying rehearsal lms collecting classroom people tables adjustments marking
+                  feedback handing_back overview gradebook cli
     cli/          app options data adding saving drawing scoring task teaching training
 
 A name below is imported when it is first used, so that `import minildm` and `minildm --help` cost

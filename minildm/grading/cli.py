@@ -143,6 +143,33 @@ def rehearsed(assignments: list[Assignment]) -> bool:
     return not found
 
 
+@app.command(name="try")
+def try_(
+    notebook: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="your notebook")],
+) -> None:
+    """Run your own notebook and the tests that it shows, as grading will; nothing is hidden in it.
+
+    Exits with 1 where a part is not done.
+    """
+    from minildm.grading.submission import Unreadable
+    from minildm.grading.trying import try_notebook
+
+    for name in unbounded():
+        typer.echo(f"This machine does not bound: {name}.", err=True)
+    try:
+        parts, notes = try_notebook(notebook)
+    except (Unreadable, RuntimeError) as error:
+        typer.echo(f"{notebook}: {error}", err=True)
+        raise typer.Exit(1) from None
+    for part in parts:
+        typer.echo(f"{part.title}: {part.message or 'the visible tests pass'}")
+    for note in notes:
+        typer.echo(note)
+    typer.echo("When it is graded, hidden tests ask for more of what the text says.")
+    if any(part.message for part in parts):
+        raise typer.Exit(1)
+
+
 @app.command()
 def bounds() -> None:
     """Say which of the grader's bounds this machine can hold."""

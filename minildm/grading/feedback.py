@@ -9,7 +9,9 @@ from html import escape
 import numpy as np
 
 from minildm.grading.assignment import Assignment
+from minildm.grading.grade import EMPTY
 from minildm.grading.judging import Mark
+from minildm.grading.lms import MOODLE
 from minildm.grading.marking import Grade
 
 FEW = 6  # numbers that are shown one by one
@@ -19,8 +21,14 @@ body {
   color: #222;
 }
 table { border-collapse: collapse; width: 100% }
-td, th { text-align: left; padding: .4rem .6rem; vertical-align: top; overflow-wrap: anywhere }
+td, th { text-align: left; padding: .4rem .6rem; vertical-align: top }
 td:nth-child(2) { white-space: nowrap }
+td:last-child { overflow-wrap: anywhere }
+@media (max-width: 36rem) {
+  th { display: none }
+  td { display: block; padding: .1rem 0 }
+  tr { display: block; padding: .5rem 0 }
+}
 tr { border-bottom: 1px solid #ccc }
 .total { font-size: 1.4rem }
 .right { color: #1b5e20 }
@@ -63,7 +71,7 @@ def feedback_body(grade: Grade, assignment: Assignment) -> str:
     heading = "<tr><th>Part</th><th>Points</th><th>What happened</th></tr>"
     parts = [
         f"<h1>{escape(assignment.title)}</h1>",
-        f"<p>{escape(grade.student)}: {escape(grade.result.status)}.</p>",
+        f"<p>{escape(called(grade.student))}: {escape(grade.result.status)}.</p>",
         f'<p class="total">{total_of(grade, assignment)}</p>',
         listed("", grade.said),
         "".join(f'<p class="comment">{escape(text)}</p>' for text in grade.comments),
@@ -71,6 +79,12 @@ def feedback_body(grade: Grade, assignment: Assignment) -> str:
         listed("Notes", grade.result.notes),
     ]
     return "\n".join(filter(None, parts))
+
+
+def called(student: str) -> str:
+    """A student's name without what Moodle puts behind it."""
+    moodle = MOODLE.fullmatch(student)
+    return moodle["name"] if moodle else student
 
 
 def total_of(grade: Grade, assignment: Assignment) -> str:
@@ -96,7 +110,7 @@ def what_happened(mark: Mark, given: Mapping[str, object] | None) -> str:
     """The mark's message; where points were lost, what the test had put in."""
     kind = "right" if mark.points >= mark.out_of else "partly" if mark.points else "wrong"
     text = f'<span class="{kind}">{escape(mark.message)}</span>'
-    if kind != "right" and given:
+    if kind != "right" and given and not mark.message.startswith(EMPTY):
         case = "; ".join(f"{name}: {shown(value)}" for name, value in given.items())
         text += f'<br><span class="case">You were here when it failed: {escape(case)}</span>'
     return text

@@ -18,6 +18,7 @@ from minildm.grading.feedback import feedback_page
 from minildm.grading.handing_back import hand_back
 from minildm.grading.lms import MOODLE
 from minildm.grading.marking import WRITTEN, Grade, merge_marks, read_marks, with_adjustments
+from minildm.grading.overview import overview_page
 from minildm.grading.people import Row, canvas_number, exactly, with_roster
 from minildm.grading.tables import Cell, blank, safe, write_table
 
@@ -51,6 +52,7 @@ def export(
         theirs = [grade for grade in grades if grade.assignment == name]
         export_moodle(out, assignment, theirs, people)
         hand_back(out, assignment, theirs)
+        write_text(out / f"overview-{name}.html", overview_page(assignment, theirs))
     export_canvas(out, assignments, grades, people)
     known = {(safe(student), name) for student, name in results}
     strangers = {

@@ -40,6 +40,8 @@ def student_version(assignment: Assignment) -> Any:
     notebook.metadata["minildm"] = {
         "assignment": assignment.name,
         "key": fingerprint(assignment.key),
+        "limits": assignment.limits._asdict(),  # for who tries it
+        "step_seconds": assignment.step_seconds,
     }
     nbformat.validate(notebook)
     return notebook
@@ -121,6 +123,9 @@ README = """Assignments of the minildm course
 Open a notebook in JupyterLab, in VS Code, or in Colab. Each says what you will learn, how long it
 takes, and how many points it gives. Write only where it says YOUR CODE HERE; hand in the notebook
 under the name it has.
+
+Before you do, `minildm-grade try NOTEBOOK.ipynb` runs it as it will be graded (Linux, macOS, or WSL
+on Windows), with the tests that you see; others, which you do not see, are run when it is graded.
 
 You need Python 3.11 to 3.13 and the package minildm with its data: {package}. No accelerator is
 needed. The chapters that explain it all are in the course's book, which can also be read without

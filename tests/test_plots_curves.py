@@ -33,12 +33,13 @@ def test_curves_show_the_mean_and_the_deviation_of_the_seeds():
     np.testing.assert_allclose(lengths, 2 * seeds.std(0).numpy(), rtol=1e-5)
 
 
-def test_noise_grows_to_the_right():
+def test_noise_is_on_the_left():
     figure = plot_levels(
         {"one": torch.ones(5), "two": torch.ones(5)}, torch.linspace(5, -5, 5), "error"
     )
     left, right = figure.axes[0].get_xlim()
-    assert left > right and len(figure.axes[0].lines) == 2
+    assert left < right and len(figure.axes[0].lines) == 2
+    assert figure.axes[0].get_xlabel() == "log SNR: noise on the left, clean on the right"
 
 
 def test_panels_hold_their_lines_and_levels():

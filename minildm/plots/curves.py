@@ -71,7 +71,7 @@ def plot_levels(
     log: bool = True,
     ylim: tuple[float, float] | None = None,
 ) -> Figure:
-    """Curves over the noise levels: little noise on the left, much on the right.
+    """Curves over the noise levels: much noise on the left, little on the right.
 
     curves: name -> (L,), at most seven; log_snr: (L,).
     """
@@ -80,11 +80,10 @@ def plot_levels(
     with styled(height=3.0) as (figure, (ax,)):
         for (name, values), (colour, dashes) in zip(curves.items(), LOOKS, strict=False):
             ax.plot(log_snr, values, color=colour, linestyle=dashes, label=name)
-        ax.set(xlabel="log SNR: clean on the left, noise on the right", ylabel=ylabel)
+        ax.set(xlabel="log SNR: noise on the left, clean on the right", ylabel=ylabel)
         ax.set_yscale("log" if log else "linear")
         if ylim is not None:
             ax.set_ylim(ylim)
-        ax.invert_xaxis()
         figure.legend(loc="outside upper center", ncols=min(4, len(curves)), handlelength=3.2)
     return figure
 

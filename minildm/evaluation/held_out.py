@@ -1,6 +1,6 @@
 """A model of one's own pictures beside those that were held out of its training: are its drawings
 like them, are they what was asked for, and are they its own? (Heusel et al. 2017; Kynkäänniemi et
-al. 2019; Meehan et al. 2020; Somepalli et al. 2023)."""
+al. 2019; Meehan et al. 2020)."""
 
 from __future__ import annotations
 

@@ -185,7 +185,7 @@ class LatentDiffusion(nn.Module):
         self.register_buffer("scale", torch.ones(()))  # makes the variance of latents 1
 
     @torch.no_grad()
-    def draw(self, prompts: list[str], steps: int = 20, guidance: float = 2.0) -> Tensor:
+    def draw(self, prompts: list[str], steps: int = 20, guidance: float = 1.5) -> Tensor:
         """DDIM with classifier-free guidance: (B, 1, 28, 28) in [0, 1]."""
         context = self.text_encoder(tokenize([*prompts, *[""] * len(prompts)]))
         x = torch.randn(len(prompts), *LATENT)
@@ -276,7 +276,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=4.0, help="of training")
     parser.add_argument("--prompts", nargs="+", default=[f"a handwritten {n}" for n in NUMERALS])
     parser.add_argument("--num", type=int, default=8, help="pictures of each prompt")
-    parser.add_argument("--guidance", type=float, default=2.0)
+    parser.add_argument("--guidance", type=float, default=1.5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--weights", type=Path, help="draw with these (.pt); no training")
     parser.add_argument("--out", type=Path, default=Path("nano_ldm.png"))

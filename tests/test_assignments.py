@@ -262,3 +262,16 @@ def fill(notebook, own: Assignment) -> dict:
     bodies = {nbgrader_of(cell).get("grade_id"): text_of(cell) for cell in own.cells}
     made = copy.deepcopy(json.loads(json.dumps(notebook)))
     return submissions.filled_in(made, **{cell: bodies[cell] for cell in own.solutions()})
+
+
+def test_every_written_question_has_a_rubric_that_adds_up_and_an_answer():
+    text = (FOLDER / "written_answers.md").read_text(encoding="utf-8")
+    sections = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
+    questions = [(name, q) for name in NAMES for q in assignment(name, KEYS[0]).written]
+    assert len(sections) == len(questions)
+    for section, (name, question) in zip(sections, questions, strict=True):
+        heading = section.splitlines()[0]
+        title = assignment(name, KEYS[0]).title.partition("·")[2].strip()
+        assert heading == f"{name[0]} {title}: `{question.name}` ({question.points:g} points)"
+        rows = re.findall(r"^\| (\d+) \|", section, flags=re.MULTILINE)
+        assert sum(map(int, rows)) == question.points and "*An answer" in section

@@ -1,5 +1,5 @@
 """k-means (Lloyd 1982; Arthur & Vassilvitskii 2007): labels for pictures that nobody has labelled,
-by which a network learns to look at them (Caron et al. 2018)."""
+by which a network learns to look at them (Caron et al. 2018). Chapter 18."""
 
 from __future__ import annotations
 

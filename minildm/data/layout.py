@@ -1,4 +1,4 @@
-"""Where the pictures of a folder lie, and its splits, and the maps beside pictures."""
+"""Where the pictures of a folder lie, and its splits, and the maps beside pictures. Chapter 18."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Maps beside pictures, `name.png` and `name.map.png`: what a ControlNet learns from (Zhang et al.
-2023).
+2023). Chapter 16.
 
 A map is a picture of its own, edges or depth say, or a *semantic* map, whose pixels are the numbers
 of classes: as grey levels or as indices of a palette, as segmentation data sets have them, or, for

@@ -1,5 +1,5 @@
 """The file of captions beside pictures, `metadata.jsonl` or `metadata.csv`, as Hugging Face's
-`imagefolder` has it.
+`imagefolder` has it. Chapter 18.
 
     {"file_name": "1.png", "text": "two cats"}                  a line of metadata.jsonl
     {"file_name": "2.png", "text": ["a dog", "a brown dog"]}    a picture of several captions

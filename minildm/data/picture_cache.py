@@ -1,4 +1,4 @@
-"""Pictures decoded once, kept as bytes and seen as tensors in [-1, 1]."""
+"""Pictures decoded once, kept as bytes and seen as tensors in [-1, 1]. Chapter 18."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Teach a trained pipeline something small from pictures with captions: a LoRA (Hu et al. 2021), a
-word (Gal et al. 2022) or a ControlNet (Zhang et al. 2023). Chapter 16.
+word (Gal et al. 2022) or a ControlNet (Zhang et al. 2023). Chapters 16 and 18.
 
 Whatever is taught, the loss is the denoising loss and the loop is the Trainer's; what may change is
 the difference. In each of the three functions

@@ -1,4 +1,5 @@
-"""Pictures and maps of one's own, as a trained model reads them: its size, channels and frame."""
+"""Pictures and maps of one's own, as a trained model reads them: its size, channels and frame.
+Chapter 18."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """One training of an addition (`additions.py`), from what was asked to the card in its file; it can
-be interrupted and goes on exactly."""
+be interrupted and goes on exactly. Chapter 16."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from minildm.grading.collecting import find_submissions
     from minildm.grading.grade import Result, grade_submission
     from minildm.grading.gradebook import export
-    from minildm.grading.judging import Mark, check, mark_part, same, seed_of, shaped
+    from minildm.grading.judging import Mark, check, mark_part, same, seed_of
     from minildm.grading.release import make_release, student_version, with_badges
     from minildm.grading.submission import prepare
     from minildm.grading.tables import read_table
@@ -37,7 +37,6 @@ __all__ = [
     "read_table",
     "same",
     "seed_of",
-    "shaped",
     "student_version",
     "text_of",
     "with_badges",
@@ -49,7 +48,7 @@ _FILES = {
     "collecting": ["find_submissions"],
     "grade": ["Result", "grade_submission"],
     "gradebook": ["export"],
-    "judging": ["Mark", "check", "mark_part", "same", "seed_of", "shaped"],
+    "judging": ["Mark", "check", "mark_part", "same", "seed_of"],
     "release": ["make_release", "student_version", "with_badges"],
     "submission": ["prepare"],
     "tables": ["read_table"],

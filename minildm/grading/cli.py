@@ -238,6 +238,8 @@ def grade(
             f"expected an assignment of {', '.join(assignments)}, got {assignment}"
         )
     chosen = {assignment: assignments[assignment]} if assignment else assignments
+    if roster and not roster.is_file():
+        raise typer.BadParameter(f"{roster}: expected a roster, got what is no plain file")
     try:  # before anything takes long
         people = tables.read_table(roster, ["student"]) if roster else []
         marking.read_marks(out, assignments)

@@ -3,7 +3,7 @@ teacher's notebook."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,17 +39,6 @@ def same(got: Any, expected: Any, what: str, rtol: float = 1e-4, atol: float = 1
     assert not wrong.any(), (
         f"{what}: {wrong.mean():.0%} of the numbers are wrong, by up to {by:.3g}"
     )
-
-
-def shaped(got: Any, shape: Sequence[int], what: str) -> Any:
-    """`got`, after an AssertionError unless it is numbers of that shape: for a judge that computes
-    with an answer, which spreads over whatever it meets."""
-    found = getattr(got, "shape", None)
-    assert found is not None, f"{what}: expected an array, got {type(got).__name__}"
-    assert tuple(found) == tuple(shape), (
-        f"{what}: expected the shape {tuple(shape)}, got {tuple(found)}"
-    )
-    return got
 
 
 def seed_of(rng: np.random.Generator) -> int:

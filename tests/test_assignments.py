@@ -180,6 +180,7 @@ def test_no_key_costs_a_right_answer_points_or_lets_a_misconception_keep_its_own
             got = marks(name, key, answers(name, key, changed, only))
             lost = {part for part, each in got.items() if not each.points}
             assert lost == costs, (key, changed, got)
+        assignment.cache_clear()  # questions and what they are slices of
         names_of_setup.cache_clear()  # data and networks of fifty keys are too much for memory,
         gc.collect()  # and a module that is done with is garbage that holds itself
 

@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -259,7 +260,7 @@ def test_train_passes_on_what_it_was_told(training, tmp_path):
     options = "--steps 3,4,5 --device cpu --snapshot 0.1".split()
     result = run("train", "--out", "runs/b", *options)
     assert result.exit_code == 0
-    assert result.output == 'trained: runs/b, which draws with: minildm sample "…" --model runs/b\n'
+    assert result.output == "trained: runs/b, which draws with: minildm sample '…' --model runs/b\n"
     first, second = training
     assert list(first.values())[:2] == ["mnist", Path("runs/a")]
     assert (first["minutes"], first["seed"], first["resume"], first["steps"]) == (
@@ -495,9 +496,18 @@ def test_help_names_every_sampler():
     assert all(name in result.stdout for name in [*SAMPLERS, "_karras", "_exponential"])
 
 
-def in_a_process(*arguments, folder):
+@pytest.mark.parametrize("command", "train sample lora invert controlnet data evaluate".split())
+def test_help_says_what_an_option_wants_and_nothing_for_a_switch(command):
+    """Of a type of Python's, `<bool>` above all, nobody knows what to write."""
+    shown = run(command, "--help").stdout
+    assert re.findall(r"--(?!help)[\w-]+\s+<\w+>", shown) == []
+    last = next(line for line in shown.splitlines() if "Show this message" in line)
+    assert last.index("Show this message") < 42, shown  # or the text is a narrow column
+
+
+def in_a_process(*arguments, folder, module="minildm.cli"):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "minildm.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", module, *map(str, arguments)]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
@@ -507,6 +517,11 @@ def test_as_a_process_it_draws_and_fails_the_same_way(tiny_folder, tmp_path):
     failed = in_a_process("sample", "seven", "--model", tmp_path, folder=tmp_path)
     assert failed.returncode == 2 and failed.stdout == ""
     assert failed.stderr.startswith("minildm: ") and failed.stderr.count("\n") == 1
+
+
+def test_the_package_is_a_command_too(tmp_path):
+    shown = in_a_process("--help", folder=tmp_path, module="minildm")
+    assert shown.returncode == 0 and "Usage: minildm" in shown.stdout
 
 
 def test_a_reader_that_stops_reading_is_no_error(tmp_path):

@@ -77,6 +77,9 @@ def test_a_folder_is_shown_as_it_is_trained_on(mine):
     assert said[at + 1] == "test/a/leak.png repeats train/a/1.png"
     at = said.index("near copies of train in test: 1")
     assert said[at + 1].startswith("test/a/near.jpg repeats train/a/2.png (0.0")
+    assert said[at + 1].endswith(" apart)") and said[at + 2].startswith(
+        "note: a picture that is in"
+    )
     at = said.index("skipped: 2")
     assert said[at + 1 : at + 3] == [
         "test/big_b/notes.txt: no picture, by its name",

@@ -101,10 +101,12 @@ def test_class_folders_drop_nothing_in_silence_either(tmp_path):
         save(tmp_path / name, i)
     (tmp_path / "cat/Thumbs.db").write_bytes(b"...")
     (tmp_path / "README.md").write_text("…")
+    (tmp_path / "dog/IMG_1.HEIC").write_bytes(b"...")
     found = read_folder(tmp_path)
     assert set(seen(found)) == {"cat/1.png", "dog/2.png"}
     by_name = "no picture, by its name"
     said = {"cat/Thumbs.db": by_name, "README.md": by_name, "lost.png": "in no class folder"}
+    said["dog/IMG_1.HEIC"] = ".HEIC is not read: save it as .png or .jpg"
     assert reasons(found) == said
     assert "expected pictures alone" in error_of(tmp_path, strict=True)
 

@@ -65,6 +65,7 @@ Strength = Annotated[
     Option(
         help="How far to go from --image, 1 to leave nothing of it; by default 0.8, or 1 with "
         "--mask.",
+        metavar="FLOAT",
         rich_help_panel=BEGUN,
     ),
 ]

@@ -35,14 +35,16 @@ def data(
     caption: Caption = "a picture of {class}",
     strict: Strict = False,
     out: Annotated[
-        Path | None, Option(help="A contact sheet of the folder as it is trained on, .png.")
+        Path | None,
+        Option(help="A contact sheet of the folder as it is trained on, .png.", metavar="FILE"),
     ] = None,
 ) -> None:
     """Show what there is of a data set, and where; download what is missing.
 
-    Of a folder of pictures (a sub-folder for each class, or metadata.jsonl or metadata.csv with
-    file_name and text; train and test, or a tenth is held out): counts, sizes, captions, damaged
-    files, copies, and test pictures that are trained on.
+    Of a folder of pictures (a sub-folder for each class, or metadata.jsonl or
+    metadata.csv with file_name and text; train and test, or a tenth is held
+    out): counts, sizes, captions, damaged files, copies, and test pictures that
+    are trained on.
     """
     with at_once():
         from minildm.data import datasets
@@ -168,21 +170,24 @@ def show_copies(found: PictureFolder, decoded: Decoded) -> None:
 
     (train, train_entries), (test, test_entries) = map(decoded.split, ("train", "test"))
 
-    def show(what: str, copies: list[Copy], first: Entries, second: Entries) -> None:
+    def show(what: str, copies: list[Copy], first: Entries, second: Entries) -> int:
         for kind, exact in (("exact", True), ("near", False)):
             lines = [
                 f"{second[copy.second].file.relative_to(found.root)} repeats "
                 f"{first[copy.first].file.relative_to(found.root)}"
-                + ("" if exact else f" ({copy.distance:.3f})")
+                + ("" if exact else f" ({copy.distance:.3f} apart)")
                 for copy in copies
                 if copy.exact == exact
             ]
             show_files(f"{kind} copies {what}", lines, zero=True)
+        return len(copies)
 
     show("in train", find_duplicates(train), train_entries, train_entries)
     if test_entries:
         show("in test", find_duplicates(test), test_entries, test_entries)
-        show("of train in test", find_leaks(train, test), train_entries, test_entries)
+        leaks = find_leaks(train, test)
+        if show("of train in test", leaks, train_entries, test_entries):
+            print("note: a picture that is in both makes scores too good: delete one of the two")
 
 
 def show_files(what: str, lines: list[str], zero: bool = False) -> None:

@@ -45,6 +45,7 @@ from minildm.cli.saving import Folder, check_grid, saving
 from minildm.errors import at_once
 
 MOST_IMAGES = 10_000_000  # whoever wants more has mistyped
+WRITTEN = "Where the images go"
 BATCH = 250  # images that are drawn at a time
 BESIDE = ("prompts_file", "device", "out", "npz", "folder", "resume")  # what is drawn is the same
 
@@ -56,7 +57,8 @@ def sample(
         list[str] | None, Argument(metavar="PROMPT…", help='Such as "a handwritten seven".')
     ] = None,
     prompts_file: Annotated[
-        Path | None, Option(help="A text file, one prompt a line; blank lines count not.")
+        Path | None,
+        Option(help="A text file, one prompt a line; blank lines count not.", metavar="FILE"),
     ] = None,
     model: Model = "mnist",
     sampler: Sampler = None,
@@ -70,10 +72,19 @@ def sample(
     seed: Seed = 0,
     out: Annotated[
         Path | None,
-        Option(help="All images in one picture; without --npz and --folder, grid.png."),
+        Option(
+            help="All images in one picture; without --npz and --folder, grid.png.",
+            metavar="FILE",
+            rich_help_panel=WRITTEN,
+        ),
     ] = None,
     npz: Annotated[
-        Path | None, Option(help="The images as numbers: `images`, uint8, and `prompts`.")
+        Path | None,
+        Option(
+            help="The images as numbers: `images`, uint8, and `prompts`.",
+            metavar="FILE",
+            rich_help_panel=WRITTEN,
+        ),
     ] = None,
     folder: Annotated[
         Path | None,
@@ -82,10 +93,17 @@ def sample(
             "written as they are drawn.",
             parser=folder_name,
             metavar="FOLDER",
+            rich_help_panel=WRITTEN,
         ),
     ] = None,
     resume: Annotated[
-        bool, Option("--resume", help="Continue what was interrupted in --folder.")
+        bool,
+        Option(
+            "--resume",
+            help="Continue what was interrupted in --folder.",
+            metavar="",
+            rich_help_panel=WRITTEN,
+        ),
     ] = False,
     device: Device = "auto",
     lora: Lora = None,

@@ -50,7 +50,8 @@ Sampler = Annotated[
     Option(
         help="ddpm, ddim, pndm, euler, euler_a, heun, dpmpp_2m, lcm (for models distilled so) or "
         "flow_euler; euler, heun and dpmpp_2m also with _karras or _exponential after the name; "
-        "by default the model's."
+        "by default the model's.",
+        metavar="NAME",
     ),
 ]
 Steps = Annotated[
@@ -58,7 +59,8 @@ Steps = Annotated[
     Option(help="Denoising steps; by default the model's.", parser=integer, metavar="INT"),
 ]
 Guidance = Annotated[
-    float | None, Option(help="Guidance scale, 1 or less for none; by default the model's.")
+    float | None,
+    Option(help="Guidance scale, 1 or less for none; by default the model's.", metavar="FLOAT"),
 ]
 GuidanceStart = Annotated[
     float | None,
@@ -86,18 +88,28 @@ Fit = Annotated[
     str,
     Option(
         help="How pictures become squares: crop keeps their middle, pad all of them, on the "
-        "background."
+        "background.",
+        metavar="crop|pad",
     ),
 ]
 Background = Annotated[
     str,
-    Option(help="The colour behind pad's pictures and transparent ones, such as white or #fafafa."),
+    Option(
+        help="The colour behind pad's pictures and transparent ones, such as white or #fafafa.",
+        metavar="COLOUR",
+    ),
 ]
 Caption = Annotated[
-    str, Option(help="What the pictures of a class folder are called; {class} is its name.")
+    str,
+    Option(
+        help="What the pictures of a class folder are called; {class} is its name.", metavar="TEXT"
+    ),
 ]
 Strict = Annotated[
-    bool, Option("--strict", help="A file that is no picture, or a damaged one, is an error.")
+    bool,
+    Option(
+        "--strict", help="A file that is no picture, or a damaged one, is an error.", metavar=""
+    ),
 ]
 # The same for --data, where one may go unsaid: training then takes these, and a score is taken of
 # pictures made square as the model's.
@@ -119,17 +131,22 @@ GivenSize = Annotated[
     ),
 ]
 GivenFit = Annotated[
-    str | None, Option(help="With --data: crop (by default) or pad, as in minildm data.")
+    str | None,
+    Option(help="With --data: crop (by default) or pad, as in minildm data.", metavar="crop|pad"),
 ]
 GivenBackground = Annotated[
-    str | None, Option(help="With --data: the colour behind pictures; by default white.")
+    str | None,
+    Option(help="With --data: the colour behind pictures; by default white.", metavar="COLOUR"),
 ]
 GivenCaption = Annotated[
     str | None,
-    Option(help="With --data: captions of class folders; by default a picture of {class}."),
+    Option(
+        help="With --data: captions of class folders; by default a picture of {class}.",
+        metavar="TEXT",
+    ),
 ]
 Seed = Annotated[int, Option(help="Same seed, same result.", parser=seed_number, metavar="INT")]
-Device = Annotated[str, Option(help="auto, cpu, cuda (cuda:1, …) or mps.")]
+Device = Annotated[str, Option(help="auto, cpu, cuda (cuda:1, …) or mps.", metavar="NAME")]
 
 
 class PictureSettings(TypedDict, total=False):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from sys import stderr
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
@@ -56,7 +57,7 @@ def evaluate(
     autoguidance: Autoguidance = None,
     seed: Seed = 0,
     full: Annotated[
-        bool, Option("--full", help="Beside all of CIFAR-10, not its bundled tenth.")
+        bool, Option("--full", help="Beside all of CIFAR-10, not its bundled tenth.", metavar="")
     ] = False,
     data: Data = None,
     caption: GivenCaption = None,
@@ -141,4 +142,8 @@ def held_out(
             "another way",
             stacklevel=2,
         )
-    return train, test, examiner_for(train, None if kept is None else kept / EXAMINER)
+    place = None if kept is None else kept / EXAMINER
+    if place is None or not place.exists():
+        where = "" if place is None else f" and kept in {place}"
+        print(f"scored by a classifier of the training pictures, trained now{where}", file=stderr)
+    return train, test, examiner_for(train, place)

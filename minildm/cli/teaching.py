@@ -44,10 +44,14 @@ Data = Annotated[
         metavar="FOLDER",
     ),
 ]
-OutFile = Annotated[Path, Option(help="The file to write.", metavar="FILE.safetensors")]
-Minutes = Annotated[float | None, Option(help="How long to train, instead of --steps.")]
-LearningRate = Annotated[float, Option(help="At its highest.")]
-Resume = Annotated[bool, Option("--resume", help="Continue what was interrupted for --out.")]
+OutFile = Annotated[Path, Option(help="The file to write, .safetensors.", metavar="FILE")]
+Minutes = Annotated[
+    float | None, Option(help="How long to train, instead of --steps.", metavar="FLOAT")
+]
+LearningRate = Annotated[float, Option(help="At its highest.", metavar="FLOAT")]
+Resume = Annotated[
+    bool, Option("--resume", help="Continue what was interrupted for --out.", metavar="")
+]
 
 
 def steps_option(kind: str) -> OptionInfo:
@@ -119,7 +123,7 @@ def lora(
 @app.command(rich_help_panel=TEACH)
 def invert(
     model: Taught,
-    word: Annotated[str, Option(help='The new word, such as "<heart>".')],
+    word: Annotated[str, Option(help='The new word, such as "<heart>".', metavar="WORD")],
     data: Data,
     out: OutFile,
     in_place_of: Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -28,6 +29,7 @@ from minildm.cli.options import (
     picture_settings,
     stage_steps,
 )
+from minildm.cli.task import example
 from minildm.errors import at_once
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ def train(
         ),
     ],
     preset: Annotated[
-        str | None, Option(help="A recipe of a named data set; mnist without --data.")
+        str | None,
+        Option(help="A recipe of a named data set; mnist without --data.", metavar="NAME"),
     ] = None,
     data: Data = None,
     size: GivenSize = None,
@@ -56,13 +59,15 @@ def train(
         Option(
             help="Training time over all stages: by default 4, and 30 for pictures of 64 pixels.",
             show_default=False,
+            metavar="FLOAT",
         ),
     ] = None,
     steps: Annotated[
         str | None,
         Option(
-            help="Steps of each stage, instead of --minutes.",
-            metavar="PERCEPTUAL_NET,AUTOENCODER,DENOISER",
+            help="Steps of perceptual net, autoencoder and denoiser, such as 300,1500,4000, "
+            "instead of --minutes.",
+            metavar="N,N,N",
         ),
     ] = None,
     seed: Seed = 0,
@@ -74,7 +79,7 @@ def train(
         ),
     ] = None,
     resume: Annotated[
-        bool, Option("--resume", help="Continue what was interrupted in --out.")
+        bool, Option("--resume", help="Continue what was interrupted in --out.", metavar="")
     ] = False,
     device: Device = "auto",
 ) -> None:
@@ -108,7 +113,9 @@ def train(
     except KeyboardInterrupt:
         raise KeyboardInterrupt("; the same command with --resume goes on from here") from None
     if os.environ.get("RANK", "0") == "0":  # one of several processes says it
-        print(f'trained: {out}, which draws with: minildm sample "…" --model {out}')
+        prompt = "…" if pictures is None else example(pictures)
+        words = ["minildm", "sample", prompt, "--model", str(out)]
+        print(f"trained: {out}, which draws with: {shlex.join(words)}")
 
 
 def read_own(
@@ -145,6 +152,5 @@ def in_words(pictures: TextImageDataset) -> str:
     kind = "grey" if channels == 1 else "colour"
     classes = f", {len(pictures.classes)} classes" if pictures.classes else ""
     return (
-        f"{count:,} pictures{classes}, {width} x {height} in {kind}, "
-        f'such as "{pictures.captions[int(pictures.caption_of[0])][0]}"'
+        f'{count:,} pictures{classes}, {width} x {height} in {kind}, such as "{example(pictures)}"'
     )

@@ -23,7 +23,15 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from minildm.data.layout import EXTENSIONS, SPLIT_OF, find_splits, is_map, list_paths, walk
+from minildm.data.layout import (
+    EXTENSIONS,
+    SPLIT_OF,
+    find_splits,
+    is_map,
+    list_paths,
+    walk,
+    why_no_picture,
+)
 from minildm.data.metadata import METADATA, path_key, read_metadata
 
 CAPTION = "a picture of {class}"
@@ -163,7 +171,7 @@ class _Reader:
             if file.suffix.lower() in EXTENSIONS:
                 pictures.append(file)
             else:
-                self.skipped.append((file, "no picture, by its name"))
+                self.skipped.append((file, why_no_picture(file)))
         flat = [file for file in pictures if file.parent == top]
         if flat and len(flat) == len(pictures):
             raise ValueError(
@@ -193,7 +201,7 @@ class _Reader:
             elif file.suffix.lower() in EXTENSIONS:
                 self.skipped.append((file, f"no caption in {metadata.name}"))
             else:
-                self.skipped.append((file, "no picture, by its name"))
+                self.skipped.append((file, why_no_picture(file)))
             line_of.pop(key, None)
         for line, name in line_of.values():
             reason = f"expected by line {line} of {metadata.name}, but there is no such file"

@@ -15,6 +15,7 @@ EXTENSIONS = frozenset(
     ".apng .avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff"
     " .webp".split()
 )
+FOREIGN = frozenset(".arw .cr2 .cr3 .dng .eps .heic .heif .jxl .nef .pdf .psd .raw .svg".split())
 MAP = ".map"  # at the end of the stem of a picture's map
 
 
@@ -82,6 +83,13 @@ def is_map(file: Path, stems: set[Path]) -> bool:
     """Is it the map of one of these pictures, named without their suffixes?"""
     stem = file.with_suffix("")
     return stem.suffix == MAP and stem.with_suffix("") in stems
+
+
+def why_no_picture(file: Path) -> str:
+    """What is said of a file whose suffix is none of EXTENSIONS."""
+    if file.suffix.lower() in FOREIGN:
+        return f"{file.suffix} is not read: save it as .png or .jpg"
+    return "no picture, by its name"
 
 
 def hidden(path: Path) -> bool:

@@ -138,6 +138,14 @@ def readable(path: str | os.PathLike, what: str) -> Path:
     raise FileNotFoundError(f"{path}: no such file; expected {what}")
 
 
+def file_or_in(path: str | os.PathLike, name: str) -> Path:
+    """`path` itself, if it is a file or is called like `name`, else the file `name` in the folder
+    `path`."""
+    path = Path(path)
+    called_so = path.suffix == Path(name).suffix and not path.is_dir()
+    return path if path.is_file() or called_so else path / name
+
+
 def read_json(path: str | os.PathLike, what: str) -> dict[str, Any]:
     """The JSON object in a file; `what` tells an error's reader what it should have been."""
     path = readable(path, what)

@@ -232,10 +232,13 @@ def test_a_shipped_controlnet_is_the_default_of_its_model(weights, monkeypatch):
         ("--image absent.png", ["absent.png"]),
         ("--image p.png --fit squash", ["crop or pad", "squash"]),
         ("--image p.png --background none", ["colour", "'none'"]),
-        ("--lora absent.safetensors", ["absent.safetensors", "no such file"]),
+        ("--lora absent.safetensors", ["minildm: absent.safetensors: no such file"]),
+        ("--word absent.safetensors", ["minildm: absent.safetensors: no such file"]),
+        ("--word two.safetensors", ["expected one word", "got a LoRA of 4 tensors"]),
         ("--lora p.png", ["p.png", "expected a whole safetensors file"]),
         ("--lora p.png:nan", ["expected a number behind the colon", "p.png:nan"]),
         ("--lora other.safetensors", ["other.safetensors", "for these networks", "(2, 5)"]),
+        ("--lora two.safetensors", ["two.safetensors", "(it was trained for cats, not for "]),
         ("--word other.safetensors", ["other.safetensors", "expected one word"]),
         ("--word wide.safetensors", ["wide.safetensors", "shape (12,), got (9,)"]),
         ("--word w.safetensors --word w.safetensors", ["expected a new word, got '<heart>'"]),
@@ -255,6 +258,9 @@ def test_what_cannot_be_is_refused_in_one_line_before_anything_is_drawn(
     }
     narrow |= {name.replace("_A", "_B"): (5, 2) for name in narrow}
     save_file({name: torch.zeros(shape) for name, shape in narrow.items()}, "other.safetensors")
+    narrow |= {name.replace("to_q", "to_v"): shape for name, shape in narrow.items()}
+    tensors = {name: torch.zeros(shape) for name, shape in narrow.items()}
+    save_file(tensors, "two.safetensors", {"minildm": '{"unet": "another", "for": "cats"}'})
     monkeypatch.setattr(
         "minildm.models.UNet2DConditionModel.forward",
         lambda *_: pytest.fail("something was drawn"),

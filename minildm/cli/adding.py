@@ -184,7 +184,10 @@ def add(
             warnings.warn(f"--word {file}: no prompt has its word, {word}", stacklevel=2)
         warn_of_another_model(file, read_card_entry(file), here, model)
     for file, strength in added.loras:
-        LoRA.from_pretrained(file, unet, pipeline.text_encoder).set_strength(strength)
+        try:
+            LoRA.from_pretrained(file, unet, pipeline.text_encoder).set_strength(strength)
+        except ValueError as error:
+            raise ValueError(f"--lora {error}{other_model(file, here, model)}") from None
         card = read_card_entry(file)
         warn_of_another_model(file, card, here, model)
         words, tokenizer = card.get("words"), pipeline.tokenizer
@@ -263,6 +266,16 @@ def shipped_controlnet(model: str) -> Path:
             f"expected --controlnet FOLDER with --control, since none is shipped for {model}"
         )
     return shipped(name)
+
+
+def other_model(file: Path, here: str, model: str) -> str:
+    """Why a file may not fit: its card names another model than the one drawn with."""
+    try:
+        card = read_card_entry(file)
+    except ValueError:  # it is no such file at all
+        return ""
+    fits = card.get("unet", here) == here
+    return "" if fits else f" (it was trained for {card.get('for')}, not for {model})"
 
 
 def warn_of_another_model(file: Path, card: Mapping[str, object], here: str, model: str) -> None:

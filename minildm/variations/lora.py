@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minildm.configuration.kinds import as_float
-from minildm.files import card_entry, read_metadata, read_tensors, shown, write_tensors
+from minildm.files import card_entry, file_or_in, read_metadata, read_tensors, shown, write_tensors
 from minildm.models.unet import UNet2DConditionModel
 from minildm.state_dicts import check_dtype, describe_mismatch, describe_nonfinite
 from minildm.text.text_encoder import CLIPTextModel
@@ -225,7 +225,7 @@ class LoRA(nn.Module):
     ) -> LoRA:
         """The terms that ours or diffusers wrote, beside these networks. A file that is broken or
         of other networks: a ValueError of one line."""
-        file = Path(folder) if Path(folder).is_file() else Path(folder) / WEIGHTS_NAME
+        file = file_or_in(folder, WEIGHTS_NAME)
         tensors, settings = read_lora(file)
         names = sorted({key.partition(".lora_")[0] for key in tensors})
         layers = [

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from minildm.files import card_entry, read_tensors, shown, write_tensors
+from minildm.files import card_entry, file_or_in, read_tensors, shown, write_tensors
 from minildm.pipelines.stable_diffusion import StableDiffusionPipeline
 from minildm.schedulers.base import Scheduler
 from minildm.state_dicts import describe_nonfinite
@@ -113,7 +113,7 @@ def save_word(
 
 def load_word(folder: str | os.PathLike) -> tuple[str, Tensor]:
     """The word and its vector (D,) in a file that ours or diffusers' training wrote."""
-    file = Path(folder) if Path(folder).is_file() else Path(folder) / WEIGHTS_NAME
+    file = file_or_in(folder, WEIGHTS_NAME)
     content = read_tensors(file, "a learnt word")
     shapes = [tuple(tensor.shape) for tensor in content.values()]
     if (
@@ -121,7 +121,13 @@ def load_word(folder: str | os.PathLike) -> tuple[str, Tensor]:
         or len(shapes[0]) not in (1, 2)
         or (len(shapes[0]) == 2 and shapes[0][0] != 1)
     ):
-        got = dict(zip(map(shown, content), shapes, strict=True))
+        got = ", ".join(
+            f"{shown(name)} {shape}" for name, shape in zip(content, shapes, strict=True)
+        )
+        if any(".lora_" in name for name in content):
+            got = f"a LoRA of {len(content)} tensors"
+        elif len(content) > 3:
+            got = f"{len(content)} tensors"
         raise ValueError(f"{file}: expected one word with one vector, got {got}")
     [(word, vector)] = content.items()
     fault = describe_nonfinite(content) if vector.is_floating_point() else str(vector.dtype)

@@ -176,11 +176,10 @@ FASHION_MNIST = Recipe(
 # networks have a level more. The autoencoder's is of few channels, so that a picture costs a third
 # more than one at 32; the latents are as large, so the U-Net's costs next to nothing.
 OWN_PICTURES = "own pictures"
-OWN_32 = replace(SCENES, dataset=OWN_PICTURES)
+OWN_32 = replace(SCENES, dataset=OWN_PICTURES, guidance_scale=2.0)
 OWN_64 = replace(
     OWN_32,
     image_size=64,
-    guidance_scale=2.0,
     autoencoder=replace(OWN_32.autoencoder, batch_size=16),
     denoiser=replace(OWN_32.denoiser, batch_size=32),
     classifier={**SCENES.classifier, "sample_size": 64, "block_out_channels": (8, 16, 32, 64)},

@@ -244,6 +244,11 @@ def test_a_source_that_is_no_assignment_is_said_in_a_line(tmp_path, text):
     assert status == 2 and "tiny.ipynb: expected" in said, said
 
 
+def heed_ctrl_c():
+    """Even where the tests run in a shell's background, whose programs ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_is_answered_at_once_and_says_how_much_is_kept(tiny, tmp_path):
     """With a submission running that takes its time."""
     slow = submissions.source_notebook()
@@ -258,6 +263,7 @@ def test_ctrl_c_is_answered_at_once_and_says_how_much_is_kept(tiny, tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        preexec_fn=heed_ctrl_c,
     )
     until = time.monotonic() + 60
     while time.monotonic() < until and not (tmp_path / "out").is_dir():

@@ -138,6 +138,10 @@ DAMAGE = [
     ("written", {"why": 1}),
     ("status", None),
     ("out_of", None),
+    ("late", [[]]),
+    ("late", 1),
+    ("key", ""),
+    ("digest", ""),
 ]
 
 

@@ -166,6 +166,8 @@ def read_result(path: Path) -> tuple[dict[str, str], Result]:
     lists = (result.notes, found["marks"])
     odd = [value for value in lists if not isinstance(value, list)]
     odd += [text for text in texts if not isinstance(text, str)]
+    odd += [text for text in about.values() if not text]
+    odd += [] if isinstance(result.late, bool) else [result.late]
     odd += [n for n in numbers if isinstance(n, bool) or not isinstance(n, (int, float)) or n != n]
     if odd:
         raise ValueError(f"{path}: expected a graded submission, got {odd[0]!r} in it")
